@@ -1,0 +1,50 @@
+"""Distribution `swift-trl-ext`: loose ranges here, the exact tested sets in launch/constraints-*.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGES = ["datasets_builders", "launch", "swift_ext", "trl_ext"]
+
+CORE = [
+    "numpy>=1.26",
+    "torch>=2.6",
+    "transformers>=4.56",
+    "peft>=0.19",
+    "accelerate>=1.6",
+    "datasets>=4.0",
+    "pyarrow>=15",
+    "pydantic>=2.9",
+    "pydantic-settings>=2.6",
+    "safetensors>=0.5",
+    "filelock>=3.13",
+    "PyYAML>=6",
+    "rich>=13",
+    "tqdm>=4.66",
+]
+EXTRAS = {
+    # ms-swift 4.6.0 imports msgspec without declaring it, hence the second entry.
+    "swift": ["ms-swift>=4.6.0,<4.7", "msgspec>=0.19", "trl>=0.29.1,<1.0"],
+    "trl": ["trl>=0.29.1,<1.17"],
+    "vllm": ["vllm>=0.10"],
+    "deepspeed": ["deepspeed>=0.18"],
+    "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36"],
+    "tune": ["optuna>=4.5,<6"],
+    "api": ["openai>=1.60", "tenacity>=9", "aiolimiter>=1.2"],
+    "gguf": ["gguf>=0.10"],
+    "dev": ["pytest>=8", "pytest-benchmark>=5", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=4"],
+}
+
+setup(
+    name="swift-trl-ext",
+    version="0.1.0",
+    description="Multi-objective preference optimisation for stock ms-swift and TRL",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
+    package_data={"launch": ["*.sh", "*.txt", "runs/**/*", "data/*"], "datasets_builders": ["data/*"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)
