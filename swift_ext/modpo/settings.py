@@ -1,0 +1,55 @@
+"""Settings of MODPO in ms-swift: `MODPO_*` in the environment, the `ENV:` map of a run file or `--model_kwargs`."""
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trl_ext.modpo.margins import Margin, MarginSpec, resolve_margins
+
+
+class MODPOSettings(BaseSettings):
+    """| variable | meaning |
+    |---|---|
+    | `MODPO_W` | weight w_k of the preference in the data, above 0; 1 without margins is DPO |
+    | `MODPO_MARGIN_ADAPTER` | short form for one margin: folder of a DPO-trained LoRA adapter |
+    | `MODPO_MARGIN_FUNCTION` | short form for one margin: a function of the response |
+    | `MODPO_MARGIN_CLASSIFIER` | short form for one margin: a sequence-classification reward model |
+    | `MODPO_MARGIN_ROLE` | `reward` (default) or `cost` |
+    | `MODPO_MARGIN_WEIGHT` | default: 1 - w |
+    | `MODPO_MARGIN_BETA` | multiplies the margin; default: the run's beta for an adapter, 1 otherwise |
+    | `MODPO_MARGINS` | several margins: a JSON list of the same fields |
+    | `MODPO_NORMALIZED_WEIGHTS` | `true`: w and the margin weights must sum to 1 |
+    | `MODPO_STORE` | folder written by `python -m launch precompute-margins` |
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MODPO_", case_sensitive=False)
+
+    w: float = Field(allow_inf_nan=False)
+    margin_adapter: str | None = None
+    margin_function: str | None = None
+    margin_classifier: str | None = None
+    margin_role: str | None = None
+    margin_weight: float | None = None
+    margin_beta: float | None = None
+    margins: list[MarginSpec] = Field(default_factory=list)
+    normalized_weights: bool = False
+    store: str | None = None
+
+    @model_validator(mode="after")
+    def _short_form(self):
+        sources = {k: getattr(self, f"margin_{k}") for k in ("adapter", "function", "classifier")}
+        sources = {kind: source for kind, source in sources.items() if source is not None}
+        options = {k: getattr(self, f"margin_{k}") for k in ("role", "weight", "beta")}
+        options = {key: value for key, value in options.items() if value is not None}
+        if options and not sources:
+            raise ValueError(f"MODPO_MARGIN_{next(iter(options)).upper()} is set but no margin source is")
+        if sources and self.margins:
+            raise ValueError("set either MODPO_MARGINS or the short form MODPO_MARGIN_*, not both")
+        if len(sources) > 1:
+            raise ValueError(f"the short form takes one margin, got {sorted(sources)}; use MODPO_MARGINS for several")
+        if sources:
+            self.margins = [MarginSpec(**sources, **options)]
+        return self
+
+    def resolve(self, beta: float) -> list[Margin]:
+        """The margins with every default filled in. See `trl_ext.modpo.margins.resolve_margins`."""
+        return resolve_margins(self.margins, self.w, beta, self.normalized_weights)

@@ -1,0 +1,104 @@
+"""Raw margin values of a batch, computed in the step. Shapes: B pairs, K margins; chosen half first."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from peft import PeftModel
+from swift.utils import disable_deepspeed_zero3
+from torch.utils.data import Dataset
+
+from trl_ext.modpo.adapters import MarginAdapters
+from trl_ext.modpo.classifier import ClassifierReward
+from trl_ext.modpo.margins import Margin
+from trl_ext.objectives.text import call_text_function
+
+
+class TextRows(Dataset):
+    """The encoded rows of `inner` with their messages beside them, for margins that read text.
+
+    ms-swift carries `_extra_kwargs` through its collator when `template.remove_unused_columns` is off.
+    """
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getitem__(self, index):
+        row = self.inner[index]
+        if isinstance(index, str):
+            return row
+        source = self.inner.dataset[index]
+        texts = {"text_messages": source["messages"], "text_rejected": source["rejected_response"]}
+        return {**row, "_extra_kwargs": {**(row.get("_extra_kwargs") or {}), **texts}}
+
+    def __len__(self):
+        return len(self.inner)
+
+    @property
+    def dataset(self):
+        return self.inner.dataset
+
+
+class LiveMargins:
+    """Scores a batch with every margin of a run.
+
+    Args:
+        margins: the margins, in the order of the columns.
+        policy: the policy before any engine wraps it.
+        reference: the separate reference model or None. Adapters go on the policy when it is a PEFT model (its base
+            weights are shared) and on the reference otherwise (full fine-tuning).
+
+    Raises:
+        ValueError: no PEFT host can be had, or an adapter does not fit.
+    """
+
+    def __init__(self, margins: Sequence[Margin], policy, reference, device):
+        self.margins = list(margins)
+        self.reference = reference
+        self.adapters: MarginAdapters | None = None
+        adapter_margins = [margin for margin in margins if margin.kind == "adapter"]
+        if adapter_margins:
+            host = policy if isinstance(policy, PeftModel) else reference
+            if host is None:
+                raise ValueError(
+                    f"margin {adapter_margins[0].name!r} is an adapter, but the policy is a {type(policy).__name__} "
+                    "and there is no reference model to put it on; use --tuner_type lora or full"
+                )
+            self.adapters = MarginAdapters(host, adapter_margins, host.model_info.model_dir)
+            if host is reference:
+                self.reference = self.adapters.host
+        with disable_deepspeed_zero3():
+            self.classifiers = {
+                m.name: ClassifierReward(m.source, m.head, device) for m in margins if m.kind == "classifier"
+            }
+
+    @property
+    def needs_text(self) -> bool:
+        return any(margin.kind != "adapter" for margin in self.margins)
+
+    def __call__(
+        self, columns: dict, base_logps: Callable[[], torch.Tensor], logps: Callable[[], torch.Tensor],
+        token_counts: Sequence[int],
+    ) -> torch.Tensor:
+        """Raw values (2B, K), fp32.
+
+        Args:
+            columns: `text_messages` and `text_rejected` of the B pairs, when a margin needs text.
+            base_logps: gives the (2B,) log-probs with every adapter off; called only when a margin needs them.
+            logps: gives the (2B,) log-probs of the host in its present state.
+            token_counts: response tokens of the 2B sequences, end token included.
+        """
+        values = []
+        for margin in self.margins:
+            if margin.kind == "adapter":
+                with self.adapters.scoring(margin):
+                    values.append((logps() - base_logps()).float())
+                continue
+            prompts = [messages[:-1] for messages in columns["text_messages"]] * 2
+            responses = [messages[-1]["content"] for messages in columns["text_messages"]] + columns["text_rejected"]
+            if margin.kind == "classifier":
+                values.append(self.classifiers[margin.name](prompts, responses))
+            else:
+                texts = [prompt[-1]["content"] if prompt else "" for prompt in prompts]
+                values.append(torch.tensor(call_text_function(margin.source, texts, responses, token_counts)))
+        device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
+        return torch.stack([value.float().to(device) for value in values], -1)

@@ -1,0 +1,196 @@
+"""MODPO on ms-swift's DPOTrainer. Shapes: B pairs, K margins; a (2B,) tensor holds the chosen half first."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from swift.rlhf_trainers import DPOTrainer
+from swift.utils import get_logger
+
+from datasets_builders.io import write_json
+from swift_ext.settings import read_settings
+from trl_ext.objectives.logps import selective_logps
+from trl_ext.objectives.modpo import shift_reference
+
+from .settings import MODPOSettings
+from .sources import LiveMargins, TextRows
+from .store import MarginStore
+
+logger = get_logger()
+SETTINGS_FILE = "modpo_settings.json"
+
+
+def _is_column(name: str, value) -> bool:
+    """Whether a batch entry is a column of the data set (a plain list, or the `margin` of reward modelling)."""
+    return name == "margin" or (isinstance(value, list) and not (value and isinstance(value[0], torch.Tensor)))
+
+
+class MODPOTrainer(DPOTrainer):
+    """Multi-objective DPO (arXiv 2310.03708).
+
+    The only change to [`swift.rlhf_trainers.DPOTrainer`] is the reference term: `compute_ref_log_probs` returns
+    log pi_ref + (1 / beta) sum_j w_j m_j, and `self.beta` is beta / w_k. Every loss type, metric and engine of the
+    parent stays; `rewards/chosen` is h of the paper. Settings: [`MODPOSettings`].
+
+    Raises:
+        ValueError: settings that do not fit (see `MODPOSettings`, `LiveMargins`, `MarginStore`), a setup in which the
+            margins would have no effect, or, in training, a margin that is not finite.
+    """
+
+    def __init__(self, model=None, ref_model=None, *args, **kwargs):
+        training_args, template = kwargs["args"], kwargs["template"]
+        self.modpo = read_settings(MODPOSettings)
+        self.margins = self.modpo.resolve(training_args.beta)
+        self._refuse_what_cannot_work(training_args, template)
+        self.store = self.live = None
+        if self.modpo.store is not None:
+            self.store = MarginStore(self.modpo.store, (ref_model or model).model_info.model_dir, self.margins)
+        elif self.margins:
+            # Before super().__init__, because no engine may be built around a model that still changes.
+            self.live = LiveMargins(self.margins, model, ref_model, training_args.device)
+            ref_model = self.live.reference
+            if self.live.needs_text:
+                template.remove_unused_columns = False  # lets the collator carry the texts
+                for split in ("train_dataset", "eval_dataset"):
+                    if kwargs.get(split) is not None:
+                        kwargs[split] = TextRows(kwargs[split])
+        super().__init__(model, ref_model, *args, **kwargs)
+        self.beta = self.beta / self.modpo.w
+        self._report()
+
+    def _refuse_what_cannot_work(self, training_args, template) -> None:
+        if (self.margins or self.modpo.store) and getattr(training_args, "reference_free", None):
+            raise ValueError("reference_free drops the reference term, and the margins with it")
+        loss_types = training_args.loss_type
+        loss_types = loss_types if isinstance(loss_types, list) else [loss_types]
+        if self.margins and all(loss_type == "sft" for loss_type in loss_types):
+            raise ValueError(f"loss_type {loss_types} has no reference term: the margins would have no effect")
+        rows_are_joined = template.packing or template.padding_free
+        reads_columns = self.modpo.store is not None or any(m.kind != "adapter" for m in self.margins)
+        if rows_are_joined and reads_columns:
+            raise ValueError(
+                "packing and padding_free join rows and drop their columns: function and classifier margins and "
+                "MODPO_STORE need --packing false --padding_free false (adapter margins work with packing)"
+            )
+        if self.modpo.store is not None and getattr(training_args, "ref_adapter_name", None):
+            raise ValueError("MODPO_STORE holds the reference without adapters; it cannot be used with --ref_adapters")
+
+    def _report(self) -> None:
+        reference = "a separate reference model" if self.ref_model is not None else "the base with all adapters off"
+        if self.ref_adapter_name:
+            reference = f"the base with adapter {self.ref_adapter_name!r}"
+        lines = [
+            f"MODPO: w = {self.modpo.w:g} for the trained preference, beta = {self.args.beta:g}, "
+            f"beta / w = {self.beta:g}; reference: {reference}",
+            *(margin.direction() for margin in self.margins),
+        ]
+        if self.store is not None:
+            lines.append(f"reference and margins are read from {self.store.folder}: no reference forward in a step")
+        for line in lines:
+            logger.info_once(line) if hasattr(logger, "info_once") else logger.info(line)
+
+    def _described(self) -> dict:
+        return {"w": self.modpo.w, "beta": self.args.beta, "margins": [asdict(margin) for margin in self.margins]}
+
+    def concatenated_forward(self, model, batch, is_ref_model=False):
+        inputs = {name: value for name, value in batch.items() if not _is_column(name, value)}
+        return super().concatenated_forward(model, inputs, is_ref_model=is_ref_model)
+
+    def get_per_token_logps(self, logits, labels, label_pad_token_id=-100, reduction="mean"):
+        """The parent's, but log-probs of low-precision logits are taken in fp32 when margins are at stake."""
+        low = logits.dtype in (torch.bfloat16, torch.float16)
+        if not (low and self.margins and reduction == "mean" and self.template.sequence_parallel_size == 1):
+            return super().get_per_token_logps(logits, labels, label_pad_token_id, reduction)
+        mask = labels != label_pad_token_id
+        logps = selective_logps(logits, labels.masked_fill(~mask, 0))
+        return logps.masked_fill(~mask, 0), logits.mean(-1).masked_fill(~mask, 0), mask
+
+    def _logps(self, model, batch) -> torch.Tensor:
+        """(2B,) log-probs without gradient, with whatever adapter is active."""
+        with torch.no_grad():
+            output = self.concatenated_forward(model, batch, is_ref_model=True)
+        return torch.cat([output["chosen_logps"], output["rejected_logps"]])
+
+    def reference_and_margins(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reference log-probs (2B,) and raw margin values (2B, K) of a batch, from the store or computed now."""
+        columns = {name: value for name, value in batch.items() if _is_column(name, value)}
+        if self.store is not None:
+            reference, values = self.store.lookup(batch, columns)
+            return reference.to(self.accelerator.device), values.to(self.accelerator.device)
+        adapters = self.live.adapters if self.live else None
+        host_is_policy = adapters is not None and adapters.policy_adapter is not None
+        rest = adapters.scoring(None) if adapters is not None and not host_is_policy else nullcontext()
+        with rest:
+            reference = torch.cat(super().compute_ref_log_probs(batch))
+        if adapters is not None:
+            adapters.restore()
+        if self.live is None:
+            return reference, reference.new_zeros(len(reference), 0)
+        scored = self.model if host_is_policy else self.ref_model
+        shares_reference = not host_is_policy or (self.ref_model is None and not self.ref_adapter_name)
+
+        def base_logps() -> torch.Tensor:
+            if shares_reference:
+                return reference
+            with adapters.scoring(None):
+                return self._logps(scored, batch)
+
+        counts = (batch["labels"] != self.label_pad_token_id).sum(-1).tolist()
+        values = self.live(columns, base_logps, lambda: self._logps(scored, batch), counts)
+        return reference, values.to(reference.device)
+
+    def compute_ref_log_probs(self, batch):
+        """The one changed term of the loss: the reference, shifted by the margins."""
+        if self.store is None and self.live is None:
+            return super().compute_ref_log_probs(batch)
+        reference, values = self.reference_and_margins(batch)
+        self._margin_rewards = values * torch.tensor([m.beta for m in self.margins], device=values.device)
+        self._check_finite(batch)
+        weights = [margin.signed_weight for margin in self.margins]
+        return shift_reference(reference, self._margin_rewards, weights, self.args.beta).chunk(2)
+
+    def _check_finite(self, batch) -> None:
+        bad = (~torch.isfinite(self._margin_rewards)).nonzero()
+        if len(bad):
+            row, k = bad[0].tolist()
+            side = "chosen" if row < len(self._margin_rewards) // 2 else "rejected"
+            text = self.tokenizer.decode(batch["input_ids"][row % len(batch["input_ids"])], skip_special_tokens=True)
+            raise ValueError(
+                f"margin {self.margins[k].name!r} is {self._margin_rewards[row, k].item()} for the {side} side of pair "
+                f"{row % (len(self._margin_rewards) // 2)} of step {self.state.global_step}: {text[-200:]!r}"
+            )
+
+    def get_batch_loss_metrics(self, model, batch, train_eval="train", **kwargs):
+        loss, metrics = super().get_batch_loss_metrics(model, batch, train_eval, **kwargs)
+        if self.margins:
+            prefix = "eval_" if train_eval == "eval" else ""
+            pairs = torch.cat(self._margin_rewards.chunk(2), -1)  # (B, 2K): one gather for all margins
+            means = self.accelerator.gather_for_metrics(pairs).mean(0).tolist()
+            for k, margin in enumerate(self.margins):
+                chosen, rejected = means[k], means[k + len(self.margins)]
+                metrics[f"{prefix}margin_rewards/{margin.name}/chosen"] = chosen
+                metrics[f"{prefix}margin_rewards/{margin.name}/rejected"] = rejected
+                metrics[f"{prefix}margin_rewards/{margin.name}/gap"] = chosen - rejected
+        return loss, metrics
+
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        path = Path(resume_from_checkpoint or "") / SETTINGS_FILE
+        if resume_from_checkpoint and path.is_file():
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            for name, value in json.loads(json.dumps(self._described())).items():
+                if saved.get(name) != value:
+                    raise ValueError(f"{path}: the run had {name} = {saved.get(name)}, this one has {value}")
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _load_from_checkpoint(self, *args, **kwargs):
+        super()._load_from_checkpoint(*args, **kwargs)
+        if self.live is not None and self.live.adapters is not None:
+            self.live.adapters.restore()  # loading the policy adapter flips flags too
+
+    def _save_checkpoint(self, *args, **kwargs):
+        result = super()._save_checkpoint(*args, **kwargs)
+        if self.args.should_save:
+            write_json(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", SETTINGS_FILE), self._described())
+        return result

@@ -1,0 +1,9 @@
+"""Makes `swift rlhf --rlhf_type dpo` train MODPO: `--external_plugins $(python -m swift_ext modpo)`.
+
+Settings are read from `MODPO_*` when the trainer is built; see `swift_ext.modpo.settings`.
+"""
+
+from swift.trainers.trainer_factory import TrainerFactory
+
+# By dotted path: ms-swift imports this file under its bare name, which could collide with another file.
+TrainerFactory.TRAINER_MAPPING["dpo"] = "swift_ext.modpo.MODPOTrainer"

@@ -1,0 +1,107 @@
+"""Fixtures: a tiny model, adapters and preference rows; and one way to run the real `swift rlhf`."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@dataclass
+class SwiftRun:
+    """What a run of the real command line left behind."""
+
+    returncode: int
+    output: str
+    folder: Path
+
+    @property
+    def steps(self) -> list[dict]:
+        """The rows of logging.jsonl that carry a training loss."""
+        rows = [json.loads(line) for line in (self.folder / "logging.jsonl").read_text().splitlines()]
+        return [row for row in rows if "loss" in row]
+
+    @property
+    def evaluations(self) -> list[dict]:
+        rows = [json.loads(line) for line in (self.folder / "logging.jsonl").read_text().splitlines()]
+        return [row for row in rows if "eval_loss" in row]
+
+    def series(self, name: str) -> list[float]:
+        return [row[name] for row in self.steps]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    from tests.tiny import build_model
+
+    return build_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny, tmp_path_factory) -> Path:
+    from tests.tiny import build_adapter
+
+    return build_adapter(tiny, tmp_path_factory.mktemp("adapter") / "margin", seed=1)
+
+
+@pytest.fixture(scope="session")
+def second_adapter(tiny, tmp_path_factory) -> Path:
+    from tests.tiny import build_adapter
+
+    return build_adapter(tiny, tmp_path_factory.mktemp("adapter2") / "margin2", seed=2)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory) -> Path:
+    from tests.tiny import preference_rows, write_rows
+
+    return write_rows(tmp_path_factory.mktemp("data") / "pairs.jsonl", preference_rows())
+
+
+def swift_flags(model: Path, data: Path, folder: Path, **overrides) -> list[str]:
+    """Flags of a short DPO run on the CPU without a hub. An override of None leaves a flag out."""
+    flags = {
+        "rlhf_type": "dpo", "model": model, "model_type": "llama", "template": "chatml", "dataset": data,
+        "split_dataset_ratio": 0, "output_dir": folder, "add_version": False, "torch_dtype": "float32",
+        "max_length": 96, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 1e-3,
+        "max_steps": 4, "logging_steps": 1, "save_strategy": "no", "eval_strategy": "no", "lr_scheduler_type": "constant",
+        "warmup_ratio": 0, "beta": 0.1, "lora_rank": 4, "lora_dropout": 0, "dataloader_num_workers": 0, "dataset_num_proc": 1,
+        "check_model": False, "report_to": "none", "seed": 7, "gradient_checkpointing": False, "use_cpu": True,
+        "load_from_cache_file": False, "logging_first_step": True,
+    } | overrides
+    argv = []
+    for name, value in flags.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            argv += [f"--{name}", *(str(v).lower() if isinstance(v, bool) else str(v) for v in values)]
+    return argv
+
+
+@pytest.fixture(scope="session")
+def run_swift():
+    """run_swift(folder, flags, environment, plugin=True, processes=1) through the installed command line."""
+    from importlib.util import find_spec
+
+    if find_spec("swift") is None:
+        pytest.skip("ms-swift is not installed in this environment")
+
+    def run(folder: Path, flags: list[str], environment: dict | None = None, plugin: bool = True, processes: int = 1):
+        argv = [sys.executable, "-m", "swift.cli.main", "rlhf", *flags]
+        if plugin:
+            argv += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / "modpo.py")]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        if processes > 1:
+            env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": str(29500 + os.getpid() % 400)}
+            argv += ["--ddp_backend", "gloo"]
+        env |= {name: str(value) for name, value in (environment or {}).items()}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=folder.parent)
+        return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
+
+    return run

@@ -1,0 +1,105 @@
+"""A tiny random Llama with a real tokenizer, and small preference data, made on the spot."""
+
+import json
+import random
+from pathlib import Path
+
+SENTENCES = [
+    "The river carries cold water from the mountains to the sea.",
+    "A short answer is often the kindest answer.",
+    "Bread needs flour, water, salt, yeast and patience.",
+    "Why is the sky blue? Because the air scatters short waves more than long ones.",
+    "Tell me how to plant a tree in a small garden.",
+    "She walked to the library and read about astronomy until evening.",
+    "Good tools make light work of a heavy task.",
+    "Name three animals that live in the forest.",
+]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES * 4, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+
+
+def build_model(folder: Path, seed: int = 0) -> Path:
+    """A 2-layer Llama of hidden size 32 in `folder`, fp32, the same for the same seed."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    build_tokenizer(folder)
+    config = LlamaConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        for parameter in model.parameters():  # large enough that log-probs of different responses differ visibly
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.15)
+    model.save_pretrained(folder)
+    return folder
+
+
+def build_adapter(model_dir: Path, folder: Path, seed: int = 1) -> Path:
+    """A LoRA adapter on `model_dir` whose weights are random instead of zero, so that it has an opinion."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir)
+    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    return folder
+
+
+def preference_rows(count: int = 24, seed: int = 0) -> list[dict]:
+    """Rows in ms-swift's format with responses of different length."""
+    generator = random.Random(seed)
+    rows = []
+    for index in range(count):
+        words = " ".join(generator.choice(SENTENCES).split()[: generator.randint(2, 9)])
+        other = " ".join(generator.sample(SENTENCES, 2))[: generator.randint(10, 60)]
+        rows.append(
+            {
+                "messages": [
+                    {"role": "user", "content": f"{generator.choice(SENTENCES)} ({index})"},
+                    {"role": "assistant", "content": words},
+                ],
+                "rejected_response": other,
+            }
+        )
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

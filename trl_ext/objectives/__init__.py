@@ -1,0 +1,30 @@
+"""Pure mathematics on tensors and numbers. Imports neither TRL nor ms-swift; torch only when a tensor function is used.
+
+Shapes: B pairs, T tokens, K objectives, V vocabulary. Log-probs are sums over completion tokens, fp32.
+Signs: higher is better for every reward; chosen precedes rejected.
+"""
+
+import importlib
+
+_HOME = {
+    "bradley_terry_log_loss": "modpo",
+    "implicit_reward": "modpo",
+    "modpo_loss": "modpo",
+    "modpo_rewards": "modpo",
+    "shift_reference": "modpo",
+    "completion_logps": "logps",
+    "selective_logps": "logps",
+    "brevity": "text",
+    "call_text_function": "text",
+    "get_text_function": "text",
+    "negative_response_tokens": "text",
+    "rich_vocabulary": "text",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
