@@ -1,0 +1,1 @@
+"""Launching: quick start, pipelines, evaluation, run files. `python -m launch` lists the verbs."""

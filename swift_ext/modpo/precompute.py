@@ -1,0 +1,159 @@
+"""Fills a margin store (see `swift_ext.modpo.store`) with the pipeline, template and trainer that training uses.
+
+Run by `python -m launch precompute-margins --store FOLDER [the flags or run file of swift rlhf]`.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+from swift.cli.main import parse_yaml_args
+from swift.pipelines.train.rlhf import SwiftRLHF
+from swift.utils import get_dist_setting
+from tqdm import tqdm
+
+from datasets_builders.io import write_json, write_jsonl
+
+from .store import FORMAT, MANIFEST, column, describe_margin, describe_reference, pair_digests
+
+PLAN = "plan.json"
+
+
+def _finished_rows(folder: Path, split: str) -> dict[int, dict]:
+    """Rows that earlier runs left on disk, by index. A torn last line is skipped."""
+    rows = {}
+    for part in sorted(folder.glob(f"part.{split}.*.jsonl")):
+        for line in part.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows[row.pop("index")] = row
+    return rows
+
+
+def _cut_torn_line(path: Path) -> None:
+    """What a killed run wrote after the last newline is dropped, so that appending starts on a fresh line."""
+    if path.is_file():
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+
+class PrecomputeMargins(SwiftRLHF):
+    """`SwiftRLHF` whose `train` scores every row once instead of training."""
+
+    def __init__(self, argv: list[str], folder: Path):
+        self.folder = folder
+        super().__init__(argv)
+        if self.args.streaming or self.args.packing or self.args.deepspeed:
+            raise ValueError("precompute-margins needs --streaming false, --packing false and no --deepspeed")
+
+    def train(self, trainer):
+        rank, _, world, _ = get_dist_setting()
+        rank, world = max(rank, 0), max(world, 1)
+        datasets = {"train": trainer.train_dataset, "val": trainer.eval_dataset or None}
+        datasets = {split: dataset for split, dataset in datasets.items() if dataset is not None}
+        plan = self._plan(trainer, datasets)
+        self._check_folder(plan)
+        if rank == 0 and not (self.folder / PLAN).is_file():
+            write_json(self.folder / PLAN, plan)
+        for split, dataset in datasets.items():
+            self._score(trainer, split, dataset, rank, world)
+        if world > 1:
+            dist.barrier()
+        if rank == 0:
+            counts = {split: self._merge(split, dataset) for split, dataset in datasets.items()}
+            write_json(self.folder / MANIFEST, {**plan, "rows": counts})
+            print(f"margin store complete: {counts} rows in {self.folder}")
+        if world > 1:
+            dist.barrier()
+        return plan
+
+    def _plan(self, trainer, datasets) -> dict:
+        reference_dir = (trainer.ref_model or trainer.model).model_info.model_dir
+        digest = hashlib.blake2b(digest_size=8)
+        for dataset in datasets.values():
+            for row in dataset.dataset:
+                digest.update(json.dumps([row["messages"], row["rejected_response"]], sort_keys=True).encode())
+        args = self.args
+        template = [args.template, args.system, args.max_length, args.truncation_strategy, args.loss_scale]
+        return {
+            "format": FORMAT,
+            "reference": describe_reference(reference_dir),
+            "reference_path": reference_dir,
+            "margins": [describe_margin(margin) for margin in trainer.margins],
+            "template": template,
+            "data": digest.hexdigest(),
+        }
+
+    def _check_folder(self, plan: dict) -> None:
+        for name in (MANIFEST, PLAN):
+            path = self.folder / name
+            if path.is_file():
+                found = json.loads(path.read_text(encoding="utf-8"))
+                for key, value in plan.items():
+                    if key != "reference_path" and found.get(key) != value:
+                        raise ValueError(f"{path} belongs to another store: {key} was {found.get(key)}, is {value}")
+
+    def _score(self, trainer, split: str, dataset, rank: int, world: int) -> None:
+        done = _finished_rows(self.folder, split)
+        size = self.args.per_device_eval_batch_size
+        # Rows of like length share a batch: less padding, and the order does not depend on what is already done.
+        order = sorted(range(len(dataset)), key=lambda index: (max(dataset["lengths"][index]), index))
+        batches = [order[start : start + size] for start in range(0, len(order), size)][rank::world]
+        batches = [batch for batch in batches if any(index not in done for index in batch)]
+        part = self.folder / f"part.{split}.{rank}.jsonl"
+        _cut_torn_line(part)
+        with part.open("a", encoding="utf-8") as handle:
+            for indices in tqdm(batches, desc=f"scoring {split}", disable=rank != 0):
+                batch = trainer._prepare_inputs(trainer.data_collator([dataset[index] for index in indices]))
+                with trainer.template.forward_context(trainer.model, batch):
+                    reference, values = trainer.reference_and_margins(batch)
+                chosen, rejected = (half.tolist() for half in reference.chunk(2))
+                chosen_values, rejected_values = (half.tolist() for half in values.chunk(2))
+                for position, (index, tokens) in enumerate(zip(indices, pair_digests(batch), strict=True)):
+                    row = {"index": index, "pair_tokens": tokens}
+                    row |= {"store_ref_chosen": chosen[position], "store_ref_rejected": rejected[position]}
+                    for k, margin in enumerate(trainer.margins):
+                        row[column(margin, "chosen")] = chosen_values[position][k]
+                        row[column(margin, "rejected")] = rejected_values[position][k]
+                    handle.write(json.dumps(row) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+
+    def _merge(self, split: str, dataset) -> int:
+        scored = _finished_rows(self.folder, split)
+
+        def rows():
+            for index, source in enumerate(dataset.dataset):
+                kept = {key: value for key, value in source.items() if key != "lengths" and value is not None}
+                yield {**kept, **scored[index]}
+
+        count = write_jsonl(self.folder / f"{split}.jsonl", rows())
+        for part in self.folder.glob(f"part.{split}.*.jsonl"):
+            part.unlink()
+        return count
+
+
+def main(argv: list[str]) -> int:
+    """`--store FOLDER` and the flags of `swift rlhf`."""
+    if "--store" not in argv or argv.index("--store") + 1 >= len(argv):
+        raise ValueError("precompute-margins needs --store FOLDER, then the flags or run file of swift rlhf")
+    position = argv.index("--store")
+    folder, argv = Path(argv[position + 1]), argv[:position] + argv[position + 2 :]
+    folder.mkdir(parents=True, exist_ok=True)
+    parse_yaml_args(argv)
+    os.environ.setdefault("MODPO_W", "1")  # the stored values do not depend on it
+    os.environ.pop("MODPO_STORE", None)
+    argv += ["--output_dir", str(folder / "run"), "--add_version", "false", "--load_from_cache_file", "false"]
+    PrecomputeMargins(argv, folder).main()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
