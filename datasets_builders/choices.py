@@ -1,0 +1,74 @@
+"""Command-line values that name the nearest valid one when they are misspelt."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import NoReturn
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A sentence for an error message: the nearest of ``valid`` to ``name``, where one is near, and the whole list."""
+    names = list(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Valid: {', '.join(names)}"
+
+
+def one_of(valid: Iterable[str]) -> Callable[[str], str]:
+    """An argparse type that accepts the names in ``valid`` and no others."""
+    names = list(valid)
+
+    def convert(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"unknown value {text!r}; {nearest(text, names)}")
+        return text
+
+    return convert
+
+
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def positive_integer(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def gap(text: str) -> float:
+    """An argparse type: a finite number of at least 0, in rating points."""
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
+
+
+def _number(text: str, convert: Callable, valid: Callable, wanted: str):
+    try:
+        value = convert(text)
+    except ValueError:
+        value = None
+    if value is None or not valid(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that offers the nearest option for a misspelt one, and takes no abbreviations."""
+
+    def __init__(self, *arguments, **keywords) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **keywords})
+
+    def parse_known_args(self, args=None, namespace=None):
+        known, unknown = super().parse_known_args(args, namespace)
+        for text in unknown:
+            if text.startswith("-"):
+                self.error(f"unknown option {text!r}; {nearest(text.split('=')[0], self._long_options())}")
+        return known, unknown
+
+    def error(self, message: str) -> NoReturn:
+        # The usage text of argparse is longer than the message and would hide it.
+        print(f"{self.prog}: error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+    def _long_options(self) -> list[str]:
+        return sorted(option for option in self._option_string_actions if option.startswith("--"))

@@ -1,0 +1,224 @@
+"""Streaming input, whole-or-nothing output, and the count of rows that were left out."""
+
+import glob
+import gzip
+import json
+import os
+import secrets
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+PARQUET_BATCH_ROWS = 256
+
+
+class Location(NamedTuple):
+    """Where a row came from: a file (or hub data set) and its line (or row) number, counted from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def list_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The data files that ``source`` names, sorted by path.
+
+    Args:
+        source: a file, a folder (its data files, not its subfolders) or a glob pattern.
+
+    Raises:
+        ValueError: nothing matches, or a file has an ending that is not in ``SUFFIXES``.
+    """
+    text = os.fspath(source)
+    path = Path(text)
+    if path.is_dir():
+        files = [entry for entry in path.iterdir() if entry.is_file() and entry.name.endswith(SUFFIXES)]
+    elif path.exists():
+        files = [path]
+    else:
+        files = [Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file()]
+    if not files:
+        raise ValueError(f"{text}: no such file, and no file ending in {', '.join(SUFFIXES)} found there")
+    for file in files:
+        if not file.name.endswith(SUFFIXES):
+            raise ValueError(f"{file}: the name must end in one of {', '.join(SUFFIXES)}")
+    return sorted(files)
+
+
+def read_rows(source: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Stream ``(line_number, row)`` from JSON lines (plain or gzip) or Parquet.
+
+    Args:
+        source: a file, a folder or a glob pattern; several files are read in sorted order.
+
+    Yields:
+        The line number, counted from 1 in each file (the row number for Parquet), and the row. Blank lines are passed over.
+
+    Raises:
+        ValueError: ``FILE:LINE: ...`` for a line that is not one JSON object, or a file that cannot be decoded.
+    """
+    for where, row in read_located_rows(source):
+        yield where.line, row
+
+
+def read_located_rows(source: str | os.PathLike[str]) -> Iterator[tuple[Location, dict[str, Any]]]:
+    """As ``read_rows``, with the file name beside the line number, for messages about rows of several files."""
+    for file in list_files(source):
+        yield from _read_parquet(file) if file.suffix == ".parquet" else _read_json_lines(file)
+
+
+def _read_json_lines(file: Path) -> Iterator[tuple[Location, dict[str, Any]]]:
+    line_number = 0
+    # Bytes, so that a line that is not UTF-8 can be named; text mode would decode ahead of the line being read.
+    with gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb") as handle:
+        try:
+            for line_number, line in enumerate(handle, start=1):
+                if not line.strip():
+                    continue
+                where = Location(str(file), line_number)
+                yield where, _parse_line(where, line)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{file}:{line_number + 1}: damaged gzip data: {error}") from error
+
+
+def _parse_line(where: Location, line: bytes) -> dict[str, Any]:
+    try:
+        # Some editors start a file with a byte order mark, which is no part of the first row.
+        row = json.loads(line.decode("utf-8-sig" if where.line == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 text: {error}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{where}: not a JSON object: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected one JSON object a line, found a {type(row).__name__}")
+    return row
+
+
+def _read_parquet(file: Path) -> Iterator[tuple[Location, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    row_number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+                for row in batch.to_pylist():
+                    row_number += 1
+                    yield Location(str(file), row_number), row
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{file}:{row_number + 1}: damaged Parquet data: {error}") from error
+
+
+def _open_new(path: Path) -> IO[str]:
+    # Exclusive creation with the usual permissions; tempfile's 0600 would survive the rename and hide the file from others.
+    return open(path, "x", encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+    """Write a UTF-8 text file that appears whole or not at all.
+
+    The text goes to a new file in the same folder, is synced to the disk and then renamed over ``path``. Upon any
+    exception (a full disk and an interrupt included) the new file is removed and an older ``path`` stays as it was.
+    Missing parent folders are created. A symbolic link is followed: its target is replaced, not the link.
+
+    Raises:
+        ValueError: ``path`` exists and is not a regular file.
+        OSError: the file system refused a write.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path}: cannot be written, it exists and is not a regular file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    handle = _open_new(temporary)
+    try:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+        handle.close()
+        os.replace(temporary, target)
+    except BaseException:
+        # Closing flushes once more, which fails again on a full disk; the first error is the one to report.
+        with suppress(OSError):
+            handle.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself lives in the folder: without this a power cut can bring the old file back.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
+    """Write one JSON object a line, atomically; returns the number of rows. Errors: see ``atomic_writer``."""
+    count = 0
+    with atomic_writer(path) as handle:
+        for row in rows:
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write one indented JSON document, atomically. Errors: see ``atomic_writer``."""
+    with atomic_writer(path) as handle:
+        handle.write(json.dumps(obj, ensure_ascii=False, indent=2) + "\n")
+
+
+class SkipCounter:
+    """Rows kept, and rows skipped by reason, each reason with the first row it was met at."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.skipped: dict[str, int] = {}
+        self.first: dict[str, str] = {}
+
+    @property
+    def total(self) -> int:
+        """Rows judged so far."""
+        return self.kept + sum(self.skipped.values())
+
+    def keep(self) -> None:
+        """Count one usable row."""
+        self.kept += 1
+
+    def skip(self, reason: str, first: str = "") -> None:
+        """Count one unusable row under ``reason``; ``first`` (``FILE:LINE: ...``) is stored for the first of each reason."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        if first:
+            self.first.setdefault(reason, first)
+
+    def check(self, max_share: float) -> None:
+        """Raise ValueError when more than ``max_share`` (0 to 1) of all rows were skipped, naming reasons and counts."""
+        skipped = sum(self.skipped.values())
+        if skipped <= max_share * self.total:
+            return
+        reasons = "; ".join(
+            f"{reason} {count}" + (f" (first: {self.first[reason]})" if reason in self.first else "")
+            for reason, count in self.skipped.items()
+        )
+        raise ValueError(
+            f"{skipped} of {self.total} rows skipped ({skipped / self.total:.2%}), "
+            f"above the allowed share of {max_share:.2%}: {reasons}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"kept": int, "skipped": {reason: {"count": int, "first": "FILE:LINE: ..."}}}``"""
+        return {
+            "kept": self.kept,
+            "skipped": {
+                reason: {"count": count, "first": self.first.get(reason, "")} for reason, count in self.skipped.items()
+            },
+        }
