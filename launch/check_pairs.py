@@ -1,0 +1,44 @@
+"""Checks a file of preference pairs in ms-swift's format row by row and writes it where a pipeline reads it."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets_builders.io import read_rows, write_jsonl
+
+
+def checked_pairs(source: str) -> Iterator[dict]:
+    """Rows with `messages` (ending with the chosen answer) and `rejected_response`.
+
+    Raises:
+        ValueError: the first row that lacks a field, ends with another role, or has two equal or empty answers; the
+            file and the line are named.
+    """
+    for line, row in read_rows(source):
+        for name in ("messages", "rejected_response"):
+            if not row.get(name):
+                raise ValueError(f"{source}:{line}: missing or empty field {name!r}")
+        last = row["messages"][-1]
+        if last.get("role") != "assistant":
+            raise ValueError(f"{source}:{line}: messages must end with the chosen assistant answer, found {last.get('role')!r}")
+        if not last["content"].strip() or last["content"] == row["rejected_response"]:
+            raise ValueError(f"{source}:{line}: the chosen answer is empty or equals the rejected one")
+        yield row
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m launch check-pairs", description=__doc__)
+    parser.add_argument("--pairs", required=True, help="file, folder or glob")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sft", action="store_true", help="write each distinct prompt with its chosen answer once")
+    options = parser.parse_args(argv)
+    rows = checked_pairs(options.pairs)
+    if options.sft:
+        distinct = {str(row["messages"]): {"messages": row["messages"]} for row in rows}
+        rows = iter(distinct.values())
+    count = write_jsonl(options.out, rows)
+    if count == 0:
+        options.out.unlink()
+        raise ValueError(f"{options.pairs} holds no pair")
+    print(f"{count} rows in {options.out}")
+    return 0

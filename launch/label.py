@@ -1,0 +1,58 @@
+"""Preference pairs from sampled completions and a function of the text: best against worst within a prompt."""
+
+import argparse
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets_builders.io import read_rows, write_jsonl
+from datasets_builders.pairs import PreferencePair, to_swift
+from trl_ext.objectives.text import call_text_function
+
+
+def label_pairs(records: list[dict], function: str, pairs_per_prompt: int = 2) -> Iterator[PreferencePair]:
+    """Pairs of one prompt's completions: highest against lowest score, second highest against second lowest, ...
+
+    Args:
+        records: generation records with `prompt_id`, `messages`, `prompt`, `response`, `response_tokens`.
+        function: name for `trl_ext.objectives.text.get_text_function`; higher is chosen.
+        pairs_per_prompt: at most this many pairs a prompt. Ties, and equal or empty responses, make no pair.
+    """
+    groups = defaultdict(list)
+    for record in records:
+        groups[record["prompt_id"]].append(record)
+    for group in groups.values():
+        texts = [record["response"].strip() for record in group]
+        tokens = [record["response_tokens"] for record in group]
+        scores = call_text_function(function, [record["prompt"] for record in group], texts, tokens)
+        order = sorted(range(len(group)), key=lambda index: (-scores[index], index))
+        for position in range(min(pairs_per_prompt, len(group) // 2)):
+            best, worst = order[position], order[-1 - position]
+            if scores[best] > scores[worst] and texts[best] != texts[worst] and texts[best] and texts[worst]:
+                meta = {"score_chosen": scores[best], "score_rejected": scores[worst]}
+                yield PreferencePair(group[0]["messages"], texts[best], texts[worst], meta)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m launch label", description=__doc__)
+    parser.add_argument("--samples", type=Path, required=True, help="folder or file of generation records")
+    parser.add_argument("--function", required=True, help="registered function or dotted path; higher is chosen")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--val_out", type=Path, help="held-out pairs, split by prompt")
+    parser.add_argument("--val_prompts", type=int, default=0, help="number of prompts held out")
+    parser.add_argument("--pairs_per_prompt", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    source = options.samples / "*.jsonl" if options.samples.is_dir() else options.samples
+    pairs = list(label_pairs([row for _, row in read_rows(source)], options.function, options.pairs_per_prompt))
+    if not pairs:
+        raise ValueError(f"{options.samples}: no pair with different {options.function} scores")
+    prompts = sorted({str(pair.prompt) for pair in pairs})
+    held = set(random.Random(options.seed).sample(prompts, min(options.val_prompts, len(prompts) - 1)))
+    kept = write_jsonl(options.out, (to_swift(pair) for pair in pairs if str(pair.prompt) not in held))
+    validation = 0
+    if options.val_out is not None:
+        validation = write_jsonl(options.val_out, (to_swift(pair) for pair in pairs if str(pair.prompt) in held))
+    print(f"{kept} pairs by {options.function} in {options.out}, {validation} held out")
+    return 0

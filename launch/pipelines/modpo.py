@@ -1,0 +1,404 @@
+"""The MODPO pipeline: SFT, margin adapter, its check, MODPO for a grid of w, generation, scoring, report.
+
+Every stage is a command line of ms-swift or of this pack, printed when it starts; `launch.pipelines.stages` skips what
+is done and continues what was killed. Reference: the HelpSteer pipeline of the MODPO fork, whose stages these are.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from datasets_builders.io import write_json
+from trl_ext.modpo.margins import MarginSpec, resolve_margins
+
+from .config import PipelineConfig, load_config
+from .stages import Command, Stage, StageRunner
+
+
+def _flags(values: dict) -> list[str]:
+    argv = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        items = value if isinstance(value, list) else [value]
+        argv += [f"--{name}", *(str(item).lower() if isinstance(item, bool) else str(item) for item in items)]
+    return argv
+
+
+def _label(w: float) -> str:
+    return f"w{w:g}"
+
+
+def native_bf16() -> bool:
+    """Whether bf16 is fast here: a GPU, or a CPU with bf16 instructions."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a training folder. transformers writes `trainer_state.json` last."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+
+
+class ModpoPipeline:
+    """Turns a configuration into stages."""
+
+    def __init__(self, config: PipelineConfig):
+        self.config, self.out = config, config.out.resolve()
+        self.data = self.out / "data"
+        self.dtype = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(config.precision)
+        if self.dtype is None:
+            self.dtype = "bfloat16" if native_bf16() else "float32"
+        import torch
+
+        self.on_cpu = not torch.cuda.is_available()
+        self.base = self.out / "model" if config.model == "embedded" else config.model
+        self.policy_base = self.out / "sft" / "merged" if config.sft else self.base
+        self.margin_adapter = self.out / "margin_dpo" / f"checkpoint-{config.dpo_max_steps}"
+        plugin = Path(__file__).parents[2] / "swift_ext" / "plugins" / "modpo.py"
+        self.plugin = ["--external_plugins", str(plugin)]
+
+    # -- pieces of command lines
+
+    def model_flags(self, model) -> dict:
+        c = self.config
+        return {"model": model, "model_type": c.model_type, "template": c.template, "system": c.system}
+
+    def launch_environment(self) -> dict[str, str]:
+        environment = {}
+        if self.config.processes > 1:
+            environment["NPROC_PER_NODE"] = str(self.config.processes)
+        for name in ("project", "run_group", "tags"):
+            value = getattr(self.config, f"wandb_{name}")
+            if value:
+                environment[f"WANDB_{name.upper()}"] = value
+        return environment
+
+    def training_flags(self, folder: Path, steps: int, learning_rate: float) -> dict:
+        c = self.config
+        return {
+            "output_dir": folder, "add_version": False, "torch_dtype": self.dtype, "tuner_type": "lora",
+            "lora_rank": c.lora_rank, "lora_alpha": c.lora_alpha, "lora_dropout": c.lora_dropout,
+            "max_length": c.train_max_length, "per_device_train_batch_size": c.train_batch_size,
+            "per_device_eval_batch_size": c.eval_batch_size, "gradient_accumulation_steps": c.grad_accum,
+            "learning_rate": learning_rate, "warmup_ratio": c.warmup_ratio, "weight_decay": c.weight_decay,
+            "max_steps": steps, "save_steps": c.save_steps, "save_total_limit": 2, "logging_steps": c.logging_steps,
+            "seed": c.train_seed, "data_seed": c.train_seed, "gradient_checkpointing": c.gradient_checkpointing,
+            "dataset_num_proc": c.data_num_proc, "dataloader_num_workers": 0, "check_model": False,
+            "report_to": "wandb" if c.wandb_project else "none", "deepspeed": c.deepspeed,
+            "use_cpu": True if self.on_cpu else None,
+            "ddp_backend": "gloo" if self.on_cpu and c.processes > 1 else None,
+        }  # fmt: skip
+
+    def train_stage(self, name: str, title: str, argv: list[str], folder: Path, steps: int, **stage) -> Stage:
+        """A training stage that goes on from its newest complete checkpoint."""
+        environment = {**self.launch_environment(), **stage.pop("environment", {})}
+        plain = Command(argv, environment)
+
+        def command() -> Command:
+            checkpoint = latest_checkpoint(folder)
+            if checkpoint is None:
+                return plain
+            return Command([*argv, "--resume_from_checkpoint", str(checkpoint)], environment)
+
+        settings = {"command": plain.printable()}
+        return Stage(
+            name, title, [command], [folder / f"checkpoint-{steps}"], resumable=True, settings=settings, **stage
+        )
+
+    def evaluation_flags(self, split: Path) -> dict:
+        return {"val_dataset": split, "eval_strategy": "steps", "eval_steps": self.config.eval_steps}
+
+    def margin_environment(self, w: float) -> dict[str, str]:
+        c = self.config
+        source = {"MODPO_MARGIN_ADAPTER": self.margin_adapter} if c.margin == "adapter" else {
+            "MODPO_MARGIN_FUNCTION": c.margin_function
+        }
+        values = {"MODPO_W": f"{w:g}", **source, "MODPO_MARGIN_ROLE": c.margin_role,
+                  "MODPO_MARGIN_BETA": c.margin_beta, "MODPO_MARGIN_WEIGHT": c.margin_weight}
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+    # -- stages
+
+    def stages(self) -> list[Stage]:
+        stages = [*self.model_stages(), *self.data_stages()]
+        ready = [stage.name for stage in stages]
+        c = self.config
+        if c.sft:
+            stages += self.sft_stages(ready)
+            ready = ["data", "merge"]
+        if c.margin == "adapter":
+            stages += self.margin_stages(ready)
+            ready = [*ready, "margin"]
+        if c.precompute:
+            stages.append(self.precompute_stage(ready))
+            ready = [*ready, "precompute"]
+        gate = ["check"] if c.margin == "adapter" else []
+        stages += [self.modpo_stage(w, ready + gate) for w in c.w_values]
+        stages += self.evaluation_stages(ready)
+        return stages
+
+    def model_stages(self) -> list[Stage]:
+        if self.config.model != "embedded":
+            return []
+        command = Command(["python", "-m", "launch", "embedded-model", "--out", str(self.base)])
+        return [Stage("model", "write the embedded model", [command], [self.base])]
+
+    def generate_command(self, prompts, label: str, folder: Path, adapter=None, sampled=False) -> Command:
+        c = self.config
+        model = self.base if sampled else self.policy_base
+        flags = {
+            **self.model_flags(model), "prompts": prompts, "out": folder, "label": label, "adapter": adapter,
+            "torch_dtype": self.dtype, "max_new_tokens": c.max_new_tokens,
+            "max_input_length": c.max_input_length or c.max_length - c.max_new_tokens,
+            "batch_size": c.gen_batch_size, "seed": c.train_seed + (1 if sampled else 0),
+            "num_samples": c.samples_per_prompt if sampled else c.gen_samples,
+            "temperature": 1.0 if sampled else c.gen_temperature, "top_p": 1.0 if sampled else c.gen_top_p,
+        }  # fmt: skip
+        if not sampled:
+            flags |= {"eval_size": c.eval_size, "repetition_penalty": c.gen_repetition_penalty,
+                      "no_repeat_ngram_size": c.gen_no_repeat_ngram_size}
+        argv = ["python", "-m", "launch", "generate", *_flags(flags)]
+        return Command([*argv, "--do_sample"] if sampled or c.gen_do_sample else argv)
+
+    def data_stages(self) -> list[Stage]:
+        c, data = self.config, self.data
+        outputs = [data / "preference.jsonl"]
+        if c.data == "sampled":
+            samples = self.out / "samples"
+            sample = Stage(
+                "sample", "sample completions to label", [self.generate_command(c.prompts, "samples", samples, sampled=True)],
+                [samples / "samples"], ["model"] if c.model == "embedded" else [], resumable=True,
+                settings={"prompts": Path(c.prompts).read_text(encoding="utf-8")},
+            )  # fmt: skip
+            label = ["python", "-m", "launch", "label", "--samples", str(samples / "samples"), "--seed", str(c.train_seed)]
+            commands = [Command([*label, "--function", c.preference, "--out", str(outputs[0])])]
+            if c.margin == "adapter":
+                split = ["--val_out", str(data / "margin_val.jsonl"), "--val_prompts", str(c.val_prompts)]
+                out = ["--out", str(data / "margin.jsonl")]
+                commands.append(Command([*label, "--function", c.margin_preference, *out, *split]))
+                outputs += [data / "margin.jsonl", data / "margin_val.jsonl"]
+            return [sample, Stage("data", "label the samples", commands, outputs, ["sample"])]
+        if c.data == "files":
+            return [self.file_stage()]
+        commands = [self.builder("preference", "train", data / "preference.jsonl")]
+        commands.append(self.builder("preference", "validation", data / "preference_val.jsonl"))
+        outputs.append(data / "preference_val.jsonl")
+        if c.sft:
+            commands.append(self.builder("preference", "train", data / "sft.jsonl", sft=True))
+            outputs.append(data / "sft.jsonl")
+        if c.margin == "adapter":
+            for split, name in (("train", "margin.jsonl"), ("validation", "margin_val.jsonl")):
+                commands.append(self.builder("margin", split, data / name))
+                outputs.append(data / name)
+        return [Stage("data", "build the data sets", commands, outputs)]
+
+    def builder(self, role: str, split: str, out: Path, sft: bool = False) -> Command:
+        """A `python -m datasets_builders` line for the trained preference or the margin's labels."""
+        c = self.config
+        attribute = c.preference if role == "preference" else c.margin_preference
+        source = c.source if split == "train" else c.validation_source or c.source
+        flags = {"split": split, "format": "swift", "out": out, "source": source, "min_gap": c.min_gap, "limit": c.train_limit}
+        if c.data == "helpsteer":
+            argv = ["helpsteer", "--attribute", attribute]
+        else:
+            argv = ["preference", "--dataset", c.dataset, *(["--dimension", attribute] if attribute else [])]
+        return Command(["python", "-m", "datasets_builders", *argv, *_flags(flags), *(["--sft"] if sft else [])])
+
+    def file_stage(self) -> Stage:
+        """Given files are checked row by row and copied, so that the run depends on their content."""
+        c = self.config
+        names = {"preference.jsonl": c.preference_file, "preference_val.jsonl": c.preference_val_file,
+                 "margin.jsonl": c.margin_file, "margin_val.jsonl": c.margin_val_file}
+        names = {name: source for name, source in names.items() if source is not None}
+        argv = ["python", "-m", "launch", "check-pairs"]
+        commands = [Command([*argv, "--pairs", source, "--out", str(self.data / name)]) for name, source in names.items()]
+        if c.sft:
+            names["sft.jsonl"] = c.preference_file
+            commands.append(Command([*argv, "--pairs", c.preference_file, "--sft", "--out", str(self.data / "sft.jsonl")]))
+        stamps = {source: os.stat(source).st_mtime_ns for source in names.values()}
+        return Stage("data", "check the data files", commands, [self.data / n for n in names], settings=stamps)
+
+    def sft_stages(self, after: list[str]) -> list[Stage]:
+        c, folder = self.config, self.out / "sft"
+        flags = {**self.model_flags(self.base), "dataset": self.data / "sft.jsonl", "split_dataset_ratio": 0,
+                 **self.training_flags(folder, c.sft_max_steps, c.sft_learning_rate), **c.sft_flags}
+        train = self.train_stage(
+            "sft", "supervised fine-tuning", ["swift", "sft", *_flags(flags)], folder, c.sft_max_steps, after=after
+        )
+        merged = folder / "merged"
+        export = {"adapters": folder / f"checkpoint-{c.sft_max_steps}", "merge_lora": True, "output_dir": merged,
+                  "exist_ok": True, "check_model": False, **self.model_flags(self.base)}
+        merge = Stage("merge", "merge the SFT adapter", [Command(["swift", "export", *_flags(export)])], [merged], ["sft"])
+        return [train, merge]
+
+    def margin_stages(self, after: list[str]) -> list[Stage]:
+        c = self.config
+        flags = {"rlhf_type": "dpo", **self.model_flags(self.policy_base), "dataset": self.data / "margin.jsonl",
+                 "split_dataset_ratio": 0, "beta": c.beta, **self.evaluation_flags(self.data / "margin_val.jsonl"),
+                 **self.training_flags(self.margin_adapter.parent, c.dpo_max_steps, c.dpo_learning_rate), **c.margin_flags}
+        train = self.train_stage(
+            "margin", "train the margin adapter (DPO)", ["swift", "rlhf", *_flags(flags)], self.margin_adapter.parent,
+            c.dpo_max_steps, after=after,
+        )  # fmt: skip
+        report = self.out / "margin_check.json"
+        check = {**self.model_flags(self.policy_base), "adapter": self.margin_adapter, "torch_dtype": self.dtype,
+                 "pairs": self.data / "margin_val.jsonl", "beta": c.beta, "min_accuracy": c.min_margin_accuracy, "out": report}
+        command = Command(["python", "-m", "launch", "check-margin", *_flags(check)])
+        return [train, Stage("check", "check the margin adapter on held-out pairs", [command], [report], ["margin"])]
+
+    def modpo_flags(self, folder: Path, dataset: Path) -> dict:
+        c = self.config
+        return {"rlhf_type": "dpo", **self.model_flags(self.policy_base), "dataset": dataset, "split_dataset_ratio": 0,
+                "beta": c.beta, **self.training_flags(folder, c.modpo_max_steps, c.modpo_learning_rate), **c.modpo_flags}
+
+    def precompute_stage(self, after: list[str]) -> Stage:
+        store = self.out / "store"
+        flags = self.modpo_flags(store, self.data / "preference.jsonl")
+        flags |= {"deepspeed": None, "output_dir": None, "add_version": None, "report_to": "none"}
+        argv = ["python", "-m", "launch", "precompute-margins", "--store", str(store), *_flags(flags), *self.plugin]
+        environment = {**self.launch_environment(), **self.margin_environment(1.0)}
+        environment.pop("MODPO_MARGIN_WEIGHT", None)  # the store does not depend on weights
+        return Stage("precompute", "reference and margins, once for the grid", [Command(argv, environment)],
+                     [store / "train.jsonl", store / "manifest.json"], after, resumable=True)
+
+    def modpo_stage(self, w: float, after: list[str]) -> Stage:
+        c, folder = self.config, self.out / f"modpo_{_label(w)}"
+        environment = self.margin_environment(w)
+        flags = self.modpo_flags(folder, self.data / "preference.jsonl")
+        if c.precompute:
+            environment["MODPO_STORE"] = str(self.out / "store")
+            flags |= {"dataset": self.out / "store" / "train.jsonl", "dataset_shuffle": False, "remove_unused_columns": False}
+        argv = ["swift", "rlhf", *_flags(flags), *self.plugin]
+        return self.train_stage(
+            f"modpo_{_label(w)}", f"MODPO, w = {w:g}", argv, folder, c.modpo_max_steps, after=after, environment=environment
+        )
+
+    def evaluation_stages(self, ready: list[str]) -> list[Stage]:
+        c, gens, scores = self.config, self.out / "eval" / "gens", self.out / "eval" / "scores"
+        prompts = c.eval_prompts or self.data / "preference_val.jsonl"
+        reference = "sft" if c.sft else "base"
+        stages, labels = [], [reference, *(_label(w) for w in c.w_values)]
+        for label in labels:
+            w = None if label == reference else label
+            adapter = self.out / f"modpo_{w}" / f"checkpoint-{c.modpo_max_steps}" if w else None
+            command = self.generate_command(prompts, label, gens, adapter)
+            after = [f"modpo_{w}"] if w else ready
+            content = Path(c.eval_prompts).read_text(encoding="utf-8") if c.eval_prompts else None
+            stages.append(Stage(f"generate_{label}", f"generate with {label}", [command], [gens / label], after,
+                                resumable=True, settings={"prompts": content}))  # fmt: skip
+        generated = [f"generate_{label}" for label in labels]
+        folders = [str(gens / label) for label in labels]
+        same = self.out / "eval" / "same_prompts.json"
+        validate = ["python", "-m", "launch", "validate-eval-set", *folders, "--report", str(same)]
+        stages.append(Stage("validate", "check that all answered the same prompts", [Command(validate)], [same], generated))
+        rewards = [spec.replace("{margin}", str(self.margin_adapter)) for spec in c.scores]
+        score = {"gens": folders, "out": scores, "reward": rewards, "beta": c.beta, **self.model_flags(self.policy_base),
+                 "torch_dtype": self.dtype}
+        stages.append(Stage("score", "score the answers", [Command(["python", "-m", "launch", "score", *_flags(score)])],
+                            [scores], ["validate"]))
+        report = self.out / "report"
+        flags = {"scores": scores, "labels": labels, "reference": reference, "x": c.x, "y": c.y, "gens": gens,
+                 "weights": [f"{_label(w)}={w:g}" for w in c.w_values], "out": report, "title": c.title}
+        command = Command(["python", "-m", "launch", "report", *_flags(flags)])
+        files = [report / name for name in ("report.json", "tradeoff.png", "report.html")]
+        stages.append(Stage("report", "trade-off picture and report", [command], files, ["score"]))
+        return stages
+
+
+def check_folder(config: PipelineConfig, preset: str) -> None:
+    """Refuses a folder that holds something else than this run.
+
+    Raises:
+        ValueError: the folder belongs to a run with another preset or tag, or holds files that are not of a run.
+    """
+    identity = {"preset": preset, "run_tag": config.run_tag}
+    path = config.out / "run.json"
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in identity.items():
+            if found.get(key) != value:
+                raise ValueError(
+                    f"--out {config.out} belongs to another run ({key} {found.get(key)!r}, this run's is {value!r}); "
+                    "choose another folder"
+                )
+    elif config.out.is_dir() and any(entry.name != ".lock" for entry in config.out.iterdir()):
+        raise ValueError(f"--out {config.out} holds files but no run.json of a run: choose an empty folder")
+
+
+def preflight(config: PipelineConfig) -> list[str]:
+    """Everything that can be known to fail before money is spent. Returns the findings in words.
+
+    Raises:
+        ValueError: a file is missing, or the margin's settings do not fit.
+    """
+    c, findings = config, []
+    for name in ("source", "validation_source", "preference_file", "preference_val_file", "margin_file",
+                 "margin_val_file", "prompts", "eval_prompts"):
+        value = getattr(c, name)
+        if value is not None and not any(sign in value for sign in "*?") and not Path(value).exists():
+            raise ValueError(f"{name}: {value} does not exist")
+    if c.model == "embedded":
+        from launch.embedded_model import find_gguf
+
+        find_gguf()
+    elif not Path(c.model).is_dir():
+        findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
+    for spec in c.scores:
+        if "{margin}" in spec and c.margin != "adapter":
+            raise ValueError(f"scores: {spec!r} needs a margin adapter, but margin = {c.margin}")
+    named = [spec.split("=", 1)[0] for spec in c.scores]
+    for axis in ("x", "y"):
+        if getattr(c, axis) not in named:
+            raise ValueError(f"{axis} = {getattr(c, axis)!r} is not among the scores {named}")
+    source = {"adapter": "margin_dpo"} if c.margin == "adapter" else {"function": c.margin_function}
+    spec = MarginSpec(**source, name="margin", role=c.margin_role, beta=c.margin_beta, weight=c.margin_weight)
+    for w in c.w_values:
+        margin = resolve_margins([spec], w, c.beta, normalized_weights=False)[0]
+        findings.append(f"w = {w:g}: {margin.direction()}")
+    return findings
+
+
+def main(argv: list[str]) -> int:
+    config, preset = load_config(argv)
+    check_folder(config, preset)
+    findings = preflight(config)
+    pipeline = ModpoPipeline(config)
+    stages = pipeline.stages()
+    for finding in findings:
+        print(finding)
+    if config.preflight_only:
+        for number, stage in enumerate(stages, 1):
+            print(f"[{number}/{len(stages)}] {stage.title}")
+            for command in stage.commands:
+                print(f"    {(command() if callable(command) else command).printable()}")
+        print(f"preflight passed: {len(stages)} stages, precision {pipeline.dtype}; nothing was run")
+        return 0
+    config.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(config.out / ".lock", timeout=0):
+            write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag,
+                                                 "config": config.model_dump(mode="json")})
+            root = str(Path(__file__).parents[2])
+            path = os.environ.get("PYTHONPATH")
+            environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
+            if config.model == "embedded" or Path(config.model).is_dir():
+                environment["HF_HUB_OFFLINE"] = "1"  # nothing is asked from a hub: saves seconds at every start
+            code = StageRunner(config.out.resolve(), stages, environment).run()
+    except Timeout:
+        raise ValueError(f"--out {config.out}: another process is running this pipeline there") from None
+    if code == 0:
+        print(f"report: {config.out / 'report' / 'report.html'}\npicture: {config.out / 'report' / 'tradeoff.png'}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

