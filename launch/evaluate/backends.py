@@ -1,0 +1,237 @@
+"""What turns a batch of prompts into answers: a local model, or a server that speaks the OpenAI protocol."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from launch.evaluate.policy import Policy
+from launch.evaluate.prompts import Prompt
+from launch.evaluate.records import Messages
+from launch.evaluate.sampling import RowwiseSampler, draw_seed
+
+SERVER_RETRIES = 5
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn.
+
+    Raises:
+        ValueError: a value out of range, or one that has no effect because `do_sample` is off.
+    """
+
+    max_new_tokens: int = 256
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    num_samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.max_new_tokens < 1 or self.num_samples < 1:
+            raise ValueError("--max_new_tokens and --num_samples must be at least 1")
+        if not self.temperature > 0 or not 0 < self.top_p <= 1:
+            raise ValueError("--temperature must be positive (greedy is: no --do_sample) and --top_p in (0, 1]")
+        if not self.repetition_penalty > 0 or self.no_repeat_ngram_size < 0:
+            raise ValueError("--repetition_penalty must be positive and --no_repeat_ngram_size not negative")
+        if not self.do_sample and (self.temperature, self.top_p, self.num_samples) != (1.0, 1.0, 1):
+            raise ValueError("--temperature, --top_p and --num_samples have no effect without --do_sample")
+
+
+class Item(NamedTuple):
+    """One answer to draw: the prompt and the index of the sample."""
+
+    prompt: Prompt
+    sample: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One drawn answer. Counts are tokens; `response_tokens` includes the end token when there is one."""
+
+    response: str
+    response_tokens: int
+    prompt_tokens: int
+    prompt_truncated: bool
+    capped: bool
+
+
+class Backend(Protocol):
+    """Draws answers batch by batch."""
+
+    def length(self, prompt: Prompt) -> int:
+        """By which prompts are sorted into batches of similar cost."""
+        ...
+
+    def generate(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, in order."""
+        ...
+
+    def close(self) -> None:
+        """Releases connections."""
+        ...
+
+
+class TransformersBackend:
+    """Batched generation with a local model.
+
+    Args:
+        policy: the model; its one adapter, when it has any, is used.
+        max_input_length: prompts above it lose their first tokens; None leaves what the model's limit allows.
+
+    Raises:
+        ValueError: `max_new_tokens` leaves no room for a prompt.
+    """
+
+    def __init__(self, policy: Policy, decoding: Decoding, max_input_length: int | None = None):
+        self.policy = policy
+        self.decoding = decoding
+        self.limit = max_input_length or policy.max_length - decoding.max_new_tokens
+        if self.limit < 1:
+            raise ValueError(f"--max_new_tokens {decoding.max_new_tokens} leaves no room in {policy.max_length} tokens")
+        self.adapter = policy.adapters[0] if policy.adapters else None
+        self._encoded: dict[str, list[int]] = {}
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        if prompt.prompt_id not in self._encoded:
+            self._encoded[prompt.prompt_id] = self.policy.encode_prompt(prompt.messages)
+        return self._encoded[prompt.prompt_id]
+
+    def length(self, prompt: Prompt) -> int:
+        """Tokens the model will see."""
+        return min(len(self._encode(prompt)), self.limit)
+
+    def generate(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, in order."""
+        import torch
+        from transformers import LogitsProcessorList
+
+        policy, decoding = self.policy, self.decoding
+        full = [self._encode(item.prompt) for item in items]
+        kept = [ids[-self.limit :] for ids in full]
+        width = max(map(len, kept))
+        input_ids = torch.tensor([[policy.pad_id] * (width - len(ids)) + ids for ids in kept])
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in kept])
+        processors = LogitsProcessorList()
+        if decoding.do_sample:
+            seeds = [draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) for item in items]
+            processors.append(RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p))
+        with torch.no_grad(), policy.using(self.adapter):
+            output = policy.model.generate(
+                input_ids=input_ids.to(policy.device),
+                attention_mask=mask.to(policy.device),
+                generation_config=self._config(),
+                logits_processor=processors,
+            )
+        answers = output[:, width:].tolist()
+        return [
+            self._answer(tokens, len(ids), len(whole)) for tokens, ids, whole in zip(answers, kept, full, strict=True)
+        ]
+
+    def _config(self):
+        from transformers import GenerationConfig
+
+        # A model may ship its own sampling defaults, which transformers fills into every field left unset: set them all.
+        return GenerationConfig(
+            max_new_tokens=self.decoding.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
+            repetition_penalty=self.decoding.repetition_penalty,
+            no_repeat_ngram_size=self.decoding.no_repeat_ngram_size,
+            eos_token_id=self.policy.stop_ids,
+            pad_token_id=self.policy.pad_id,
+            bos_token_id=self.policy.tokenizer.bos_token_id,
+        )
+
+    def _answer(self, tokens: list[int], seen: int, whole: int) -> Answer:
+        ends = self.policy.stop_ids
+        end = next((place for place, token in enumerate(tokens) if token in ends), None)
+        text = self.policy.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        count = len(tokens) if end is None else end + 1
+        return Answer(text, count, seen, seen < whole, end is None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class OpenAIBackend:
+    """Answers from a server that speaks the OpenAI protocol; a batch is what is in flight at once.
+
+    The key is read from OPENAI_API_KEY only. Prompts are sent whole: the server owns the template and its limits.
+
+    Raises:
+        ValueError: a setting that the protocol does not have.
+    """
+
+    def __init__(self, base_url: str, api_model: str, decoding: Decoding, system: str | None = None):
+        if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
+            raise ValueError("--repetition_penalty and --no_repeat_ngram_size do not exist in the openai backend")
+        from openai import AsyncOpenAI
+
+        self.base_url, self.api_model, self.decoding, self.system = base_url, api_model, decoding, system
+        self.key = os.environ.get("OPENAI_API_KEY") or "none"
+        self.client = AsyncOpenAI(base_url=base_url, api_key=self.key, max_retries=SERVER_RETRIES)
+        self.runner = asyncio.Runner()
+
+    def length(self, prompt: Prompt) -> int:
+        """Always 0: batches keep the order of the file."""
+        return 0
+
+    def generate(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, in order.
+
+        Raises:
+            ValueError: the server cannot be reached, refuses, or leaves out the text or the token counts.
+        """
+        return self.runner.run(self._gather(items))
+
+    async def _gather(self, items: Sequence[Item]) -> list[Answer]:
+        return list(await asyncio.gather(*map(self._one, items)))
+
+    def _messages(self, prompt: Prompt) -> Messages:
+        if self.system is None or prompt.messages[0]["role"] == "system":
+            return prompt.messages
+        return [{"role": "system", "content": self.system}, *prompt.messages]
+
+    async def _one(self, item: Item) -> Answer:
+        from openai import OpenAIError
+
+        decoding = self.decoding
+        sampling = {"temperature": 0.0}
+        if decoding.do_sample:
+            # Servers keep the seed in 32 bits.
+            seed = draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) % 2**31
+            sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
+        try:
+            reply = await self.client.chat.completions.create(
+                model=self.api_model,
+                messages=self._messages(item.prompt),
+                max_tokens=decoding.max_new_tokens,
+                **sampling,
+            )
+        except OpenAIError as error:
+            # A server may repeat the key in its message.
+            message = str(error).replace(self.key, "***")
+            raise ValueError(f"{self.base_url}: {type(error).__name__}: {message}") from None
+        if not reply.choices or reply.choices[0].message.content is None or reply.usage is None:
+            raise ValueError(f"{self.base_url}: the answer to prompt {item.prompt.prompt_id} has no text or no usage")
+        choice = reply.choices[0]
+        return Answer(
+            choice.message.content,
+            reply.usage.completion_tokens,
+            reply.usage.prompt_tokens,
+            False,
+            choice.finish_reason == "length",
+        )
+
+    def close(self) -> None:
+        """Closes the connections and the event loop."""
+        self.runner.run(self.client.close())
+        self.runner.close()

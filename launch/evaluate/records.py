@@ -1,0 +1,109 @@
+"""The records that generation writes and everything else reads: their key, and the reading of a whole directory."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.io import read_rows
+
+Messages = list[dict[str, str]]
+
+GENERATION_KEYS = (
+    "prompt_id", "sample", "messages", "prompt", "response", "response_tokens",
+    "prompt_tokens", "prompt_truncated", "capped", "label",
+)  # fmt: skip
+
+_SHARD = re.compile(r"(\d{5})-of-(\d{5})\.jsonl")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+
+
+def prompt_id(messages: Sequence[dict[str, str]]) -> str:
+    """16 hexadecimal digits: sha256 of the canonical JSON (sorted keys, no spaces, UTF-8) of the prompt's messages."""
+    text = json.dumps(list(messages), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def check_messages(value: Any, where: str) -> Messages:
+    """`value` as a list of `{"role": str, "content": str}`; other keys of a message are left out.
+
+    Raises:
+        ValueError: `where: ...` when it is anything else.
+    """
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where}: 'messages' must be a non-empty list of messages, found {type(value).__name__}")
+    messages = []
+    for index, message in enumerate(value):
+        fields = message if isinstance(message, dict) else {}
+        role, content = fields.get("role"), fields.get("content")
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise ValueError(
+                f"{where}: message {index} must have 'role' and 'content', both text, found {message!r:.120}"
+            )
+        messages.append({"role": role, "content": content})
+    return messages
+
+
+def check_label(label: str) -> str:
+    """`label` itself, when it can name a file.
+
+    Raises:
+        ValueError: it holds other characters than letters, digits and `._+=-`.
+    """
+    if not _LABEL.fullmatch(label):
+        raise ValueError(f"label {label!r}: use letters, digits and ._+=- only, it names files")
+    return label
+
+
+def shard_name(rank: int, world_size: int) -> str:
+    """`00001-of-00004.jsonl` for rank 0 of 4."""
+    return f"{rank + 1:05d}-of-{world_size:05d}.jsonl"
+
+
+def read_generations(directory: str | Path) -> list[dict[str, Any]]:
+    """All records of one generation directory, shards in order.
+
+    Raises:
+        ValueError: no shard, a missing shard, shards of different runs, a record without a field, or one key twice.
+    """
+    directory = Path(directory)
+    shards = {}
+    for file in sorted(directory.iterdir()) if directory.is_dir() else []:
+        if match := _SHARD.fullmatch(file.name):
+            shards[int(match[1])] = (int(match[2]), file)
+    if not shards:
+        raise ValueError(f"{directory}: no generations found (files named like 00001-of-00001.jsonl)")
+    worlds = sorted({world for world, _ in shards.values()})
+    if len(worlds) > 1:
+        raise ValueError(f"{directory}: shards of different runs lie together (of {worlds})")
+    missing = [shard_name(rank, worlds[0]) for rank in range(worlds[0]) if rank + 1 not in shards]
+    if missing:
+        raise ValueError(f"{directory}: missing {', '.join(missing[:5])}: generation has not finished")
+    records = []
+    seen = set()
+    for _, (_, file) in sorted(shards.items()):
+        for line, record in read_rows(file):
+            if absent := [key for key in GENERATION_KEYS if key not in record]:
+                raise ValueError(f"{file}:{line}: no field {', '.join(absent)}")
+            key = record["prompt_id"], record["sample"]
+            if key in seen:
+                raise ValueError(f"{file}:{line}: prompt {key[0]} sample {key[1]} appears twice")
+            seen.add(key)
+            records.append(record)
+    if not records:
+        raise ValueError(f"{directory}: the generation files are empty")
+    return records
+
+
+def label_of(records: Sequence[dict[str, Any]], directory: str | Path) -> str:
+    """The one label of all `records`.
+
+    Raises:
+        ValueError: several labels.
+    """
+    labels = sorted({record["label"] for record in records})
+    if len(labels) != 1:
+        raise ValueError(f"{directory}: records of several labels: {labels}")
+    return check_label(labels[0])
