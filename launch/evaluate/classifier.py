@@ -15,7 +15,7 @@ class Classifier:
     Args:
         path: model directory or hub name.
         head: which of the model's outputs is the score.
-        max_length: tokens; None takes the tokenizer's limit.
+        max_length: tokens; None takes the limit of the tokenizer or the model, the smaller one.
 
     Raises:
         ValueError: not a model, no such head, or a chat that is longer than `max_length` (its row is named).
@@ -49,7 +49,9 @@ class Classifier:
         # make the score depend on the padding, so without an own pad id every row goes alone.
         self.pad_id = model.config.pad_token_id
         self.batch_size = batch_size if self.pad_id is not None else 1
-        self.max_length = max_length or self.tokenizer.model_max_length
+        # A tokenizer without a limit of its own reports an astronomical one.
+        positions = model.config.to_dict().get("max_position_embeddings", 2**31 - 1)
+        self.max_length = max_length or min(self.tokenizer.model_max_length, positions)
 
     def __call__(self, records: Sequence[dict[str, Any]]) -> list[float]:
         """One float a record, in order."""

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    # A file or a pipe has no width: leave the columns room there.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
     for key, caption in (("full", "all prompts"), ("uncapped", "prompts that no model cut off")):
         summary = report[key]
         if summary is None:
@@ -118,7 +120,7 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
             table.add_row(*map(Text, [label + star, *cells]))
         console.print(table)
         for line in facts(report, summary):
-            console.print(Text(line))
+            console.print(Text(line), soft_wrap=True)
 
 
 def make_parser() -> argparse.ArgumentParser:
