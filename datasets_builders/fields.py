@@ -32,8 +32,8 @@ def require_text(row: Mapping[str, Any], name: str) -> str:
     """The text of field ``name``, with at least one character that is not white space.
 
     Raises:
-        RowError: ``missing_field``, ``wrong_type``, ``empty_NAME``, or ``invalid_unicode`` for a lone surrogate, which JSON
-            can carry as an escape and UTF-8 cannot.
+        RowError: ``missing_field``, ``wrong_type``, ``empty_NAME``, or ``invalid_unicode`` for a lone surrogate,
+            which JSON can carry as an escape and UTF-8 cannot.
     """
     value = require(row, name)
     if not isinstance(value, str):

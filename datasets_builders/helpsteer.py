@@ -1,7 +1,7 @@
 """Preference pairs from the attribute ratings of HelpSteer (https://huggingface.co/datasets/nvidia/HelpSteer).
 
-Each source row is one response with five ratings from 0 to 4. All responses to the same prompt are compared, wherever in the
-split they stand: grouping neighbours only would lose the pairs of a prompt that returns later.
+Each source row is one response with five ratings from 0 to 4. All responses to the same prompt are compared, wherever
+in the split they stand: grouping neighbours only would lose the pairs of a prompt that returns later.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def rated_pairs(
         database.execute("INSERT INTO responses VALUES (?, ?, ?, ?)", (first_row, row_number, response, rating))
         report["prompts"] += first_row == row_number
 
-    # CROSS JOIN fixes the loop order, so the primary keys deliver the rows sorted and nothing has to be sorted in memory.
+    # CROSS JOIN fixes the loop order, so the primary keys deliver the rows in order and nothing is sorted in memory.
     joined = database.execute(
         "SELECT p.prompt, j.response, k.response, j.rating, k.rating FROM prompts AS p "
         "CROSS JOIN responses AS j ON j.first_row = p.first_row "

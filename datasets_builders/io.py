@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 PARQUET_BATCH_ROWS = 256
+LINE_ENDS = ("\u0085", "\u2028", "\u2029")
 
 
 class Location(NamedTuple):
@@ -57,7 +58,8 @@ def read_rows(source: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, A
         source: a file, a folder or a glob pattern; several files are read in sorted order.
 
     Yields:
-        The line number, counted from 1 in each file (the row number for Parquet), and the row. Blank lines are passed over.
+        The line number, counted from 1 in each file (the row number for Parquet), and the row.
+        Blank lines are passed over.
 
     Raises:
         ValueError: ``FILE:LINE: ...`` for a line that is not one JSON object, or a file that cannot be decoded.
@@ -115,7 +117,7 @@ def _read_parquet(file: Path) -> Iterator[tuple[Location, dict[str, Any]]]:
 
 
 def _open_new(path: Path) -> IO[str]:
-    # Exclusive creation with the usual permissions; tempfile's 0600 would survive the rename and hide the file from others.
+    # Exclusive creation with the usual permissions; tempfile's 0600 would survive the rename and lock others out.
     return open(path, "x", encoding="utf-8", newline="\n")
 
 
@@ -166,9 +168,17 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) ->
     count = 0
     with atomic_writer(path) as handle:
         for row in rows:
-            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+            handle.write(_one_line(row) + "\n")
             count += 1
     return count
+
+
+def _one_line(row: dict[str, Any]) -> str:
+    text = json.dumps(row, ensure_ascii=False)
+    # These end a line for str.splitlines, with which many a reader takes JSON lines apart. Only strings can hold them.
+    for character in LINE_ENDS:
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
@@ -195,13 +205,13 @@ class SkipCounter:
         self.kept += 1
 
     def skip(self, reason: str, first: str = "") -> None:
-        """Count one unusable row under ``reason``; ``first`` (``FILE:LINE: ...``) is stored for the first of each reason."""
+        """Count one unusable row under ``reason``; ``first`` (``FILE:LINE: ...``) is kept for the first of each."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         if first:
             self.first.setdefault(reason, first)
 
     def check(self, max_share: float) -> None:
-        """Raise ValueError when more than ``max_share`` (0 to 1) of all rows were skipped, naming reasons and counts."""
+        """Raise ValueError, naming reasons and counts, when more than ``max_share`` (0 to 1) of the rows are lost."""
         skipped = sum(self.skipped.values())
         if skipped <= max_share * self.total:
             return

@@ -24,7 +24,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, max_skipped_share: flo
         "--max_skipped_share",
         type=share,
         default=max_skipped_share,
-        help="fail when more than this share of the source rows is unusable (0: fail at the first; default %(default)s)",
+        help="fail when more than this share of the rows is unusable (0: fail at the first; default %(default)s)",
     )
 
 
@@ -53,7 +53,11 @@ def write_pairs(
     if options.out.endswith((".gz", ".parquet")):
         raise ValueError(f"--out {options.out}: the output is plain JSONL, give it a name that ends in .jsonl")
     with nullcontext(connection) if connection or not options.sft else scratch_database() as database:
-        rows = _sft_rows(pairs, options.format, database) if options.sft else map(PREFERENCE_WRITERS[options.format], pairs)
+        rows = (
+            _sft_rows(pairs, options.format, database)
+            if options.sft
+            else map(PREFERENCE_WRITERS[options.format], pairs)
+        )
         written = write_jsonl(options.out, _checked(islice(rows, options.limit), options, skips, report))
     report["rows"] = skips.total
     report |= skips.as_dict() | {"written": written, "limit_reached": written == options.limit}
@@ -61,7 +65,9 @@ def write_pairs(
     return report
 
 
-def _sft_rows(pairs: Iterable[PreferencePair], format_name: str, database: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+def _sft_rows(
+    pairs: Iterable[PreferencePair], format_name: str, database: sqlite3.Connection
+) -> Iterator[dict[str, Any]]:
     seen = SeenOnDisk(database)
     for pair in pairs:
         texts = [text for message in pair.prompt for text in (message["role"], message["content"])]
@@ -72,7 +78,7 @@ def _sft_rows(pairs: Iterable[PreferencePair], format_name: str, database: sqlit
 def _checked(
     rows: Iterable[dict[str, Any]], options: argparse.Namespace, skips: SkipCounter, report: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Pass rows on; judge the counts after the last one, still inside the atomic write, so that a bad run leaves no file."""
+    """Pass rows on; judge the counts after the last, inside the atomic write, so that a bad run leaves no file."""
     empty = True
     for row in rows:
         empty = False

@@ -49,7 +49,7 @@ def user(content: str) -> Message:
 
 
 def to_swift(pair: PreferencePair) -> dict[str, Any]:
-    """The row of ``swift rlhf --rlhf_type dpo``: ``messages`` end with the chosen reply, the other is a text beside them."""
+    """The row of ``swift rlhf --rlhf_type dpo``: ``messages`` end with the chosen reply, the other is a text beside."""
     return {"messages": [*pair.prompt, assistant(pair.chosen)], "rejected_response": pair.rejected}
 
 

@@ -1,10 +1,10 @@
 """Preference pairs from published sets, one reader a set (see ``datasets_builders.readers``).
 
-Sets without a validation split give 90 % of their train split as ``train`` and 10 % as ``validation``. Which side a row falls on is
-decided by a hash of its prompt, where the reference implementation draws a seeded permutation of the rows: a permutation needs
-the number of rows before the first is written, a hash can be applied to a stream. It also keeps all pairs of one prompt on one
-side, so no prompt is both trained on and validated on, and a row keeps its side when the set grows. The shares are
-therefore 90/10 in expectation and the rows are not those of the reference.
+Sets without a validation split give 90 % of their train split as ``train`` and 10 % as ``validation``. Which side a row
+falls on is decided by a hash of its prompt, where the reference implementation draws a seeded permutation of the rows:
+a permutation needs the number of rows before the first is written, a hash can be applied to a stream. It also keeps all
+pairs of one prompt on one side, so no prompt is both trained on and validated on, and a row keeps its side when the set
+grows. The shares are therefore 90/10 in expectation, and the rows are not those of the reference.
 """
 
 import argparse
@@ -27,7 +27,9 @@ ALL = "all"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this builder."""
     parser.add_argument("--dataset", required=True, type=one_of(MODULES), help=f"one of {', '.join(MODULES)}")
-    parser.add_argument("--dimension", help="the judgement that decides, where the set has several (default: its first)")
+    parser.add_argument(
+        "--dimension", help="the judgement that decides, where the set has several (default: its first)"
+    )
     parser.add_argument("--split", required=True, help=f"a split of the set, or {ALL}: every row of --source")
     parser.add_argument("--hub_name", help="another hub data set with the same fields, such as a smaller edition")
     parser.add_argument("--min_gap", type=gap, help="least rating difference of a pair (ultrafeedback: default 1.0)")
@@ -137,6 +139,10 @@ def resolve_split(reader: SetReader, options: argparse.Namespace) -> Part:
 
 def _dimension(reader: SetReader, option: str, value: str | None) -> str | None:
     if value is not None and value not in reader.dimensions:
-        hint = nearest(value, reader.dimensions) if reader.dimensions else "it has one judgement only; leave the option out"
+        hint = (
+            nearest(value, reader.dimensions)
+            if reader.dimensions
+            else "it has one judgement only; leave the option out"
+        )
         raise ValueError(f"unknown {option} {value!r} of {reader.hub_name}; {hint}")
     return value

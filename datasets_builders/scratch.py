@@ -20,7 +20,7 @@ def scratch_database() -> Iterator[sqlite3.Connection]:
     with TemporaryDirectory(prefix="datasets_builders-") as folder:
         connection = sqlite3.connect(Path(folder) / "scratch.sqlite3", isolation_level=None)
         try:
-            # Nothing has to survive a crash, so neither a journal nor a sync is wanted; the page cache is the memory bound.
+            # Nothing has to survive a crash, so neither journal nor sync is wanted; the page cache bounds the memory.
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

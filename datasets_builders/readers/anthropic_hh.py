@@ -1,7 +1,7 @@
 """Anthropic HH-RLHF (https://huggingface.co/datasets/Anthropic/hh-rlhf, arXiv 2204.05862).
 
-A row holds two whole conversations, ``chosen`` and ``rejected``, as texts with "Human:" and "Assistant:" markers. The prompt is
-everything before the last assistant turn, found by its position: an earlier turn may well have the same text.
+A row holds two whole conversations, ``chosen`` and ``rejected``, as texts with "Human:" and "Assistant:" markers. The
+prompt is everything before the last assistant turn, found by its position: an earlier turn may well have the same text.
 """
 
 import re
@@ -38,8 +38,8 @@ def parse_turns(text: str) -> list[Message]:
 def split_last_reply(text: str) -> tuple[list[Message], str]:
     """The prompt as alternating messages, and the reply of the last assistant turn.
 
-    In the prompt, empty turns are left out and neighbouring turns of one speaker are joined with an empty line, because chat
-    templates require user and assistant to alternate.
+    In the prompt, empty turns are left out and neighbouring turns of one speaker are joined with an empty line, because
+    chat templates require user and assistant to alternate.
 
     Raises:
         RowError: those of ``parse_turns``; ``ends_with_human_turn``; ``empty_reply``.

@@ -14,7 +14,7 @@ class Filtered(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A share of a published split: the prompts whose bucket (0 to 99, see ``content_bucket``) is in ``low <= b < high``."""
+    """A share of a published split: the prompts whose bucket (0 to 99, a hash) is in ``low <= bucket < high``."""
 
     published_split: str
     low: int = 0

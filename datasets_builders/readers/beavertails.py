@@ -1,5 +1,6 @@
-"""PKU-SafeRLHF, the preference part of BeaverTails (https://huggingface.co/datasets/PKU-Alignment/PKU-SafeRLHF, arXiv 2406.15513).
+"""PKU-SafeRLHF, the preference part of BeaverTails.
 
+https://huggingface.co/datasets/PKU-Alignment/PKU-SafeRLHF, arXiv 2406.15513.
 Two responses to a prompt, with one label for the more helpful (``better``) and one for the less harmful (``safer``).
 """
 

@@ -1,7 +1,7 @@
 """TL;DR comparisons (https://huggingface.co/datasets/openai/summarize_from_feedback, arXiv 2009.01325).
 
-The prompt is the body of the Reddit post between "Paragraph:" and "TL;DR:". The published validation split also holds news
-articles, which have no post and another task; those rows are filtered. That split is halved into validation and test.
+The prompt is the body of the Reddit post between "Paragraph:" and "TL;DR:". The published validation split also holds
+news articles, which have no post and another task; those rows are filtered. It is halved into validation and test.
 """
 
 from collections.abc import Iterator, Mapping

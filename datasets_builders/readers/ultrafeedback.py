@@ -1,6 +1,7 @@
 """UltraFeedback (https://huggingface.co/datasets/openbmb/UltraFeedback, arXiv 2310.01377).
 
-A row holds one instruction and about four completions, each rated in four dimensions ("1" to "5", or "N/A") and overall.
+A row holds one instruction and about four completions, each rated in four dimensions ("1" to "5", or "N/A") and
+overall.
 """
 
 import math

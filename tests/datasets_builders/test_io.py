@@ -1,0 +1,191 @@
+"""Reading streams with the place of every error; writing whole files or none."""
+
+import errno
+import gzip
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from datasets_builders import io
+from datasets_builders.io import SkipCounter, atomic_writer, read_rows, write_json, write_jsonl
+from tests.datasets_builders.helpers import dump, load
+
+ROWS = [{"a": 1}, {"a": "ü\u2028x\x85\u2029\x1c\v\n\r"}, {"a": None}]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz", ".parquet"])
+def test_all_formats_give_the_same_rows(tmp_path, suffix):
+    rows = [{"a": "one"}, {"a": "ü\u2028x"}, {"a": None}]
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=2)
+    else:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
+    assert list(read_rows(path)) == list(enumerate(rows, start=1))
+
+
+def test_blank_lines_keep_the_numbering_and_a_byte_order_mark_is_no_error(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}')
+    assert list(read_rows(path)) == [(1, {"a": 1}), (3, {"a": 2})]
+
+
+def test_folders_and_globs_are_read_in_sorted_order(tmp_path):
+    for name, value in (("b.jsonl", 2), ("a.jsonl", 1), ("c.json", 3)):
+        dump(tmp_path / name, [{"v": value}])
+    (tmp_path / "notes.txt").write_text("not data")
+    assert [row["v"] for _, row in read_rows(tmp_path)] == [1, 2, 3]
+    assert [row["v"] for _, row in read_rows(tmp_path / "*.jsonl")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a": ', "not a JSON object"),
+        (b"[1, 2]", "found a list"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "not a JSON object"),
+    ],
+)
+def test_a_malformed_line_is_named(tmp_path, line, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' * 6 + line + b'\n{"a": 1}\n')
+    with pytest.raises(ValueError, match=rf"rows\.jsonl:7: .*{message}"):
+        list(read_rows(path))
+
+
+def test_truncated_gzip_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(os.urandom(1000).hex().join(['{"a": "', '"}\n']).encode())[:-20])
+    with pytest.raises(ValueError, match=r"rows\.jsonl\.gz:\d+: damaged gzip"):
+        list(read_rows(path))
+
+
+@pytest.mark.parametrize("content", [b"PAR1", b"nonsense, and long enough to look for a footer"])
+def test_damaged_parquet_is_named(tmp_path, content):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"rows\.parquet:1: damaged Parquet"):
+        list(read_rows(path))
+
+
+def test_a_missing_source_and_an_unknown_ending_are_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"absent\.jsonl: no such file"):
+        list(read_rows(tmp_path / "absent.jsonl"))
+    (tmp_path / "rows.csv").write_text("a,b")
+    with pytest.raises(ValueError, match=r"rows\.csv: the name must end in"):
+        list(read_rows(tmp_path / "rows.csv"))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = tmp_path / "new" / "folder" / "rows.jsonl"
+    assert write_jsonl(path, iter(ROWS)) == 3
+    assert [row for _, row in read_rows(path)] == ROWS
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 3, "no character inside a row may end a line"
+    write_json(path.with_name("one.json"), {"ü": 1})
+    assert json.loads(path.with_name("one.json").read_text(encoding="utf-8")) == {"ü": 1}
+
+
+def test_the_file_has_ordinary_permissions(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE((tmp_path / "rows.jsonl").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+class FullDisk:
+    """A handle that accepts a few characters and then behaves like a full disk, also when it is closed."""
+
+    def __init__(self, handle, room):
+        self._handle, self._room = handle, room
+
+    def write(self, text):
+        self._room -= len(text)
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._handle.write(text)
+
+    def close(self):
+        self._handle.close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("old", [None, "old content"])
+def test_a_full_disk_leaves_the_old_file_or_none(tmp_path, monkeypatch, old):
+    open_new = io._open_new
+    monkeypatch.setattr(io, "_open_new", lambda path: FullDisk(open_new(path), room=20))
+    path = tmp_path / "rows.jsonl"
+    if old is not None:
+        path.write_text(old)
+    with pytest.raises(OSError, match="No space left"):
+        write_jsonl(path, [{"number": number} for number in range(10)])
+    assert [entry.name for entry in tmp_path.iterdir()] == ([] if old is None else ["rows.jsonl"])
+    assert old is None or path.read_text() == old
+
+
+def test_a_refusal_of_the_file_system_is_exit_code_1_and_leaves_the_old_file(tmp_path):
+    out = tmp_path / "out" / "pairs.jsonl"
+    out.parent.mkdir()
+    out.write_text("old")
+    labels = [
+        {"prompt": "p", "response_0": "x" * 500, "response_1": "y", "better_response_id": 0, "safer_response_id": 0}
+    ]
+    source = dump(tmp_path / "in.jsonl", labels * 1000)
+    options = ["--dataset", "beavertails", "--split", "all", "--format", "trl", "--out", out, "--source", source]
+    done = subprocess.run(
+        [sys.executable, "-m", "datasets_builders", "preference", *map(str, options)],
+        cwd=Path(__file__).parents[2],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "File too large" in done.stderr
+    assert {entry.name: entry.read_text() for entry in out.parent.iterdir()} == {"pairs.jsonl": "old"}
+
+
+def test_an_interrupt_removes_the_new_file(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_writer(tmp_path / "rows.jsonl") as handle:
+        handle.write("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_followed_and_a_device_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real" / "rows.jsonl")
+    write_jsonl(tmp_path / "link.jsonl", ROWS)
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert load(tmp_path / "real" / "rows.jsonl")[0] == {"a": 1}
+    for path in (tmp_path, Path("/dev/null")):
+        with pytest.raises(ValueError, match="not a regular file"):
+            write_jsonl(path, ROWS)
+
+
+def test_skip_counter_names_reasons_counts_and_the_first_place():
+    skips = SkipCounter()
+    for _ in range(7):
+        skips.keep()
+    skips.skip("empty", "f:3: empty")
+    skips.skip("empty", "f:9: empty")
+    skips.skip("odd", "f:4: odd")
+    assert skips.as_dict() == {
+        "kept": 7,
+        "skipped": {"empty": {"count": 2, "first": "f:3: empty"}, "odd": {"count": 1, "first": "f:4: odd"}},
+    }
+    skips.check(0.3)
+    with pytest.raises(ValueError, match=r"3 of 10 rows .*30.00%.*29.00%: empty 2 \(first: f:3: empty\); odd 1"):
+        skips.check(0.29)
+
+
+def test_no_rows_at_all_are_no_skipped_rows():
+    SkipCounter().check(0.0)
