@@ -4,6 +4,7 @@ Run by `python -m launch precompute-margins --store FOLDER [the flags or run fil
 """
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -146,6 +147,7 @@ def main(argv: list[str]) -> int:
     folder, argv = Path(argv[position + 1]), argv[:position] + argv[position + 2 :]
     folder.mkdir(parents=True, exist_ok=True)
     parse_yaml_args(argv)
+    importlib.import_module("swift_ext.plugins.modpo")  # registers, whether or not the flags name the plugin
     os.environ.setdefault("MODPO_W", "1")  # the stored values do not depend on it
     os.environ.pop("MODPO_STORE", None)
     argv += ["--output_dir", str(folder / "run"), "--add_version", "false", "--load_from_cache_file", "false"]
