@@ -105,3 +105,21 @@ def run_swift():
         return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def modpo_module():
+    """`swift_ext.modpo.trainer`, with TRL's constructor put back for the tests of the TRL trainers in this process.
+
+    Importing ms-swift's DPOTrainer deletes the constructor of TRL's; here only methods of the trainer are called.
+    """
+    pytest.importorskip("swift")
+    import importlib
+
+    import trl
+
+    constructor = vars(trl.DPOTrainer).get("__init__")
+    module = importlib.import_module("swift_ext.modpo.trainer")
+    if constructor is not None:
+        trl.DPOTrainer.__init__ = constructor
+    return module
