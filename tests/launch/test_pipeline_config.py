@@ -1,0 +1,118 @@
+"""The pipeline's settings: every preset is valid, and each mistake is named before anything is spent."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("doit")
+
+from launch.__main__ import main as launch
+from launch.pipelines.config import CRITICAL, PRESETS, PipelineConfig, load_config
+from launch.pipelines.modpo import ModpoPipeline, check_folder, preflight
+
+NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def problem(argv: list[str]) -> str:
+    with pytest.raises(ValueError) as caught:
+        config, preset = load_config(argv)
+        check_folder(config, preset)
+        preflight(config)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preset_is_valid_headed_and_gives_stages(name, tmp_path):
+    text = (PRESETS / f"{name}.yaml").read_text()
+    for word in ("# Purpose:", "# Hardware:", "# Launch:"):
+        assert word in text
+    config, preset = load_config(["--preset", name, "--out", str(tmp_path / "run")])
+    stages = ModpoPipeline(config).stages()
+    assert preset == name and [stage.name for stage in stages][-1] == "report"
+    assert sum(stage.name.startswith("modpo_") for stage in stages) == len(config.w_values)
+    names = [stage.name for stage in stages]
+    for stage in stages:  # every dependency exists and comes earlier
+        assert all(names.index(before) < names.index(stage.name) for before in stage.after)
+
+
+def test_flags_override_file_overrides_preset(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("beta: 0.3\nw_values: [0.4]\n")
+    config, _ = load_config(["--preset", "quickstart", "--config", str(file), "--w_values", "0.1,0.9", "--out", "x"])
+    assert (config.beta, config.w_values, config.train_max_length) == (0.3, [0.1, 0.9], 256)
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["--w_values", "0"], "w_values holds 0: every w must lie in (0, 1]"),
+        (["--w_values", "1.5"], "w_values holds 1.5"),
+        (["--w_values", "0.5", "0.5"], "twice"),
+        (["--margin_role", "bonus"], "margin_role"),
+        (["--beta", "0"], "beta"),
+        (["--max_length", "64"], "max_length 64 leaves no room"),
+        (["--max_length", "100", "--max_new_tokens", "50", "--max_input_length", "101"], "max_input_length 101"),
+        (["--require_w_values", "0.1", "0.9"], "require_w_values demands"),
+        (["--require_margin_role", "cost"], "require_margin_role demands 'cost'"),
+        (["--prompts", "nowhere.jsonl"], "prompts: nowhere.jsonl does not exist"),
+        (["--margin", "function"], "margin = function needs margin_function"),
+        (["--y", "humor"], "y = 'humor' is not among the scores"),
+        (["--eval_size", "0"], "eval_size"),
+    ],
+)
+def test_mistakes_are_named(argv, said, tmp_path):
+    base = ["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path)]
+    assert said in problem([*base, *argv])
+    assert not (tmp_path / "run").exists()
+
+
+def test_misspelt_setting_and_preset_offer_the_nearest(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("margin_roll: cost\n")
+    assert "'margin_roll'; did you mean 'margin_role'?" in problem(["--config", str(file), "--out", "x"])
+    assert "did you mean 'quickstart'?" in problem(["--preset", "quikstart", "--out", "x"])
+
+
+def test_explicit_criticals(tmp_path):
+    said = problem(["--preset", "quickstart", "--require_explicit_criticals", "--out", "x", "--beta", "0.1"])
+    assert "--w_values" in said and "--beta" not in said and "--out" not in said
+    assert set(CRITICAL) <= set(PipelineConfig.model_fields)
+
+
+def test_folder_of_another_run_is_refused(tmp_path):
+    argv = ["--preset", "quickstart", "--out", str(tmp_path), "--model", str(tmp_path)]
+    (tmp_path / "thesis.tex").write_text("do not touch")
+    assert "holds files but no run.json" in problem(argv)
+    (tmp_path / "run.json").write_text(json.dumps({"preset": "quickstart", "run_tag": "other"}))
+    assert "belongs to another run (run_tag 'other'" in problem(argv)
+    assert (tmp_path / "thesis.tex").read_text() == "do not touch"
+
+
+def test_preflight_only_prints_the_stages_and_spends_nothing(tmp_path, capsys):
+    out = tmp_path / "run"
+    argv = ["helpsteer-modpo", "--preset", "quickstart", "--model", str(tmp_path), "--out", str(out), "--preflight_only"]
+    assert launch(argv) == 0
+    said = capsys.readouterr().out
+    assert "swift rlhf --rlhf_type dpo" in said and "MODPO_W=0.2" in said and "preflight passed" in said
+    assert "pushes TOWARD what the adapter" in said
+    assert not out.exists()
+
+
+def test_launch_offers_the_nearest_verb(capsys):
+    assert launch(["generat"]) == 2
+    assert "did you mean 'generate'" in capsys.readouterr().err
+
+
+def test_check_pairs_names_file_and_line(tmp_path, capsys):
+    good = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected_response": "b"}
+    file, out = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl"
+    file.write_text(json.dumps(good) + "\n" + json.dumps({"messages": good["messages"]}) + "\n")
+    assert launch(["check-pairs", "--pairs", str(file), "--out", str(out)]) == 2
+    assert f"{file}:2: missing or empty field 'rejected_response'" in capsys.readouterr().err
+    assert not out.exists()
+    file.write_text("")
+    assert launch(["check-pairs", "--pairs", str(file), "--out", str(out)]) == 2 and not out.exists()
+    file.write_text(json.dumps(good) + "\n")
+    assert launch(["check-pairs", "--pairs", str(file), "--out", str(out)]) == 0
+    assert Path(out).read_text() == json.dumps(good) + "\n"
