@@ -1,0 +1,119 @@
+"""A margin store gives the losses of live margins, survives a kill, and is refused when it is stale."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import REPOSITORY, swift_flags
+from tests.tiny import build_adapter
+
+pytest.importorskip("swift")
+pytestmark = pytest.mark.integration
+
+
+def precompute(store, flags, margins, processes=1, wait=True):
+    argv = [sys.executable, "-m", "launch", "precompute-margins", "--store", str(store), *flags]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MODPO_MARGINS": json.dumps(margins), "OMP_NUM_THREADS": "1"}
+    env.pop("MODPO_W", None)
+    if processes > 1:
+        env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": str(29900 + os.getpid() % 90)}
+        argv += ["--ddp_backend", "gloo"]
+    process = subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    if not wait:
+        return process
+    output = process.communicate(timeout=300)[0]
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def margins(adapter):
+    return [
+        {"adapter": str(adapter), "name": "taste"},
+        {"function": "negative_response_tokens", "name": "short", "role": "cost", "weight": 0.01},
+    ]
+
+
+@pytest.fixture(scope="module")
+def store(tiny, pairs, margins, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores") / "store"
+    code, output = precompute(folder, swift_flags(tiny, pairs, folder), margins)
+    assert code == 0, output[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train(tiny, pairs, margins, run_swift, tmp_path_factory):
+    def run(name, store=None, **overrides):
+        folder = tmp_path_factory.mktemp("runs") / name
+        data = store / "train.jsonl" if store else pairs
+        stored = {"dataset_shuffle": False, "remove_unused_columns": False} if store else {}
+        environment = {"MODPO_W": "0.5", "MODPO_MARGINS": json.dumps(margins)}
+        if store:
+            environment["MODPO_STORE"] = store
+        return run_swift(folder, swift_flags(tiny, data, folder, **stored | overrides), environment)
+
+    return run
+
+
+def test_stored_margins_give_the_losses_of_live_ones(train, store):
+    """The batches differ in padding only, so fp32 sums differ in the last bits: 1e-5."""
+    live, stored = train("live"), train("stored", store)
+    assert live.returncode == 0 and stored.returncode == 0, stored.output[-2000:]
+    assert len(live.steps) == len(stored.steps) == 4
+    for name in ("loss", "rewards/margins", "margin_rewards/taste/gap", "margin_rewards/short/gap", "logps/chosen"):
+        assert stored.series(name) == pytest.approx(live.series(name), rel=1e-4, abs=1e-5), name
+    assert "no reference forward" in stored.output
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"system": "Answer in one word."}, "the tokens of row"),
+        ({"remove_unused_columns": True}, "--remove_unused_columns false"),
+    ],
+)
+def test_store_that_does_not_fit_the_rows_is_refused(train, store, change, said):
+    run = train("stale", store, **change)
+    assert run.returncode != 0 and said in run.output
+
+
+def test_store_of_another_adapter_is_refused(tiny, pairs, store, margins, run_swift, tmp_path):
+    other = build_adapter(tiny, tmp_path / "other", seed=9)
+    changed = [{**margins[0], "adapter": str(other)}, margins[1]]
+    environment = {"MODPO_W": "0.5", "MODPO_MARGINS": json.dumps(changed), "MODPO_STORE": store}
+    run = run_swift(tmp_path / "run", swift_flags(tiny, store / "train.jsonl", tmp_path / "run"), environment)
+    assert run.returncode != 0 and "stale store" in run.output and "'taste'" in run.output
+
+
+def test_two_processes_fill_the_same_store(tiny, pairs, store, margins, tmp_path):
+    code, output = precompute(tmp_path / "two", swift_flags(tiny, pairs, tmp_path / "two"), margins, processes=2)
+    assert code == 0, output[-2000:]
+    assert (tmp_path / "two" / "train.jsonl").read_bytes() == (store / "train.jsonl").read_bytes()
+
+
+def test_kill_and_restart_end_in_the_same_store(tiny, pairs, store, margins, tmp_path):
+    folder = tmp_path / "killed"
+    flags = swift_flags(tiny, pairs, folder, per_device_eval_batch_size=1)
+    process = precompute(folder, flags, margins, wait=False)
+    deadline = time.monotonic() + 120
+    part = folder / "part.train.0.jsonl"
+    while time.monotonic() < deadline and not (part.is_file() and part.stat().st_size > 0):
+        assert process.poll() is None, process.communicate()[0][-2000:]
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "manifest.json").exists()
+    with part.open("ab") as handle:
+        handle.write(b'{"index": 3, "pair_tok')  # a torn last line
+    code, output = precompute(folder, flags, margins)
+    assert code == 0, output[-2000:]
+    assert (folder / "train.jsonl").read_bytes() == (store / "train.jsonl").read_bytes()
+    code, output = precompute(folder, flags, [{**margins[0], "name": "renamed"}])
+    assert code == 2 and "belongs to another store: margins" in output
