@@ -1,5 +1,7 @@
 """Settings of MODPO in ms-swift: `MODPO_*` in the environment, the `ENV:` map of a run file or `--model_kwargs`."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -27,9 +29,9 @@ class MODPOSettings(BaseSettings):
     margin_adapter: str | None = None
     margin_function: str | None = None
     margin_classifier: str | None = None
-    margin_role: str | None = None
-    margin_weight: float | None = None
-    margin_beta: float | None = None
+    margin_role: Literal["reward", "cost"] | None = None
+    margin_weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    margin_beta: float | None = Field(default=None, allow_inf_nan=False)
     margins: list[MarginSpec] = Field(default_factory=list)
     normalized_weights: bool = False
     store: str | None = None
