@@ -45,14 +45,12 @@ def generate_shard(
     partial = PartialFile(target.with_name(f"{target.stem}.partial.jsonl"))
     drawn = 0
     for batch in plan_batches(items, backend, batch_size) if items else []:
-        missing = [item for item in batch if (item.prompt.prompt_id, item.sample) not in partial.records]
-        if not missing:
+        if all((item.prompt.prompt_id, item.sample) in partial.records for item in batch):
             continue
-        # The whole batch again: its padding is part of the arithmetic.
+        # A batch of which only a part was saved is drawn again as a whole: its padding is part of the arithmetic.
         answers = backend.generate(batch)
-        pairs = zip(batch, answers, strict=True)
-        partial.append([make_record(item, answer, label) for item, answer in pairs if item in missing])
-        drawn += len(missing)
+        partial.append([make_record(item, answer, label) for item, answer in zip(batch, answers, strict=True)])
+        drawn += len(batch)
         print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
     write_jsonl(target, (partial.records[item.prompt.prompt_id, item.sample] for item in items))
     partial.path.unlink(missing_ok=True)

@@ -13,6 +13,11 @@ def point_name(label: str, weights: Mapping[str, float]) -> str:
     return f"w = {weights[label]:g}" if label in weights else label
 
 
+def plain(text: str) -> str:
+    """`text` with its dollar signs kept as such: matplotlib would read what stands between two of them as a formula."""
+    return text.replace("$", r"\$")
+
+
 def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str) -> bytes:
     """PNG of the full table of a report: means with 95% intervals, the front, the untouched model as a diamond.
 
@@ -50,7 +55,7 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
             label="untouched model" if untouched else None,
         )
         axes.annotate(
-            point_name(label, weights),
+            plain(point_name(label, weights)),
             (across["mean"], up["mean"]),
             xytext=(9, 8),
             textcoords="offset points",
@@ -59,9 +64,9 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
             zorder=5,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
         )
-    axes.set_xlabel(f"{x}  [{units.get(x, 'score')}]  better →", color=INK, fontsize=10)
-    axes.set_ylabel(f"{y}  [{units.get(y, 'score')}]  better →", color=INK, fontsize=10)
-    axes.set_title(title, loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
+    axes.set_xlabel(plain(f"{x}  [{units.get(x, 'score')}]  better →"), color=INK, fontsize=10)
+    axes.set_ylabel(plain(f"{y}  [{units.get(y, 'score')}]  better →"), color=INK, fontsize=10)
+    axes.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
     subtitle = f"mean of {summary['n']} prompts, bars: 95% bootstrap interval"
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9.5)
     axes.grid(color=GRID, linewidth=0.8)

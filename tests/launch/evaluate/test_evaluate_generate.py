@@ -5,8 +5,10 @@ import torch
 
 from launch.evaluate import generate
 from launch.evaluate.backends import Decoding, TransformersBackend
+from launch.evaluate.fingerprint import fingerprint
 from launch.evaluate.prompts import read_prompts
 from launch.evaluate.records import prompt_id, read_generations
+from launch.evaluate.resume import PartialFile
 from launch.evaluate.sampling import RowwiseSampler, draw_seed
 from tests.launch.evaluate.tiny_models import MODEL_FLAGS, POLICY, make_adapter
 
@@ -19,7 +21,7 @@ TEXTS = [
     "Tell me about the wind and the sea.",
     "salt",
 ]
-SAMPLED = ["--do_sample", "--temperature", "0.9", "--top_p", "0.95", "--num_samples", "2", "--seed", "5"]
+SAMPLED = ["--do_sample", "--temperature", "0.9", "--top_p", "0.95", "--num_samples", "3", "--seed", "5"]
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(model_dir, prompts_file, tm
 
     monkeypatch.setattr(TransformersBackend, "generate", counts)
     generate.main(flags(model_dir, prompts_file, tmp_path / "torn", *extra))
-    items = len(TEXTS) * (2 if extra else 1)
+    items = len(TEXTS) * (3 if extra else 1)
     assert sum(counted) == items - 2, "one finished batch is kept, the batch of the torn line is drawn again"
     files = [tmp_path / place / "sft/00001-of-00001.jsonl" for place in ("whole", "torn")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -118,8 +120,8 @@ def test_samples_differ_and_follow_the_seed(model_dir, prompts_file, tmp_path):
     generate.main(flags(model_dir, prompts_file, tmp_path / "a", *SAMPLED))
     generate.main(flags(model_dir, prompts_file, tmp_path / "b", *SAMPLED[:-1], "6"))
     first, other = (lines(tmp_path / place / "sft/00001-of-00001.jsonl") for place in "ab")
-    assert [record["sample"] for record in first] == [0, 1] * len(TEXTS)
-    assert sum(x["response"] != y["response"] for x, y in zip(first[::2], first[1::2], strict=True)) >= 5
+    assert [record["sample"] for record in first] == [0, 1, 2] * len(TEXTS)
+    assert sum(x["response"] != y["response"] for x, y in zip(first[::3], first[1::3], strict=True)) >= 5
     assert sum(x["response"] != y["response"] for x, y in zip(first, other, strict=True)) >= 10
 
 
@@ -262,3 +264,33 @@ def test_seeds_depend_on_each_argument():
     seeds = {draw_seed(seed, key, sample) for seed in (0, 1) for key in ("a", "b") for sample in (0, 1)}
     assert len(seeds) == 8
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_records_appended_after_a_torn_line_can_be_read_again(tmp_path):
+    def row(key):
+        return {"prompt_id": key, "sample": 0, "response": "ä\u2028b"}
+
+    file = PartialFile(tmp_path / "x.partial.jsonl")
+    file.append([row("a"), row("b")])
+    file.path.write_bytes(file.path.read_bytes()[:-9])
+    torn = PartialFile(file.path)
+    assert list(torn.records) == [("a", 0)]
+    torn.append([row("c")])
+    again = PartialFile(file.path)
+    assert again.records == {("a", 0): row("a"), ("c", 0): row("c")}
+
+
+def test_the_fingerprint_sees_both_ends_of_large_weights_and_small_files_whole(tmp_path):
+    weights = bytearray(3 << 20)
+    (tmp_path / "config.json").write_text("{}")
+    seen = set()
+    for place in (None, 0, len(weights) - 1):
+        if place is not None:
+            weights[place] ^= 1
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        seen.add(fingerprint(tmp_path))
+    (tmp_path / "config.json").write_text("[]")
+    seen.add(fingerprint(tmp_path))
+    assert len(seen) == 4
+    (tmp_path / "trainer_state.json").write_text("{}")
+    assert fingerprint(tmp_path) in seen

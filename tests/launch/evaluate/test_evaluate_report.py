@@ -136,6 +136,7 @@ def test_monotonicity_of_three_weights_is_ordered_by_weight_not_by_name():
     assert monotonicity(cells(2, 1, 3), weights, "y")["direction"] == "neither"
     assert monotonicity(cells(1, 1, 1), weights, "y")["direction"] == "flat"
     assert monotonicity(cells(1, 4, 2), weights, "y")["ends_overlap"] is False
+    assert monotonicity(cells(4, 1, 2), weights, "y")["ends_overlap"] is False
 
 
 def test_samples_of_one_prompt_count_once(write_rows, tmp_path):
@@ -203,7 +204,7 @@ def test_the_page_is_self_contained_and_escapes_every_answer(run, write_rows, re
 
 
 def test_the_picture_is_a_png_of_a_useful_size(run, tmp_path):
-    run("--weights", "w0.2=0.2")
+    run("--weights", "w0.2=0.2", "--title", r"$\frac{ costs $5")
     data = (tmp_path / "out/tradeoff.png").read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(data[16:20], "big") >= 1000
