@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+REPORT_SUFFIX = ".report.json"
 PARQUET_BATCH_ROWS = 256
 LINE_ENDS = ("\u0085", "\u2028", "\u2029")
 
@@ -30,7 +31,7 @@ def list_files(source: str | os.PathLike[str]) -> list[Path]:
     """The data files that ``source`` names, sorted by path.
 
     Args:
-        source: a file, a folder (its data files, not its subfolders) or a glob pattern.
+        source: a file, a folder (its data files, without reports and subfolders) or a glob pattern.
 
     Raises:
         ValueError: nothing matches, or a file has an ending that is not in ``SUFFIXES``.
@@ -39,6 +40,8 @@ def list_files(source: str | os.PathLike[str]) -> list[Path]:
     path = Path(text)
     if path.is_dir():
         files = [entry for entry in path.iterdir() if entry.is_file() and entry.name.endswith(SUFFIXES)]
+        # A builder writes its report beside its output, and a report is no row.
+        files = [file for file in files if not file.name.endswith(REPORT_SUFFIX)]
     elif path.exists():
         files = [path]
     else:

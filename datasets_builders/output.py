@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from datasets_builders.choices import one_of, positive_integer, share
-from datasets_builders.io import SkipCounter, write_json, write_jsonl
+from datasets_builders.io import REPORT_SUFFIX, SkipCounter, write_json, write_jsonl
 from datasets_builders.pairs import PREFERENCE_WRITERS, SFT_WRITERS, PreferencePair
 from datasets_builders.scratch import SeenOnDisk, scratch_database
 
@@ -61,7 +61,7 @@ def write_pairs(
         written = write_jsonl(options.out, _checked(islice(rows, options.limit), options, skips, report))
     report["rows"] = skips.total
     report |= skips.as_dict() | {"written": written, "limit_reached": written == options.limit}
-    write_json(f"{options.out}.report.json", report)
+    write_json(f"{options.out}{REPORT_SUFFIX}", report)
     return report
 
 

@@ -31,6 +31,8 @@ def rows_from(
         stream = datasets.load_dataset(hub_name, split=split, streaming=True, **hub_options)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{label}: {error}; a local copy can be given with --source") from error
+    except OSError as error:
+        raise OSError(f"{label}: {error}; a local copy can be given with --source") from error
     for number, row in enumerate(stream, start=1):
         yield Location(label, number), row
 

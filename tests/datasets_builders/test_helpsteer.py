@@ -144,7 +144,7 @@ def test_an_unusable_row_is_named_or_counted(tmp_path, capsys, bad, message, rea
     source, out = dump(tmp_path / "in.jsonl", [*good, *good, bad, *good, bad]), tmp_path / "out.jsonl"
     code, _, error = helpsteer(capsys, source, out)
     assert code == 2
-    assert "in.jsonl:5: " in error and message in error
+    assert f"error: {source}:5: " in error and message in error, "a share of 0 fails at the first unusable row"
     assert not out.exists()
 
     code, _, error = helpsteer(capsys, source, out, "--max_skipped_share", 0.2)

@@ -43,6 +43,7 @@ def test_folders_and_globs_are_read_in_sorted_order(tmp_path):
     for name, value in (("b.jsonl", 2), ("a.jsonl", 1), ("c.json", 3)):
         dump(tmp_path / name, [{"v": value}])
     (tmp_path / "notes.txt").write_text("not data")
+    write_json(tmp_path / "a.jsonl.report.json", {"rows": 1})
     assert [row["v"] for _, row in read_rows(tmp_path)] == [1, 2, 3]
     assert [row["v"] for _, row in read_rows(tmp_path / "*.jsonl")] == [1, 2]
 
