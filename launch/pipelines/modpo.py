@@ -236,7 +236,7 @@ class ModpoPipeline:
         )
         merged = folder / "merged"
         export = {"adapters": folder / f"checkpoint-{c.sft_max_steps}", "merge_lora": True, "output_dir": merged,
-                  "exist_ok": True, "check_model": False, **self.model_flags(self.base)}
+                  "exist_ok": True, "torch_dtype": self.dtype, **self.model_flags(self.base)}
         merge = Stage("merge", "merge the SFT adapter", [Command(["swift", "export", *_flags(export)])], [merged], ["sft"])
         return [train, merge]
 

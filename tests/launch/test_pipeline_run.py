@@ -1,0 +1,99 @@
+"""The whole pipeline on the tiny model through real command lines, undisturbed and with `kill -9` in the middle."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.tiny import preference_rows, write_rows
+
+pytest.importorskip("swift")
+pytest.importorskip("doit")
+pytestmark = pytest.mark.integration
+
+
+def start(folder, out, tiny, *extra):
+    for name, seed, count in (("preference", 0, 24), ("margin", 1, 24), ("margin_val", 2, 12)):
+        path = folder / f"{name}.jsonl"
+        if not path.exists():
+            write_rows(path, preference_rows(count, seed))
+    settings = {
+        "preset": "quickstart", "run_tag": "tiny", "out": out, "model": tiny, "data": "files", "precision": "fp32",
+        "preference_file": folder / "preference.jsonl", "margin_file": folder / "margin.jsonl",
+        "margin_val_file": folder / "margin_val.jsonl", "w_values": "0.5", "dpo_max_steps": 2, "modpo_max_steps": 4,
+        "save_steps": 1, "eval_steps": 2, "max_new_tokens": 8, "eval_size": 4, "gen_samples": 2, "gen_batch_size": 4,
+        "min_margin_accuracy": 0,
+    }  # fmt: skip
+    argv = [sys.executable, "-m", "launch", "helpsteer-modpo"]
+    argv += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [*argv, *extra], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process) -> str:
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def results(out) -> dict[str, str]:
+    """Digests of every stage's outputs as the manifests hold them."""
+    manifests = sorted((out / "manifests").glob("*.json"))
+    rows = {path.stem: json.loads(path.read_text()) for path in manifests if not path.stem.endswith("started")}
+    return {name: row["outputs"] for name, row in rows.items() if name not in ("report", "score", "validate")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipeline")
+    return folder, folder / "run", finish(start(folder, folder / "run", tiny))
+
+
+def test_pipeline_ends_in_a_report(undisturbed):
+    _, out, said = undisturbed
+    assert "[1/10] check the data files: done" in said and "[10/10] trade-off picture and report: done" in said
+    assert (out / "report" / "tradeoff.png").stat().st_size > 10_000
+    page = (out / "report" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    saved = json.loads((out / "modpo_w0.5" / "checkpoint-4" / "modpo_settings.json").read_text())
+    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward"
+
+
+def test_same_command_again_does_nothing_and_a_new_w_trains_only_itself(undisturbed, tiny):
+    folder, out, _ = undisturbed
+    said = finish(start(folder, out, tiny))
+    assert said.count("already done") == 10 and "started" not in said
+    before = results(out)
+    said = finish(start(folder, out, tiny, "--w_values", "0.5,0.9"))
+    started = {line.split("] ")[1].split(":")[0] for line in said.splitlines() if line.endswith(": started")}
+    assert "MODPO, w = 0.9" in started and "generate with w0.9" in started
+    assert not any("margin adapter" in title or "w = 0.5" in title or "w0.5" in title for title in started), started
+    after = results(out)
+    assert {name: after[name] for name in before} == before
+
+
+def test_kill_nine_in_the_middle_of_training_ends_in_the_same_result(undisturbed, tiny):
+    """Killed after the first MODPO checkpoint: the stage goes on from there and the adapter is the same to the bit."""
+    folder, finished, _ = undisturbed
+    out = folder / "killed"
+    process = start(folder, out, tiny)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not (out / "modpo_w0.5" / "checkpoint-1" / "trainer_state.json").exists():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (out / "manifests" / "modpo_w0.5.json").exists()
+    said = finish(start(folder, out, tiny))
+    assert "train the margin adapter (DPO): already done" in said and "--resume_from_checkpoint" in said
+    expected, found = results(finished), results(out)
+    del expected["precompute"], found["precompute"]  # its rows name their data file, which lies elsewhere
+    for name in ("data", "margin", "modpo_w0.5", "generate_base", "generate_w0.5"):
+        assert list(found[name].values()) == list(expected[name].values()), name
