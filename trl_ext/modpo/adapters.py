@@ -58,10 +58,12 @@ class MarginAdapters:
             check_same_base(margin, model_dir)
             name = self.adapter_name(margin)
             try:
-                if isinstance(self.host, PeftModel):
-                    self.host.load_adapter(margin.source, adapter_name=name, is_trainable=False)
-                else:
+                if not isinstance(self.host, PeftModel):
                     self.host = PeftModel.from_pretrained(self.host, margin.source, adapter_name=name)
+                result = self.host.load_adapter(margin.source, adapter_name=name, is_trainable=False)
+                # peft keeps quiet about these and leaves fresh weights, whose margin is zero everywhere.
+                if strangers := [*result.missing_keys, *result.unexpected_keys]:
+                    raise ValueError(f"its weights and the model's modules differ: {strangers[:4]}")
             except (RuntimeError, KeyError, ValueError) as error:  # how peft reports shapes and targets that do not fit
                 raise ValueError(f"margin {margin.name!r}: adapter {margin.source} does not fit: {error}") from error
             self._silence_dropout(name)
