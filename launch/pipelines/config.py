@@ -140,6 +140,8 @@ class PipelineConfig(BaseModel):
             problems.append(f"data = {self.data} needs preference")
         if self.data != "files" and self.margin == "adapter" and self.margin_preference is None:
             problems.append("margin = adapter needs margin_preference")
+        if not self.gen_do_sample and (self.gen_temperature != 1 or self.gen_top_p != 1 or self.gen_samples != 1):
+            problems.append("gen_temperature, gen_top_p and gen_samples have no effect without gen_do_sample: true")
         if self.sft and self.data == "sampled":
             problems.append("data = sampled starts from an instruct model: set sft to false")
         if problems:

@@ -59,6 +59,7 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--margin", "function"], "margin = function needs margin_function"),
         (["--y", "humor"], "y = 'humor' is not among the scores"),
         (["--eval_size", "0"], "eval_size"),
+        (["--gen_do_sample", "false"], "no effect without gen_do_sample"),
     ],
 )
 def test_mistakes_are_named(argv, said, tmp_path):
