@@ -1,4 +1,5 @@
-"""Preference pairs from sampled completions and a function of the text: best against worst within a prompt."""
+"""Preference pairs by a function of the text: from sampled completions (best against worst within a prompt), or from
+existing pairs, whose sides are swapped where the function says so."""
 
 import argparse
 import random
@@ -34,9 +35,25 @@ def label_pairs(records: list[dict], function: str, pairs_per_prompt: int = 2) -
                 yield PreferencePair(group[0]["messages"], texts[best], texts[worst], meta)
 
 
+def relabel_pairs(rows: Iterator[dict], function: str) -> Iterator[PreferencePair]:
+    """Pairs in ms-swift's format with the higher-scored answer as chosen; ties make no pair.
+
+    `response_tokens` is the number of words here: no tokenizer is at hand.
+    """
+    for row in rows:
+        prompt, texts = row["messages"][:-1], [row["messages"][-1]["content"], row["rejected_response"]]
+        words = [len(text.split()) for text in texts]
+        first, second = call_text_function(function, [prompt[-1]["content"]] * 2, texts, words)
+        if first != second:
+            pair = PreferencePair(prompt, texts[0], texts[1], {"margin": first - second})
+            yield pair if first > second else pair.swap()
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch label", description=__doc__)
-    parser.add_argument("--samples", type=Path, required=True, help="folder or file of generation records")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--samples", type=Path, help="folder or file of generation records")
+    source.add_argument("--pairs", type=Path, help="pairs in ms-swift's format to label anew")
     parser.add_argument("--function", required=True, help="registered function or dotted path; higher is chosen")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--val_out", type=Path, help="held-out pairs, split by prompt")
@@ -44,10 +61,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--pairs_per_prompt", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    source = options.samples / "*.jsonl" if options.samples.is_dir() else options.samples
-    pairs = list(label_pairs([row for _, row in read_rows(source)], options.function, options.pairs_per_prompt))
+    if options.pairs is not None:
+        pairs = list(relabel_pairs((row for _, row in read_rows(options.pairs)), options.function))
+    else:
+        files = options.samples / "*.jsonl" if options.samples.is_dir() else options.samples
+        pairs = list(label_pairs([row for _, row in read_rows(files)], options.function, options.pairs_per_prompt))
     if not pairs:
-        raise ValueError(f"{options.samples}: no pair with different {options.function} scores")
+        raise ValueError(f"{options.pairs or options.samples}: no pair with different {options.function} scores")
     prompts = sorted({str(pair.prompt) for pair in pairs})
     held = set(random.Random(options.seed).sample(prompts, min(options.val_prompts, len(prompts) - 1)))
     kept = write_jsonl(options.out, (to_swift(pair) for pair in pairs if str(pair.prompt) not in held))
