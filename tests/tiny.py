@@ -20,7 +20,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(folder: Path) -> None:
+def build_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -35,36 +35,45 @@ def build_tokenizer(folder: Path) -> None:
     )
     tokenizer.train_from_iterator(SENTENCES * 4, trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token=pad_token
     )
+    if pad_token != "<|endoftext|>":
+        fast.add_special_tokens({"unk_token": "<|endoftext|>"})  # stays a special token
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
 
 
-def build_model(folder: Path, seed: int = 0) -> Path:
-    """A 2-layer Llama of hidden size 32 in `folder`, fp32, the same for the same seed."""
+def random_llama(name: str, seed: int, **settings):
+    """A transformers Llama of class `name`: 2 layers, hidden size 32, fp32, the same for the same seed."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
-    folder.mkdir(parents=True, exist_ok=True)
-    build_tokenizer(folder)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        tie_word_embeddings=True,
+        num_key_value_heads=2, max_position_embeddings=256, **settings,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = getattr(transformers, name)(config)
         for parameter in model.parameters():  # large enough that log-probs of different responses differ visibly
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.15)
+    return model
+
+
+def build_model(folder: Path, seed: int = 0, pad_token: str = "<|endoftext|>", end_gain: float = 1.0) -> Path:
+    """A language model and its tokenizer; `end_gain` > 1 makes the end token louder, so that some answers end early."""
+    folder.mkdir(parents=True, exist_ok=True)
+    build_tokenizer(folder, pad_token)
+    tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    model = random_llama("LlamaForCausalLM", seed, tie_word_embeddings=True, **tokens)
+    model.lm_head.weight.data[model.config.eos_token_id] *= end_gain
     model.save_pretrained(folder)
     return folder
 
 
-def build_adapter(model_dir: Path, folder: Path, seed: int = 1) -> Path:
-    """A LoRA adapter on `model_dir` whose weights are random instead of zero, so that it has an opinion."""
+def build_adapter(model_dir: Path, folder: Path, seed: int = 1, std: float = 0.2) -> Path:
+    """A LoRA adapter on `model_dir` whose weights are random, so that it has an opinion; with `std` 0 it has none."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -76,7 +85,7 @@ def build_adapter(model_dir: Path, folder: Path, seed: int = 1) -> Path:
         torch.manual_seed(seed)
         for name, parameter in model.named_parameters():
             if "lora_" in name:
-                torch.nn.init.normal_(parameter, std=0.2)
+                torch.nn.init.normal_(parameter, std=std)
     model.save_pretrained(folder)
     return folder
 
@@ -107,8 +116,7 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 
 def build_classifier(folder: Path, chat: bool = True, labels: int = 3, seed: int = 3) -> Path:
     """A Llama classifier of `labels` logits; without `chat` its tokenizer has no chat template."""
-    import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
     build_tokenizer(folder)
@@ -117,15 +125,5 @@ def build_classifier(folder: Path, chat: bool = True, labels: int = 3, seed: int
         tokenizer.chat_template = None
         (folder / "chat_template.jinja").unlink(missing_ok=True)
         tokenizer.save_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0, num_labels=labels,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = LlamaForSequenceClassification(config)
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.15)
-    model.save_pretrained(folder)
+    random_llama("LlamaForSequenceClassification", seed, pad_token_id=0, num_labels=labels).save_pretrained(folder)
     return folder

@@ -9,12 +9,13 @@ from typing import Any
 
 from datasets_builders.io import write_jsonl
 from launch.evaluate.backends import Backend, Decoding, Item, OpenAIBackend, TransformersBackend
-from launch.evaluate.fingerprint import fingerprint
 from launch.evaluate.options import add_model_options, load_policy, positive
-from launch.evaluate.policy import resolve_adapter, resolve_model
+from launch.evaluate.policy import resolve_adapter
 from launch.evaluate.prompts import Prompt, read_prompts, shard
 from launch.evaluate.records import check_label, shard_name
 from launch.evaluate.resume import PartialFile, check_settings
+from trl_ext.modpo.digest import model_digest
+from trl_ext.modpo.model_dir import resolve_model
 
 ADAPTER = "policy"
 
@@ -85,9 +86,9 @@ def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Pr
     directory = resolve_model(args.model, args.trust_remote_code)
     settings |= {
         "model": args.model,
-        "model_fingerprint": fingerprint(directory),
+        "model_fingerprint": model_digest(directory),
         "adapter": args.adapter,
-        "adapter_fingerprint": fingerprint(resolve_adapter(args.adapter)) if args.adapter else None,
+        "adapter_fingerprint": model_digest(resolve_adapter(args.adapter)) if args.adapter else None,
         "model_type": args.model_type,
         "template": args.template,
         "torch_dtype": args.torch_dtype,

@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
-from launch.evaluate.policy import DTYPES, Policy
+from launch.evaluate.policy import Policy
+from trl_ext.modpo.model_dir import DTYPES
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> None:

@@ -3,49 +3,20 @@
 Shapes: B rows, T tokens.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.evaluate.records import Messages
+from trl_ext.modpo.model_dir import check_dtype, resolve_model
 
 if TYPE_CHECKING:
     import torch
 
 IGNORED = -100
-DTYPES = ("float32", "bfloat16", "float16")
 
 EncodedRow = tuple[list[int], list[int]]
-
-
-def resolve_model(path: str, trust_remote_code: bool = False) -> str:
-    """The local directory of a model: `path` itself, or the downloaded copy of the hub model it names.
-
-    Raises:
-        ValueError: nothing there (with HF_HUB_OFFLINE=1 the hub is not asked), or the directory brings its own Python
-            code and `trust_remote_code` is off. ms-swift's loader would run such code without asking.
-    """
-    directory = path if os.path.isdir(path) else _from_hub(path)
-    if not os.path.isfile(os.path.join(directory, "config.json")):
-        raise ValueError(f"{path}: no config.json, this is not a model directory")
-    for name in ("config.json", "tokenizer_config.json"):
-        file = os.path.join(directory, name)
-        if not trust_remote_code and os.path.isfile(file) and "auto_map" in json.loads(Path(file).read_text("utf-8")):
-            raise ValueError(f"{file}: the model brings Python code ('auto_map'); pass --trust_remote_code to run it")
-    return directory
-
-
-def _from_hub(name: str) -> str:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return snapshot_download(name)
-    # The hub client raises subclasses of OSError and ValueError for a name, a network or a cache it cannot use.
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{name}: neither a model directory nor a hub model at hand: {error}") from error
 
 
 def resolve_adapter(path: str) -> str:
@@ -66,7 +37,7 @@ class Policy:
         path: model directory or hub name.
         adapters: name -> adapter directory.
         model_type, template_type, system, max_length: as `swift rlhf` takes them; None leaves ms-swift's choice.
-        torch_dtype: one of DTYPES; None takes the model's own.
+        torch_dtype: float32, bfloat16 or float16; None takes the model's own.
 
     Raises:
         ValueError: a path that is no model or adapter, an unknown type, or code in the model directory.
@@ -86,8 +57,7 @@ class Policy:
     ):
         directory = resolve_model(path, trust_remote_code)
         adapters = {name: resolve_adapter(place) for name, place in (adapters or {}).items()}
-        if torch_dtype is not None and torch_dtype not in DTYPES:
-            raise ValueError(f"torch_dtype {torch_dtype!r}: use one of {', '.join(DTYPES)}")
+        check_dtype(torch_dtype)
 
         import torch
         from swift.model import MODEL_MAPPING, get_model_processor

@@ -97,6 +97,11 @@ def read_generations(directory: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+def describe(record: dict[str, Any]) -> str:
+    """Names a record in a message."""
+    return f"label {record['label']}, prompt {record['prompt_id']}, sample {record['sample']}"
+
+
 def label_of(records: Sequence[dict[str, Any]], directory: str | Path) -> str:
     """The one label of all `records`.
 

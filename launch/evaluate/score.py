@@ -11,7 +11,7 @@ from launch.evaluate.check_margin import implicit_rewards
 from launch.evaluate.classifier import Classifier
 from launch.evaluate.options import add_model_options, load_policy, positive
 from launch.evaluate.policy import Policy
-from launch.evaluate.records import label_of, read_generations
+from launch.evaluate.records import describe, label_of, read_generations
 from trl_ext.objectives.text import call_text_function, get_text_function
 
 KINDS = ("function", "implicit", "classifier")
@@ -79,11 +79,6 @@ def implicit_scorer(policy: Policy, adapter: str, beta: float, batch_size: int) 
         return implicit_rewards(policy, rows, adapter, beta, batch_size)
 
     return score
-
-
-def describe(record: dict[str, Any]) -> str:
-    """Names a record in a message."""
-    return f"label {record['label']}, prompt {record['prompt_id']}, sample {record['sample']}"
 
 
 def score_records(records: Sequence[dict[str, Any]], scorers: dict[str, Scorer]) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """A tiny random classifier as a margin."""
 
+import json
+
 import pytest
 import torch
 
@@ -63,3 +65,35 @@ def test_long_inputs_lose_their_beginning_so_that_the_response_counts(folder):
     long = [{"role": "user", "content": "word " * 200}]
     one, other = score([long, long], ["yes", "no"])
     assert abs(one - other) > 1e-4
+
+
+def test_of_a_pair_the_prompt_is_cut_first_and_the_end_of_the_response_always_stays(tmp_path):
+    from tests.tiny import build_classifier
+
+    score = ClassifierReward(str(build_classifier(tmp_path, chat=False)), max_length=24)
+    prompt = [{"role": "user", "content": "word " * 200}]
+    response = "Flour, water, salt."
+    tokens = score.tokenizer(response)["input_ids"]
+    kept = score.encode(prompt, response)["input_ids"]
+    assert len(kept) == 24 and kept[-len(tokens) :] == tokens
+    assert set(kept[: -len(tokens)]) <= set(score.tokenizer(prompt[0]["content"])["input_ids"])
+    long = response * 9
+    assert len(score.encode(prompt[:1], long)["input_ids"]) == 24
+    question = [{"role": "user", "content": "Bread?"}]
+    kept = score.encode(question, long)["input_ids"]
+    assert len(kept) == 24 and score.tokenizer.decode(kept).endswith("salt.")
+
+
+def test_a_model_with_code_of_its_own_is_refused(folder, tmp_path):
+    """Without this rule transformers asks at the terminal, or fails with a message of its own."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "own.Model"}}))
+    with pytest.raises(ValueError, match="brings Python code"):
+        ClassifierReward(str(tmp_path))
+
+
+def test_a_folder_that_holds_no_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no config\.json, this is not a model directory"):
+        ClassifierReward(str(tmp_path))

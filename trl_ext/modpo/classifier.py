@@ -1,62 +1,123 @@
-"""A sequence-classification reward model as a margin: frozen, batched, with its own tokenizer."""
+"""A sequence-classification reward model: frozen, batched, with its own tokenizer."""
 
 from collections.abc import Sequence
 
 import torch
 
+from .model_dir import check_dtype, resolve_model
+
+Encoded = dict[str, list[int]]
+
 
 class ClassifierReward:
     """Scores (prompt messages, response) with one logit of a classifier.
 
-    The input is the classifier's own chat template over prompt and response when its tokenizer has one, otherwise the
-    text pair (last user text, response).
+    A tokenizer with a chat template gets the conversation through it; one without gets the pair (last user text,
+    response), of which only the beginning of the prompt is cut when both are too long together.
 
     Args:
-        path: folder or name of the model.
+        path: folder or hub name of the model.
         head: index of the logit.
         device: where the model lives.
-        max_length: longer inputs are truncated on the left, so that the response stays.
+        max_length: tokens; None takes the limit of the tokenizer or the model, the smaller one.
+        torch_dtype: one of DTYPES; None takes the model's own.
+        trust_remote_code: whether Python code in the model's folder may run.
+        cut_overlong: what happens to a chat or a response that is too long in itself: True cuts it on the left, so
+            that the end of the response stays, False refuses it.
 
     Raises:
-        ValueError: the head does not exist.
+        ValueError: not a model, a model with code of its own, no such head, or an input that is refused.
     """
 
-    def __init__(self, path: str, head: int = 0, device: str | torch.device = "cpu", max_length: int = 2048):
+    def __init__(
+        self,
+        path: str,
+        head: int = 0,
+        device: str | torch.device = "cpu",
+        max_length: int | None = None,
+        *,
+        torch_dtype: str | None = None,
+        trust_remote_code: bool = False,
+        cut_overlong: bool = True,
+    ):
+        check_dtype(torch_dtype)
+        directory = resolve_model(path, trust_remote_code)
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(path, truncation_side="left")
-        self.model = AutoModelForSequenceClassification.from_pretrained(path).to(device).eval().requires_grad_(False)
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            directory, truncation_side="left", trust_remote_code=trust_remote_code
+        )
+        model = AutoModelForSequenceClassification.from_pretrained(
+            directory, dtype=getattr(torch, torch_dtype) if torch_dtype else "auto", trust_remote_code=trust_remote_code
+        )
+        self.model = model.to(device).eval().requires_grad_(False)
         labels = self.model.config.num_labels
-        if head >= labels:
+        if not 0 <= head < labels:
             raise ValueError(f"classifier {path!r} has {labels} heads, head {head} does not exist")
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        if self.model.config.pad_token_id is None:
-            self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.head = head
-        limit = getattr(self.model.config, "max_position_embeddings", None) or max_length
-        self.max_length = min(max_length, limit)
+        # The model looks for its last token by its own pad id. A tokenizer's stand-in pad (often the end token) would
+        # make the score depend on the padding, so without an own pad id every row goes alone.
+        self.pad_id = self.model.config.pad_token_id
+        # A tokenizer without a limit of its own reports an astronomical one.
+        positions = self.model.config.to_dict().get("max_position_embeddings", 2**31 - 1)
+        self.max_length = max_length or min(self.tokenizer.model_max_length, positions)
+        self.cut_overlong = cut_overlong
 
-    def _encode(self, prompts: Sequence[list[dict]], responses: Sequence[str]) -> dict:
-        options = {"padding": True, "truncation": True, "max_length": self.max_length, "return_tensors": "pt"}
-        if self.tokenizer.chat_template:
-            texts = [
-                self.tokenizer.apply_chat_template(
-                    [*prompt, {"role": "assistant", "content": response}], tokenize=False
-                )
-                for prompt, response in zip(prompts, responses, strict=True)
-            ]
-            # The template writes the special tokens itself: adding them again would double the first one.
-            return self.tokenizer(texts, add_special_tokens=False, **options)
-        questions = [prompt[-1]["content"] for prompt in prompts]
-        return self.tokenizer(questions, list(responses), **options)
-
-    @torch.no_grad()
     def __call__(self, prompts: Sequence[list[dict]], responses: Sequence[str], batch_size: int = 32) -> torch.Tensor:
         """(N,) fp32 on the CPU."""
-        scores = []
-        for start in range(0, len(responses), batch_size):
-            batch = self._encode(prompts[start : start + batch_size], responses[start : start + batch_size])
-            logits = self.model(**{key: value.to(self.model.device) for key, value in batch.items()}).logits
-            scores.append(logits[:, self.head].float().cpu())
-        return torch.cat(scores)
+        rows = [self.encode(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        return self.score(rows, batch_size)
+
+    def encode(self, prompt: list[dict], response: str) -> Encoded:
+        """The tokens of one row, at most `max_length`.
+
+        Raises:
+            ValueError: more than that, and `cut_overlong` is off.
+        """
+        if self.tokenizer.chat_template is not None:
+            messages = [*prompt, {"role": "assistant", "content": response}]
+            # Tokenised by the template itself: a second tokenisation of its text would add the special tokens twice.
+            encoded = dict(self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True))
+            if self._excess(encoded) > 0:
+                self._refuse_unless_cut(encoded)
+                encoded = {key: values[-self.max_length :] for key, values in encoded.items()}
+            return encoded
+        question = prompt[-1]["content"]
+        encoded = self.tokenizer(question, response)
+        if (excess := self._excess(encoded)) > 0:
+            whole_response_fits = excess <= len(self.tokenizer(question, add_special_tokens=False)["input_ids"])
+            if not whole_response_fits:
+                self._refuse_unless_cut(encoded)
+            cut = "only_first" if whole_response_fits else "longest_first"
+            encoded = self.tokenizer(question, response, truncation=cut, max_length=self.max_length)
+        return dict(encoded)
+
+    def _excess(self, encoded: Encoded) -> int:
+        return len(encoded["input_ids"]) - self.max_length
+
+    def _refuse_unless_cut(self, encoded: Encoded) -> None:
+        if not self.cut_overlong:
+            raise ValueError(f"{len(encoded['input_ids'])} tokens, the classifier takes {self.max_length}")
+
+    def score(self, rows: Sequence[Encoded], batch_size: int = 32) -> torch.Tensor:
+        """(N,) fp32 on the CPU, in the order of `rows`; rows of similar length share a batch."""
+        if self.pad_id is None:
+            batch_size = 1
+        scores = torch.zeros(len(rows))
+        order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            with torch.no_grad():
+                logits = self.model(**self._pad([rows[index] for index in batch])).logits
+            scores[batch] = logits[:, self.head].float().cpu()
+        return scores
+
+    def _pad(self, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        fill = {"input_ids": self.pad_id or 0}
+        return {
+            key: torch.tensor([row[key] + [fill.get(key, 0)] * (width - len(row[key])) for row in rows]).to(
+                self.model.device
+            )
+            for key in rows[0]
+        }

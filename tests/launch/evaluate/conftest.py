@@ -1,46 +1,34 @@
-"""A random two-layer Llama with a real tokenizer, and adapters of it, built in code: nothing is downloaded."""
-
-import json
-import os
+"""The tiny model and its adapters as paths in text, the way the command lines take them."""
 
 import pytest
 
-from tests.launch.evaluate.tiny_models import POLICY, llama_config, make_adapter, make_tokenizer
-
-os.environ["HF_HUB_OFFLINE"] = "1"
+from tests import tiny
+from tests.launch.evaluate.model_flags import POLICY
 
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory):
+    """Its pad token is its end token, and some of its greedy answers end early."""
     import torch
-    from transformers import LlamaForCausalLM
 
     torch.set_num_threads(1)
-    place = tmp_path_factory.mktemp("model")
-    tokenizer = make_tokenizer()
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(llama_config(tokenizer))
-    # A random model hardly ever ends an answer; a louder end token makes some answers short and some long.
-    model.lm_head.weight.data[tokenizer.eos_token_id] *= 1.8
-    model.save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    return str(place)
+    return str(tiny.build_model(tmp_path_factory.mktemp("model"), seed=4, pad_token="<|im_end|>", end_gain=1.8))
 
 
 @pytest.fixture(scope="session")
 def adapter_dir(model_dir, tmp_path_factory):
-    return make_adapter(model_dir, tmp_path_factory.mktemp("adapter"), seed=1)
+    return str(tiny.build_adapter(model_dir, tmp_path_factory.mktemp("adapter"), seed=1))
 
 
 @pytest.fixture(scope="session")
 def other_adapter_dir(model_dir, tmp_path_factory):
-    return make_adapter(model_dir, tmp_path_factory.mktemp("other_adapter"), seed=2)
+    return str(tiny.build_adapter(model_dir, tmp_path_factory.mktemp("other_adapter"), seed=2))
 
 
 @pytest.fixture(scope="session")
 def null_adapter_dir(model_dir, tmp_path_factory):
     """An adapter that changes nothing: every implicit reward is exactly 0."""
-    return make_adapter(model_dir, tmp_path_factory.mktemp("null_adapter"), seed=3, scale=0.0)
+    return str(tiny.build_adapter(model_dir, tmp_path_factory.mktemp("null_adapter"), std=0.0))
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +45,7 @@ def write_rows(tmp_path):
     def write(name, rows):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        return str(path)
+        return str(tiny.write_rows(path, rows))
 
     return write
 

@@ -4,7 +4,7 @@ import pytest
 
 from launch.evaluate import check_margin
 from launch.evaluate.stats import wilson_interval
-from tests.launch.evaluate.tiny_models import MODEL_FLAGS
+from tests.launch.evaluate.model_flags import MODEL_FLAGS
 
 TEXTS = [
     ("Why?", "The sea is wide.", "salt"),

@@ -5,12 +5,13 @@ import torch
 
 from launch.evaluate import generate
 from launch.evaluate.backends import Decoding, TransformersBackend
-from launch.evaluate.fingerprint import fingerprint
 from launch.evaluate.prompts import read_prompts
 from launch.evaluate.records import prompt_id, read_generations
 from launch.evaluate.resume import PartialFile
 from launch.evaluate.sampling import RowwiseSampler, draw_seed
-from tests.launch.evaluate.tiny_models import MODEL_FLAGS, POLICY, make_adapter
+from tests.launch.evaluate.model_flags import MODEL_FLAGS, POLICY
+from tests.tiny import build_adapter
+from trl_ext.modpo.digest import model_digest
 
 TEXTS = [
     "Why is the sky blue?",
@@ -146,9 +147,9 @@ def test_other_settings_in_the_same_directory_are_refused_by_name(model_dir, ada
 
 
 def test_other_weights_under_the_same_name_are_refused(model_dir, prompts_file, tmp_path):
-    place = make_adapter(model_dir, tmp_path / "adapter", seed=7)
+    place = str(build_adapter(model_dir, tmp_path / "adapter", seed=7))
     generate.main(flags(model_dir, prompts_file, tmp_path / "out", "--adapter", place))
-    make_adapter(model_dir, tmp_path / "adapter", seed=8)
+    build_adapter(model_dir, tmp_path / "adapter", seed=8)
     with pytest.raises(ValueError, match="adapter_fingerprint"):
         generate.main(flags(model_dir, prompts_file, tmp_path / "out", "--adapter", place))
 
@@ -280,7 +281,7 @@ def test_records_appended_after_a_torn_line_can_be_read_again(tmp_path):
     assert again.records == {("a", 0): row("a"), ("c", 0): row("c")}
 
 
-def test_the_fingerprint_sees_both_ends_of_large_weights_and_small_files_whole(tmp_path):
+def test_the_model_digest_sees_both_ends_of_large_weights_and_small_files_whole(tmp_path):
     weights = bytearray(3 << 20)
     (tmp_path / "config.json").write_text("{}")
     seen = set()
@@ -288,9 +289,9 @@ def test_the_fingerprint_sees_both_ends_of_large_weights_and_small_files_whole(t
         if place is not None:
             weights[place] ^= 1
         (tmp_path / "model.safetensors").write_bytes(weights)
-        seen.add(fingerprint(tmp_path))
+        seen.add(model_digest(tmp_path))
     (tmp_path / "config.json").write_text("[]")
-    seen.add(fingerprint(tmp_path))
+    seen.add(model_digest(tmp_path))
     assert len(seen) == 4
     (tmp_path / "trainer_state.json").write_text("{}")
-    assert fingerprint(tmp_path) in seen
+    assert model_digest(tmp_path) in seen

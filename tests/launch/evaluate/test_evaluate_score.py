@@ -6,7 +6,8 @@ import torch
 from launch.evaluate import score
 from launch.evaluate.classifier import Classifier
 from launch.evaluate.policy import Policy
-from tests.launch.evaluate.tiny_models import MODEL_FLAGS, POLICY, llama_config, make_tokenizer
+from tests.launch.evaluate.model_flags import MODEL_FLAGS, POLICY
+from tests.tiny import build_classifier
 
 ANSWERS = [("Why?", "The sea is wide and blue."), ("How?", "salt"), ("Tell me about the sea.", ""), ("a", "the wind")]
 
@@ -28,15 +29,7 @@ def scores(path):
 @pytest.fixture(scope="module")
 def classifier_dir(tmp_path_factory):
     """A llama with three heads and a pad token of its own."""
-    from transformers import LlamaForSequenceClassification
-
-    place = tmp_path_factory.mktemp("classifier")
-    tokenizer = make_tokenizer()
-    torch.manual_seed(5)
-    model = LlamaForSequenceClassification(llama_config(tokenizer, num_labels=3, pad_token_id=0))
-    model.save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    return str(place)
+    return str(build_classifier(tmp_path_factory.mktemp("classifier"), seed=5))
 
 
 def test_functions_and_implicit_rewards_side_by_side(
@@ -107,12 +100,14 @@ def test_a_pair_classifier_gets_prompt_and_response(classifier_dir, record, tmp_
     kept = short._encode(record("Tell me about the sea. " * 9, "salt"))["input_ids"]
     assert len(kept) == 8
     assert tokenizer.decode(kept).endswith("salt")
+    with pytest.raises(ValueError, match=r"label sft, prompt .* sample 0: .*--classifier_max_length"):
+        short([record("Why?", "the sea " * 9)])
 
 
 def test_classifier_errors(classifier_dir, record):
-    with pytest.raises(ValueError, match="no head 3, the model has 3"):
+    with pytest.raises(ValueError, match="has 3 heads, head 3 does not exist"):
         Classifier(classifier_dir, head=3)
-    with pytest.raises(ValueError, match="--classifier_max_length"):
+    with pytest.raises(ValueError, match=r"label sft, prompt .* sample 0: .*--classifier_max_length"):
         Classifier(classifier_dir, max_length=4)([record("Why?", "the sea")])
 
 

@@ -1,0 +1,47 @@
+"""Where a model lies, and whether it may be loaded."""
+
+import json
+import os
+from pathlib import Path
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def resolve_model(path: str, trust_remote_code: bool = False) -> str:
+    """The local directory of a model: `path` itself, or the downloaded copy of the hub model it names.
+
+    Raises:
+        ValueError: nothing there (with HF_HUB_OFFLINE=1 the hub is not asked), or the directory brings its own Python
+            code and `trust_remote_code` is off. Some loaders, that of ms-swift among them, run such code without asking.
+    """
+    directory = path if os.path.isdir(path) else _from_hub(path)
+    if not os.path.isfile(os.path.join(directory, "config.json")):
+        raise ValueError(f"{path}: no config.json, this is not a model directory")
+    for name in ("config.json", "tokenizer_config.json"):
+        file = os.path.join(directory, name)
+        if not trust_remote_code and os.path.isfile(file) and "auto_map" in json.loads(Path(file).read_text("utf-8")):
+            raise ValueError(
+                f"{file}: the model brings Python code ('auto_map'); use a model of a class that transformers holds, "
+                "or, in a command that has the flag, --trust_remote_code to run that code"
+            )
+    return directory
+
+
+def _from_hub(name: str) -> str:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(name)
+    # The hub client raises subclasses of OSError and ValueError for a name, a network or a cache it cannot use.
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: neither a model directory nor a hub model at hand: {error}") from error
+
+
+def check_dtype(name: str | None) -> None:
+    """Refuses what is no name of a floating-point type that models are loaded in.
+
+    Raises:
+        ValueError: `name` is neither None nor one of DTYPES.
+    """
+    if name is not None and name not in DTYPES:
+        raise ValueError(f"torch_dtype {name!r}: use one of {', '.join(DTYPES)}")
