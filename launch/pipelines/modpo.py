@@ -266,7 +266,8 @@ class ModpoPipeline:
         flags |= {"deepspeed": None, "output_dir": None, "add_version": None, "report_to": "none"}
         argv = ["python", "-m", "launch", "precompute-margins", "--store", str(store), *_flags(flags), *self.plugin]
         environment = {**self.launch_environment(), **self.margin_environment(1.0)}
-        environment.pop("MODPO_MARGIN_WEIGHT", None)  # the store does not depend on weights
+        for name in ("MODPO_W", "MODPO_MARGIN_WEIGHT", "MODPO_MARGIN_ROLE", "MODPO_MARGIN_BETA"):
+            environment.pop(name, None)  # the store depends on none of them
         return Stage("precompute", "reference and margins, once for the grid", [Command(argv, environment)],
                      [store / "train.jsonl", store / "manifest.json"], after, resumable=True)
 

@@ -17,7 +17,9 @@ from swift.utils import get_dist_setting
 from tqdm import tqdm
 
 from datasets_builders.io import write_json, write_jsonl
+from swift_ext.settings import read_settings
 
+from .settings import MODPOSettings
 from .store import FORMAT, MANIFEST, column, describe_margin, describe_reference, pair_digests
 
 PLAN = "plan.json"
@@ -51,6 +53,15 @@ class PrecomputeMargins(SwiftRLHF):
         super().__init__(argv)
         if self.args.streaming or self.args.packing or self.args.deepspeed:
             raise ValueError("precompute-margins needs --streaming false, --packing false and no --deepspeed")
+
+    def _encode_dataset(self, *args, **kwargs):
+        train, validation = super()._encode_dataset(*args, **kwargs)
+        if train is None or len(train) == 0:
+            raise ValueError(
+                f"no row of {self.args.dataset} is left: all were dropped as too long for --max_length "
+                f"{self.args.max_length} or as invalid pairs (see the log above)"
+            )
+        return train, validation
 
     def train(self, trainer):
         rank, _, world, _ = get_dist_setting()
@@ -139,6 +150,16 @@ class PrecomputeMargins(SwiftRLHF):
         return count
 
 
+def _leave_weights_out() -> None:
+    """Stored values depend on no weight, so none has to fit here: the margins stay, every weight goes."""
+    os.environ["MODPO_W"] = "1"
+    margins = [spec.model_copy(update={"weight": 0.0}) for spec in read_settings(MODPOSettings).margins]
+    for name in [name for name in os.environ if name.upper().startswith("MODPO_")]:
+        del os.environ[name]
+    os.environ["MODPO_W"] = "1"
+    os.environ["MODPO_MARGINS"] = json.dumps([spec.model_dump(exclude_none=True) for spec in margins])
+
+
 def main(argv: list[str]) -> int:
     """`--store FOLDER` and the flags of `swift rlhf`."""
     if "--store" not in argv or argv.index("--store") + 1 >= len(argv):
@@ -148,8 +169,7 @@ def main(argv: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     parse_yaml_args(argv)
     importlib.import_module("swift_ext.plugins.modpo")  # registers, whether or not the flags name the plugin
-    os.environ.setdefault("MODPO_W", "1")  # the stored values do not depend on it
-    os.environ.pop("MODPO_STORE", None)
+    _leave_weights_out()
     argv += ["--output_dir", str(folder / "run"), "--add_version", "false", "--load_from_cache_file", "false"]
     PrecomputeMargins(argv, folder).main()
     if dist.is_initialized():

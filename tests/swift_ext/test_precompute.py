@@ -117,3 +117,9 @@ def test_kill_and_restart_end_in_the_same_store(tiny, pairs, store, margins, tmp
     assert (folder / "train.jsonl").read_bytes() == (store / "train.jsonl").read_bytes()
     code, output = precompute(folder, flags, [{**margins[0], "name": "renamed"}])
     assert code == 2 and "belongs to another store: margins" in output
+
+
+def test_empty_data_after_filtering_is_named(tiny, pairs, margins, tmp_path):
+    code, output = precompute(tmp_path / "none", swift_flags(tiny, pairs, tmp_path / "none", max_length=8), margins)
+    assert code == 2 and f"no row of ['{pairs}'] is left" in output and "--max_length 8" in output
+    assert not (tmp_path / "none" / "manifest.json").exists()
