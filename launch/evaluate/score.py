@@ -16,7 +16,12 @@ from trl_ext.objectives.text import call_text_function, get_text_function
 
 KINDS = ("function", "implicit", "classifier")
 SETTINGS_FILE = "score.json"
-_FUNCTION_UNITS = {"brevity": "minus words", "negative_response_tokens": "minus tokens", "rich_vocabulary": "words"}
+_FUNCTION_UNITS = {
+    "brevity": "minus words",
+    "negative_response_tokens": "minus tokens",
+    "plain_words": "minus letters a word",
+    "rich_vocabulary": "words",
+}
 
 Scorer = Callable[[Sequence[dict[str, Any]]], list[float]]
 
