@@ -42,22 +42,24 @@ def margin_of(first: Mapping[str, Any], second: Mapping[str, Any], dimension: st
     return None if None in ratings else ratings[0] - ratings[1]
 
 
+def unusable(margin: float | None, min_gap: float, *, missing: str, tied: str, small: str) -> str | None:
+    """One of the three reasons when ``margin`` orders no pair, else None."""
+    if margin is None:
+        return missing
+    if margin == 0:
+        return tied
+    return small if abs(margin) < min_gap else None
+
+
 def removal_reason(margin: float | None, anchor: float | None, rules: Rules) -> str | None:
     """The rule that removes a pair with these margins (rating points, either sign), or None for a pair to keep."""
-    if margin is None:
-        return "no_label"
-    if margin == 0:
-        return "ties"
-    if abs(margin) < rules.min_gap:
-        return "below_gap"
+    if reason := unusable(margin, rules.min_gap, missing="no_label", tied="ties", small="below_gap"):
+        return reason
     if rules.anchor_dimension is None:
         return None
-    if anchor is None:
-        return "no_anchor_label"
-    if anchor == 0:
-        return "anchor_ties"
-    if abs(anchor) < rules.min_anchor_gap:
-        return "below_anchor_gap"
+    anchor_reasons = {"missing": "no_anchor_label", "tied": "anchor_ties", "small": "below_anchor_gap"}
+    if reason := unusable(anchor, rules.min_anchor_gap, **anchor_reasons):
+        return reason
     agrees = (margin > 0) == (anchor > 0)
     if rules.agreement == "require" and not agrees:
         return "anchor_disagrees"
