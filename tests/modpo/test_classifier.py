@@ -72,15 +72,13 @@ def test_of_a_pair_the_prompt_is_cut_first_and_the_end_of_the_response_always_st
 
     score = ClassifierReward(str(build_classifier(tmp_path, chat=False)), max_length=24)
     prompt = [{"role": "user", "content": "word " * 200}]
-    response = "Flour, water, salt."
+    response = "Flour, water, salt, flour, water, salt."
     tokens = score.tokenizer(response)["input_ids"]
+    assert 12 < len(tokens) < 24, "longer than the half that cutting the longer side first would leave it"
     kept = score.encode(prompt, response)["input_ids"]
     assert len(kept) == 24 and kept[-len(tokens) :] == tokens
-    assert set(kept[: -len(tokens)]) <= set(score.tokenizer(prompt[0]["content"])["input_ids"])
-    long = response * 9
-    assert len(score.encode(prompt[:1], long)["input_ids"]) == 24
-    question = [{"role": "user", "content": "Bread?"}]
-    kept = score.encode(question, long)["input_ids"]
+    assert kept[: -len(tokens)] == score.tokenizer(prompt[0]["content"])["input_ids"][len(tokens) - 24 :]
+    kept = score.encode([{"role": "user", "content": "Bread?"}], response * 9)["input_ids"]
     assert len(kept) == 24 and score.tokenizer.decode(kept).endswith("salt.")
 
 
