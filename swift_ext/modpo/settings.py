@@ -55,3 +55,29 @@ class MODPOSettings(BaseSettings):
     def resolve(self, beta: float) -> list[Margin]:
         """The margins with every default filled in. See `trl_ext.modpo.margins.resolve_margins`."""
         return resolve_margins(self.margins, self.w, beta, self.normalized_weights)
+
+
+def refuse_what_cannot_work(settings: MODPOSettings, margins: list[Margin], training_args, template) -> None:
+    """Refuses setups in which margins would silently have no effect or meet the wrong rows.
+
+    Args:
+        training_args: ms-swift's DPOConfig.
+        template: ms-swift's template.
+
+    Raises:
+        ValueError: the flag that stands in the way is named.
+    """
+    if (margins or settings.store) and getattr(training_args, "reference_free", None):
+        raise ValueError("reference_free drops the reference term, and the margins with it")
+    loss_types = training_args.loss_type
+    loss_types = loss_types if isinstance(loss_types, list) else [loss_types]
+    if margins and all(loss_type == "sft" for loss_type in loss_types):
+        raise ValueError(f"loss_type {loss_types} has no reference term: the margins would have no effect")
+    reads_columns = settings.store is not None or any(margin.kind != "adapter" for margin in margins)
+    if (template.packing or template.padding_free) and reads_columns:
+        raise ValueError(
+            "packing and padding_free join rows and drop their columns: function and classifier margins and "
+            "MODPO_STORE need --packing false --padding_free false (adapter margins work with packing)"
+        )
+    if settings.store is not None and getattr(training_args, "ref_adapter_name", None):
+        raise ValueError("MODPO_STORE holds the reference without adapters; it cannot be used with --ref_adapters")

@@ -1,6 +1,7 @@
 """Raw margin values of a batch, computed in the step. Shapes: B pairs, K margins; chosen half first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
@@ -75,23 +76,43 @@ class LiveMargins:
     def needs_text(self) -> bool:
         return any(margin.kind != "adapter" for margin in self.margins)
 
-    def __call__(
-        self, columns: dict, base_logps: Callable[[], torch.Tensor], logps: Callable[[], torch.Tensor],
-        token_counts: Sequence[int],
-    ) -> torch.Tensor:
+    @property
+    def hosted_by_policy(self) -> bool:
+        return self.adapters is not None and self.adapters.policy_adapter is not None
+
+    @contextmanager
+    def reference_pass(self) -> Iterator[None]:
+        """Around the parent's reference pass: no margin adapter takes part, and the trainable set is as before."""
+        if self.adapters is None:
+            yield
+        elif self.hosted_by_policy:
+            yield  # the parent switches every adapter off, which flips flags on the way back
+            self.adapters.restore()
+        else:
+            with self.adapters.scoring(None):
+                yield
+
+    def values(self, trainer, batch: dict, columns: dict, reference: torch.Tensor) -> torch.Tensor:
         """Raw values (2B, K), fp32.
 
         Args:
+            trainer: gives `side_logps(model, batch)`, the (2B,) log-probs with whatever adapter is active.
+            batch: the collated batch.
             columns: `text_messages` and `text_rejected` of the B pairs, when a margin needs text.
-            base_logps: gives the (2B,) log-probs with every adapter off; called only when a margin needs them.
-            logps: gives the (2B,) log-probs of the host in its present state.
-            token_counts: response tokens of the 2B sequences, end token included.
+            reference: (2B,) reference log-probs. They are the base log-probs too, unless the run's reference is
+                another model or adapter than the base of the margin adapters.
         """
         values = []
+        if self.adapters is not None:
+            model = trainer.model if self.hosted_by_policy else trainer.ref_model
+            base = reference
+            if self.hosted_by_policy and (trainer.ref_model is not None or trainer.ref_adapter_name):
+                with self.adapters.scoring(None):
+                    base = trainer.side_logps(model, batch)
         for margin in self.margins:
             if margin.kind == "adapter":
                 with self.adapters.scoring(margin):
-                    values.append((logps() - base_logps()).float())
+                    values.append(trainer.side_logps(model, batch) - base)
                 continue
             prompts = [messages[:-1] for messages in columns["text_messages"]] * 2
             responses = [messages[-1]["content"] for messages in columns["text_messages"]] + columns["text_rejected"]
@@ -99,6 +120,6 @@ class LiveMargins:
                 values.append(self.classifiers[margin.name](prompts, responses))
             else:
                 texts = [prompt[-1]["content"] if prompt else "" for prompt in prompts]
-                values.append(torch.tensor(call_text_function(margin.source, texts, responses, token_counts)))
-        device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
-        return torch.stack([value.float().to(device) for value in values], -1)
+                tokens = (batch["labels"] != trainer.label_pad_token_id).sum(-1).tolist()
+                values.append(torch.tensor(call_text_function(margin.source, texts, responses, tokens)))
+        return torch.stack([value.to(reference.device, torch.float32) for value in values], -1)

@@ -1,7 +1,6 @@
 """MODPO on ms-swift's DPOTrainer. Shapes: B pairs, K margins; a (2B,) tensor holds the chosen half first."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from swift_ext.settings import read_settings
 from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
 
-from .settings import MODPOSettings
+from .settings import MODPOSettings, refuse_what_cannot_work
 from .sources import LiveMargins, TextRows
 from .store import MarginStore
 
@@ -43,7 +42,7 @@ class MODPOTrainer(DPOTrainer):
         training_args, template = kwargs["args"], kwargs["template"]
         self.modpo = read_settings(MODPOSettings)
         self.margins = self.modpo.resolve(training_args.beta)
-        self._refuse_what_cannot_work(training_args, template)
+        refuse_what_cannot_work(self.modpo, self.margins, training_args, template)
         self.store = self.live = None
         if self.modpo.store is not None:
             self.store = MarginStore(self.modpo.store, (ref_model or model).model_info.model_dir, self.margins)
@@ -60,23 +59,6 @@ class MODPOTrainer(DPOTrainer):
         self.beta = self.beta / self.modpo.w
         self._report()
 
-    def _refuse_what_cannot_work(self, training_args, template) -> None:
-        if (self.margins or self.modpo.store) and getattr(training_args, "reference_free", None):
-            raise ValueError("reference_free drops the reference term, and the margins with it")
-        loss_types = training_args.loss_type
-        loss_types = loss_types if isinstance(loss_types, list) else [loss_types]
-        if self.margins and all(loss_type == "sft" for loss_type in loss_types):
-            raise ValueError(f"loss_type {loss_types} has no reference term: the margins would have no effect")
-        rows_are_joined = template.packing or template.padding_free
-        reads_columns = self.modpo.store is not None or any(m.kind != "adapter" for m in self.margins)
-        if rows_are_joined and reads_columns:
-            raise ValueError(
-                "packing and padding_free join rows and drop their columns: function and classifier margins and "
-                "MODPO_STORE need --packing false --padding_free false (adapter margins work with packing)"
-            )
-        if self.modpo.store is not None and getattr(training_args, "ref_adapter_name", None):
-            raise ValueError("MODPO_STORE holds the reference without adapters; it cannot be used with --ref_adapters")
-
     def _report(self) -> None:
         reference = "a separate reference model" if self.ref_model is not None else "the base with all adapters off"
         if self.ref_adapter_name:
@@ -89,7 +71,7 @@ class MODPOTrainer(DPOTrainer):
         if self.store is not None:
             lines.append(f"reference and margins are read from {self.store.folder}: no reference forward in a step")
         for line in lines:
-            logger.info_once(line) if hasattr(logger, "info_once") else logger.info(line)
+            logger.info(line)
 
     def _described(self) -> dict:
         return {"w": self.modpo.w, "beta": self.args.beta, "margins": [asdict(margin) for margin in self.margins]}
@@ -107,7 +89,7 @@ class MODPOTrainer(DPOTrainer):
         logps = selective_logps(logits, labels.masked_fill(~mask, 0))
         return logps.masked_fill(~mask, 0), logits.mean(-1).masked_fill(~mask, 0), mask
 
-    def _logps(self, model, batch) -> torch.Tensor:
+    def side_logps(self, model, batch) -> torch.Tensor:
         """(2B,) log-probs without gradient, with whatever adapter is active."""
         with torch.no_grad():
             output = self.concatenated_forward(model, batch, is_ref_model=True)
@@ -119,27 +101,12 @@ class MODPOTrainer(DPOTrainer):
         if self.store is not None:
             reference, values = self.store.lookup(batch, columns)
             return reference.to(self.accelerator.device), values.to(self.accelerator.device)
-        adapters = self.live.adapters if self.live else None
-        host_is_policy = adapters is not None and adapters.policy_adapter is not None
-        rest = adapters.scoring(None) if adapters is not None and not host_is_policy else nullcontext()
-        with rest:
-            reference = torch.cat(super().compute_ref_log_probs(batch))
-        if adapters is not None:
-            adapters.restore()
         if self.live is None:
+            reference = torch.cat(super().compute_ref_log_probs(batch))
             return reference, reference.new_zeros(len(reference), 0)
-        scored = self.model if host_is_policy else self.ref_model
-        shares_reference = not host_is_policy or (self.ref_model is None and not self.ref_adapter_name)
-
-        def base_logps() -> torch.Tensor:
-            if shares_reference:
-                return reference
-            with adapters.scoring(None):
-                return self._logps(scored, batch)
-
-        counts = (batch["labels"] != self.label_pad_token_id).sum(-1).tolist()
-        values = self.live(columns, base_logps, lambda: self._logps(scored, batch), counts)
-        return reference, values.to(reference.device)
+        with self.live.reference_pass():
+            reference = torch.cat(super().compute_ref_log_probs(batch))
+        return reference, self.live.values(self, batch, columns, reference)
 
     def compute_ref_log_probs(self, batch):
         """The one changed term of the loss: the reference, shifted by the margins."""
