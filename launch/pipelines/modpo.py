@@ -391,6 +391,9 @@ def main(argv: list[str]) -> int:
             root = str(Path(__file__).parents[2])
             path = os.environ.get("PYTHONPATH")
             environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
+            if pipeline.on_cpu:
+                # Threads that wait by spinning make a busy machine many times slower, not a little.
+                environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
             if config.model == "embedded" or Path(config.model).is_dir():
                 environment["HF_HUB_OFFLINE"] = "1"  # nothing is asked from a hub: saves seconds at every start
             code = StageRunner(config.out.resolve(), stages, environment).run()
