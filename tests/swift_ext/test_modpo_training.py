@@ -186,6 +186,8 @@ def test_step_zero_with_a_function_alone(train, logps_by_hand):
     """The length recipe: weights (1, 0.01), no adapter, so the reference is the only second forward."""
     run = train(modpo(1, function="negative_response_tokens", weight=0.01), max_steps=1)
     assert run.steps[0]["loss"] == pytest.approx(step_zero_loss(-0.01 * logps_by_hand.tokens, 1.0), abs=1e-5)
+    counted = run.steps[0]["margin_rewards/negative_response_tokens/chosen"]  # the loss does not see what both sides share
+    assert counted == pytest.approx(-logps_by_hand.tokens[:, 0].mean().item(), abs=1e-5)
     assert "pushes TOWARD shorter answers" in run.output
 
 
@@ -269,13 +271,19 @@ def test_evaluation_and_gradient_checkpointing_leave_training_as_it_is(train, wi
 
 # --- several processes ------------------------------------------------------------------------------------------------
 
-# ms-swift leaves the process group open; a gloo thread that outlives the interpreter aborts a finished run now and then.
-CLOSE_GLOO = """
+# A gloo thread that outlives the interpreter aborts a finished run now and then ("terminate called without an active
+# exception"), with stock trainers too and even after destroy_process_group: the ranks leave without tearing down.
+LEAVE_AT_ONCE = """
 import atexit
+import os
+import sys
 
-import torch.distributed as dist
 
-atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+@atexit.register
+def leave():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if hasattr(sys, "last_type") else 0)
 """
 # On the CPU, ZeRO-3 needs its backend before the model is loaded.
 OPEN_GLOO = 'import deepspeed\n\ndeepspeed.init_distributed(dist_backend="gloo")\n'
@@ -286,7 +294,7 @@ def two_processes(tmp_path):
     """Flags of a run on two gloo ranks of one pair each; `extra` is more source for a plugin beside ours."""
 
     def flags(extra: str = "") -> dict:
-        (tmp_path / "gloo_for_tests.py").write_text(CLOSE_GLOO + extra)
+        (tmp_path / "gloo_for_tests.py").write_text(LEAVE_AT_ONCE + extra)
         plugins = [REPOSITORY / "swift_ext" / "plugins" / "modpo.py", tmp_path / "gloo_for_tests.py"]
         return {"plugin": False, "processes": 2, "external_plugins": plugins, "per_device_train_batch_size": 1}
 
