@@ -271,8 +271,8 @@ def test_evaluation_and_gradient_checkpointing_leave_training_as_it_is(train, wi
 
 # --- several processes ------------------------------------------------------------------------------------------------
 
-# A gloo thread that outlives the interpreter aborts a finished run now and then ("terminate called without an active
-# exception"), with stock trainers too and even after destroy_process_group: the ranks leave without tearing down.
+# A finished gloo rank aborts at interpreter exit now and then ("terminate called without an active exception"), even
+# after destroy_process_group: the ranks leave without tearing down.
 LEAVE_AT_ONCE = """
 import atexit
 import os
