@@ -109,17 +109,10 @@ def run_swift():
 
 @pytest.fixture(scope="session")
 def modpo_module():
-    """`swift_ext.modpo.trainer`, with TRL's constructor put back for the tests of the TRL trainers in this process.
-
-    Importing ms-swift's DPOTrainer deletes the constructor of TRL's; here only methods of the trainer are called.
+    """`swift_ext.modpo.trainer`. Importing it makes ms-swift delete the constructors of TRL's trainers in this process,
+    so tests that build a TRL trainer belong into a process of their own.
     """
     pytest.importorskip("swift")
     import importlib
 
-    import trl
-
-    constructor = vars(trl.DPOTrainer).get("__init__")
-    module = importlib.import_module("swift_ext.modpo.trainer")
-    if constructor is not None:
-        trl.DPOTrainer.__init__ = constructor
-    return module
+    return importlib.import_module("swift_ext.modpo.trainer")
