@@ -11,6 +11,8 @@ _HOME_OF = {
     "PreferencePair": "datasets_builders.pairs",
     "SkipCounter": "datasets_builders.io",
     "atomic_writer": "datasets_builders.io",
+    "get_parser": "datasets_builders.scoring.parsers",
+    "get_prompt": "datasets_builders.scoring.prompts",
     "read_rows": "datasets_builders.io",
     "write_json": "datasets_builders.io",
     "write_jsonl": "datasets_builders.io",
