@@ -26,6 +26,7 @@ class Decoding:
     do_sample: bool = False
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int | None = None
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     num_samples: int = 1
@@ -36,10 +37,12 @@ class Decoding:
             raise ValueError("--max_new_tokens and --num_samples must be at least 1")
         if not self.temperature > 0 or not 0 < self.top_p <= 1:
             raise ValueError("--temperature must be positive (greedy is: no --do_sample) and --top_p in (0, 1]")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError("--top_k must be at least 1 (all tokens: no --top_k)")
         if not self.repetition_penalty > 0 or self.no_repeat_ngram_size < 0:
             raise ValueError("--repetition_penalty must be positive and --no_repeat_ngram_size not negative")
-        if not self.do_sample and (self.temperature, self.top_p, self.num_samples) != (1.0, 1.0, 1):
-            raise ValueError("--temperature, --top_p and --num_samples have no effect without --do_sample")
+        if not self.do_sample and (self.temperature, self.top_p, self.top_k, self.num_samples) != (1.0, 1.0, None, 1):
+            raise ValueError("--temperature, --top_p, --top_k and --num_samples have no effect without --do_sample")
 
 
 class Item(NamedTuple):
@@ -119,7 +122,9 @@ class TransformersBackend:
         processors = LogitsProcessorList()
         if decoding.do_sample:
             seeds = [draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) for item in items]
-            processors.append(RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p))
+            processors.append(
+                RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p, decoding.top_k)
+            )
         with torch.no_grad(), policy.using(self.adapter):
             output = policy.model.generate(
                 input_ids=input_ids.to(policy.device),
@@ -209,6 +214,9 @@ class OpenAIBackend:
             # Servers keep the seed in 32 bits.
             seed = draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) % 2**31
             sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
+            if decoding.top_k is not None:
+                # No part of the protocol, but vLLM, SGLang and llama.cpp read it under this name.
+                sampling["extra_body"] = {"top_k": decoding.top_k}
         try:
             reply = await self.client.chat.completions.create(
                 model=self.api_model,

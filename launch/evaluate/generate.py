@@ -136,6 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top_p", type=float, default=1.0)
+    parser.add_argument("--top_k", type=positive, help="default: all tokens")
     parser.add_argument("--repetition_penalty", type=float, default=1.0)
     parser.add_argument("--no_repeat_ngram_size", type=int, default=0)
     parser.add_argument("--num_samples", type=positive, default=1, help="answers a prompt")

@@ -36,7 +36,8 @@ class Policy:
     Args:
         path: model directory or hub name.
         adapters: name -> adapter directory.
-        model_type, template_type, system, max_length: as `swift rlhf` takes them; None leaves ms-swift's choice.
+        model_type, template_type, system, max_length, use_chat_template, enable_thinking: as `swift rlhf` takes them;
+            None leaves ms-swift's choice.
         torch_dtype: float32, bfloat16 or float16; None takes the model's own.
 
     Raises:
@@ -53,6 +54,8 @@ class Policy:
         system: str | None = None,
         torch_dtype: str | None = None,
         max_length: int | None = None,
+        use_chat_template: bool = True,
+        enable_thinking: bool | None = None,
         trust_remote_code: bool = False,
     ):
         directory = resolve_model(path, trust_remote_code)
@@ -78,6 +81,8 @@ class Policy:
             template_type=template_type,
             max_length=max_length,
             loss_scale="last_round",
+            use_chat_template=use_chat_template,
+            enable_thinking=enable_thinking,
         )
         self.tokenizer = self.template.tokenizer
         self.adapters = tuple(adapters)

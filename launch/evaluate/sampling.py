@@ -23,15 +23,24 @@ class RowwiseSampler:
 
     Args:
         seeds: one a row (B,).
-        temperature, top_p: as in transformers, applied in this order before the noise.
+        temperature, top_k, top_p: as in transformers, applied in this order before the noise; None leaves top_k out.
     """
 
-    def __init__(self, seeds: Sequence[int], device: "torch.device", temperature: float = 1.0, top_p: float = 1.0):
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        device: "torch.device",
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+    ):
         import torch
-        from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+        from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self.warpers = [TemperatureLogitsWarper(temperature)] if temperature != 1.0 else []
+        if top_k is not None:
+            self.warpers.append(TopKLogitsWarper(top_k))
         if top_p < 1.0:
             self.warpers.append(TopPLogitsWarper(top_p))
 
