@@ -30,7 +30,7 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36"],
     "tune": ["optuna>=4.5,<6"],
-    "api": ["openai>=1.60", "tenacity>=9", "aiolimiter>=1.2"],
+    "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],
     "dev": ["pytest>=8", "pytest-benchmark>=5", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=4"],
 }
