@@ -70,14 +70,17 @@ def histogram(scores: Iterable[float | None], bin_width: float) -> dict[str, int
     return {f"{place * bin_width:.{decimals}f}": counts[place] for place in sorted(counts)}
 
 
-def uncertainty(pairs: Sequence[ScoredPair], scale: Scale, bands: Bands | None = None) -> Summary:
+def uncertainty(
+    pairs: Sequence[ScoredPair], scale: Scale, bands: Bands | None = None, require_all_samples: bool = False
+) -> Summary:
     """Of the wrong pairs the share with an uncertain reply; bands and histograms of wrong and of right pairs' samples.
 
     Args:
         bands: default: those of the scale.
+        require_all_samples: see `ScoredPair.margin`.
     """
     bands = check_bands(bands or scale.uncertain)
-    wrong, right = _decided(pairs)
+    wrong, right = _decided(pairs, require_all_samples)
     return {
         "bands": list(bands),
         "wrong_pairs": len(wrong),
@@ -188,8 +191,10 @@ def variance(
     }
 
 
-def _decided(pairs: Sequence[ScoredPair]) -> tuple[list[ScoredPair], list[ScoredPair]]:
-    margins = [(pair, pair.margin()) for pair in pairs]
+def _decided(
+    pairs: Sequence[ScoredPair], require_all_samples: bool = False
+) -> tuple[list[ScoredPair], list[ScoredPair]]:
+    margins = [(pair, pair.margin(require_all_samples)) for pair in pairs]
     wrong = [pair for pair, margin in margins if margin is not None and margin < 0]
     return wrong, [pair for pair, margin in margins if margin is not None and margin > 0]
 

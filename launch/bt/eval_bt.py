@@ -1,0 +1,193 @@
+"""`python -m launch eval-bt`: how often a generative reward model scores the preferred reply higher, and how surely."""
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets_builders.choices import Parser, one_of
+from datasets_builders.io import write_json, write_jsonl
+from datasets_builders.scoring.parsers import PARSERS, ScoreParser
+from datasets_builders.scoring.prompt import PointwisePrompt
+from datasets_builders.scoring.prompts import PROMPTS
+from launch.bt import options
+from launch.bt.calibration import calibrate
+from launch.bt.checkpoint import Checkpoint
+from launch.bt.judge import Judgement, digest_pairs, judge, pair_record
+from launch.bt.metrics import PERCENTILES, check_temperature, evaluate_pairs, margins_of, swap_probe
+from launch.bt.spread import uncertainty
+from launch.bt.table import aligned, interval, number
+from launch.evaluate.backends import Backend, Decoding
+
+RESULT = "result.json"
+PAIRS = "pairs.jsonl"
+FOLDER = "eval_bt"
+
+ROWS = {
+    "accuracy": "accuracy, ties 0.5",
+    "strict_accuracy": "accuracy, strict",
+    "non_tie_accuracy": "accuracy, without ties",
+    "accuracy_of_all": "accuracy, unparsable wrong",
+    "strict_accuracy_of_all": "accuracy, strict, unparsable wrong",
+    "tie_rate": "ties",
+    "pair_parse_rate": "pairs with both scores",
+    "sample_parse_rate": "answers with a score",
+    "bt_loss": "Bradley-Terry loss",
+    "bt_loss_non_ties": "Bradley-Terry loss, without ties",
+}
+
+
+class Plan(NamedTuple):
+    """What a command line asks for, checked, before a model is loaded or a row is read."""
+
+    checkpoint: Checkpoint | None
+    prompt: PointwisePrompt
+    parser: ScoreParser
+    decoding: Decoding
+    settings: dict[str, Any]
+    scoring: dict[str, Any]
+    folder: Path
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = Parser(prog="python -m launch eval-bt", description=__doc__)
+    options.add_model_options(parser)
+    options.add_data_options(parser, n_pairs=500)
+    options.add_generation_options(parser, n_samples=1, batch_pairs=8)
+    parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
+    parser.add_argument("--prompt", type=one_of(PROMPTS), help="default: the first one made for the data set")
+    parser.add_argument("--parser", type=one_of(PARSERS), help="of the prompt's scale (default: the prompt's own)")
+    parser.add_argument("--bt_temp", type=float, default=1.0, help="points of the scale for one unit of log-odds")
+    parser.add_argument("--require_all_samples", action="store_true", help="one unparsable answer voids its pair")
+    parser.add_argument("--report_margins", action="store_true", help="print margins and losses with their tails too")
+    parser.add_argument("--report_uncertainty", action="store_true", help="print where wrong pairs were uncertain too")
+    options.add_band_options(parser)
+    parser.add_argument("--out", metavar="DIR", help="default: eval_bt/... beside the checkpoint")
+    return parser
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """The plan of a command line.
+
+    Raises:
+        ValueError: flags that contradict each other, or a checkpoint that is not there.
+    """
+    check_temperature(args.bt_temp)
+    prompt = options.prompt_of(args, args.prompt)
+    parser = options.parser_of(prompt, args.parser)
+    decoding = options.decoding_of(args, args.do_sample)
+    checkpoint = options.checkpoint_of(args)
+    scoring = {
+        "parser": parser.name,
+        "bt_temp": args.bt_temp,
+        "require_all_samples": args.require_all_samples,
+        "bands": list(options.bands_of(args, parser)),
+    }
+    folder = Path(args.out) if args.out else options.default_out(args, checkpoint, FOLDER)
+    settings = options.sample_settings(args, checkpoint, prompt, decoding)
+    return Plan(checkpoint, prompt, parser, decoding, settings, scoring, folder)
+
+
+def measure(judgement: Judgement, plan: Plan) -> dict[str, Any]:
+    """Every quantity of the result that is a function of the scores."""
+    pairs = [judged.pair for judged in judgement.pairs]
+    bt_temp, all_samples = plan.scoring["bt_temp"], plan.scoring["require_all_samples"]
+    seed = plan.decoding.seed
+    return {
+        "metrics": evaluate_pairs(pairs, bt_temp=bt_temp, require_all_samples=all_samples, seed=seed),
+        "calibration": calibrate(margins_of(pairs, all_samples), bt_temp, seed),
+        "uncertainty": uncertainty(pairs, plan.parser.scale, plan.scoring["bands"], all_samples),
+        "swap_probe": swap_probe(pairs, all_samples),
+    }
+
+
+def describe(result: dict[str, Any], *, margins: bool, uncertain: bool) -> str:
+    """The result as text: a table with intervals; margins with their tails and uncertainty where asked for."""
+    metrics, fit = result["metrics"], result["calibration"]["fit"]
+    lines = [
+        f"{result['label']}: {metrics['evaluated']} of {metrics['pairs']} pairs evaluated, "
+        f"{metrics['unparsable']} without a score",
+        aligned([(text, interval(metrics[name])) for name, text in ROWS.items()]),
+        _calibration_line(result["calibration"], fit),
+    ]
+    if shortened := result["answers"]["prompt_shortened"]:
+        lines.append(
+            f"{shortened} prompts were longer than the model's limit and lost their beginning: see --max_length"
+        )
+    if margins:
+        head = ("", "n", "mean", "std", "min", *(f"p{rank}" for rank in PERCENTILES), "max")
+        rows = [
+            (f"{kind}, {part.replace('_', ' ')}", str(cell["n"]), *(number(cell[name], 3) for name in head[2:]))
+            for kind in ("margins", "losses")
+            for part, cell in metrics[kind].items()
+            if cell
+        ]
+        lines.append(aligned([head, *rows]))
+    if uncertain:
+        found = result["uncertainty"]
+        low, high = found["bands"]
+        lines.append(
+            f"wrong pairs: {found['wrong_pairs']}; a reply scored both <= {low:g} and >= {high:g}: "
+            f"any {number(found['uncertain_any'])}, both {number(found['uncertain_both'])}"
+        )
+        for name in ("wrong", "correct"):
+            counts = found[name]["bands"]
+            lines.append(
+                f"scores in {name} pairs: low {counts['low']}, middle {counts['middle']}, high {counts['high']}"
+            )
+    return "\n".join(lines)
+
+
+def _calibration_line(calibration: dict[str, Any], fit: dict[str, Any]) -> str:
+    at = f"calibration error at temperature {calibration['at_bt_temp']['temperature']:g}: "
+    at += number(calibration["at_bt_temp"]["ece"])
+    if fit["temperature"] is None:
+        return f"{at}; no temperature fitted: {fit['note']}"
+    held = calibration["held_out_at_fitted"]
+    return f"{at}; at the fitted {fit['temperature']:.3g}, on {fit['held_out']} held-out pairs: {number(held['ece'])}"
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when result.json is written."""
+    args = make_parser().parse_args(argv)
+    plan = plan_of(args)
+    comparisons, skips = options.comparisons_of(args)
+    label = options.label_of(args, plan.checkpoint)
+    with ExitStack() as stack:
+
+        def backend() -> Backend:
+            made = options.make_backend(args, plan.checkpoint, plan.decoding)
+            stack.callback(made.close)
+            return made
+
+        judgement = judge(
+            comparisons,
+            plan.prompt,
+            plan.parser,
+            backend,
+            folder=plan.folder,
+            settings={**plan.settings, "pairs_sha256": digest_pairs(comparisons)},
+            label=label,
+            num_samples=plan.decoding.num_samples,
+            batch_pairs=args.batch_pairs,
+        )
+    write_jsonl(
+        plan.folder / PAIRS,
+        (
+            {**pair_record(one), "margin": one.pair.margin(plan.scoring["require_all_samples"])}
+            for one in judgement.pairs
+        ),
+    )
+    result = {
+        "label": label,
+        "settings": plan.settings,
+        "scoring": plan.scoring,
+        "rows": skips.as_dict(),
+        "answers": judgement.answers,
+        **measure(judgement, plan),
+    }
+    write_json(plan.folder / RESULT, result)
+    print(describe(result, margins=args.report_margins, uncertain=args.report_uncertainty))
+    print(f"written: {plan.folder / RESULT}")
+    return 0

@@ -1,0 +1,138 @@
+"""From pairs of replies to sampled scores: prompts, answers on the disk as they come, and the scores read from them.
+
+A reply is judged once for each sample, however many pairs it stands in.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets_builders.comparisons import Comparison, digest_of
+from datasets_builders.io import read_rows
+from datasets_builders.scoring.parsers import ScoreParser
+from datasets_builders.scoring.prompt import PointwisePrompt
+from launch.bt.scored import ScoredPair
+from launch.evaluate.backends import Backend
+from launch.evaluate.generate import generate_shard
+from launch.evaluate.prompts import Prompt
+from launch.evaluate.records import check_label, prompt_id
+from launch.evaluate.resume import check_settings
+
+SAMPLES = "samples.jsonl"
+SETTINGS = "settings.json"
+
+
+class JudgedPair(NamedTuple):
+    """One comparison: where it came from, and its scores."""
+
+    index: int
+    digest: str
+    pair: ScoredPair
+
+
+class Judgement(NamedTuple):
+    """All pairs, and what happened on the way: answers drawn, cut off at the token limit, or to a shortened prompt."""
+
+    pairs: list[JudgedPair]
+    answers: dict[str, int]
+
+
+def prompts_for(comparison: Comparison, prompt: PointwisePrompt) -> tuple[Prompt, Prompt]:
+    """The prompts of both replies, side 0 first."""
+    return tuple(_prompt(prompt(comparison.context, response)) for response in comparison.responses)
+
+
+def _prompt(text: str) -> Prompt:
+    messages = [{"role": "user", "content": text}]
+    return Prompt(prompt_id(messages), messages)
+
+
+def digest_pairs(comparisons: Sequence[Comparison]) -> str:
+    """16 hexadecimal digits of the comparisons, their order, sides and labels."""
+    keys = [[one.index, one.preferred, digest_of(one), *one.responses] for one in comparisons]
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
+
+
+def judge(
+    comparisons: Sequence[Comparison],
+    prompt: PointwisePrompt,
+    parser: ScoreParser,
+    make_backend: Callable[[], Backend],
+    *,
+    folder: Path,
+    settings: dict[str, Any],
+    label: str,
+    num_samples: int,
+    batch_pairs: int,
+) -> Judgement:
+    """Scores of all `comparisons`, drawn into `folder` and read back from it.
+
+    Finished answers are on the disk before the next batch begins; a rerun goes on where the last one stopped, and
+    does not load a model at all when every answer is there.
+
+    Args:
+        make_backend: called when answers are missing; it is not closed here.
+        settings: what decides the answers; stored, and compared upon a rerun.
+        batch_pairs: pairs whose answers are drawn at once, all samples of both replies.
+
+    Raises:
+        ValueError: `folder` was made with other settings, or holds a damaged file.
+    """
+    check_settings(folder / SETTINGS, settings)
+    asked = {one.prompt_id: one for comparison in comparisons for one in prompts_for(comparison, prompt)}
+    target = folder / SAMPLES
+    if not target.exists():
+        generate_shard(
+            list(asked.values()),
+            make_backend(),
+            target=target,
+            label=check_label(label),
+            num_samples=num_samples,
+            batch_size=2 * batch_pairs * num_samples,
+        )
+    records = {(row["prompt_id"], row["sample"]): row for _, row in read_rows(target)}
+    if missing := [(key, k) for key in asked for k in range(num_samples) if (key, k) not in records]:
+        raise ValueError(f"{target}: no answer to prompt {missing[0][0]} sample {missing[0][1]}; delete the folder")
+    scores = {key: tuple(parser(records[key, sample]["response"]) for sample in range(num_samples)) for key in asked}
+    pairs = [
+        JudgedPair(
+            one.index,
+            digest_of(one),
+            ScoredPair(one.preferred, tuple(scores[side.prompt_id] for side in prompts_for(one, prompt))),
+        )
+        for one in comparisons
+    ]
+    counts = {
+        "drawn": len(records),
+        "cut_off": sum(row["capped"] for row in records.values()),
+        "prompt_shortened": sum(row["prompt_truncated"] for row in records.values()),
+    }
+    return Judgement(pairs, counts)
+
+
+def pair_record(judged: JudgedPair) -> dict[str, Any]:
+    """The JSON record of one pair."""
+    return {
+        "index": judged.index,
+        "digest": judged.digest,
+        "preferred": judged.pair.preferred,
+        "scores": [list(side) for side in judged.pair.scores],
+    }
+
+
+def read_pair_records(path: Path) -> list[JudgedPair]:
+    """The pairs of a file of `pair_record`s (other fields are passed over).
+
+    Raises:
+        ValueError: `FILE:LINE: ...` for a record without a field, or with an impossible value.
+    """
+    pairs = []
+    for line, row in read_rows(path):
+        try:
+            scored = ScoredPair(row["preferred"], tuple(map(tuple, row["scores"])))
+            pairs.append(JudgedPair(row["index"], row["digest"], scored))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}:{line}: not a record of a judged pair: {error!r}") from error
+    return pairs
