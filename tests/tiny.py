@@ -127,3 +127,43 @@ def build_classifier(folder: Path, chat: bool = True, labels: int = 3, seed: int
         tokenizer.save_pretrained(folder)
     random_llama("LlamaForSequenceClassification", seed, pad_token_id=0, num_labels=labels).save_pretrained(folder)
     return folder
+
+
+def build_scoring_model(folder: Path, seed: int = 0, malformed: float = 0.0) -> Path:
+    """A language model whose answers are scores `<s>0</s>` ... `<s>100</s>` in steps of ten, each one token.
+
+    Every token's embedding has the same large first entry, which therefore survives in the last hidden state; the output
+    rows of the score tokens read it, so that they are likely whatever the prompt is. `malformed` > 0 makes the end token
+    as loud as the scores times it: then some answers are empty.
+    """
+    from transformers import AutoTokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    build_tokenizer(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<s>{score}</s>" for score in range(0, 101, 10)])
+    tokenizer.save_pretrained(folder)
+    model = random_llama("LlamaForCausalLM", seed, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    weights = model.lm_head.weight.data
+    model.model.embed_tokens.weight.data[:, 0] = 3.0
+    weights[:, 0] = -2.0
+    weights[400:, 0] = 2.0
+    if malformed:
+        weights[2, 0] = 2.0 * malformed
+    model.save_pretrained(folder)
+    return folder
+
+
+def scoring_rows(pairs: int = 8, seed: int = 0) -> list[dict]:
+    """Pointwise rows, two a pair, whose preferred sides alternate."""
+    words = random.Random(seed)
+    rows = []
+    for pair in range(pairs):
+        for side in (0, 1):
+            text = f"{words.choice(SENTENCES)} {pair}.{side} Score it."
+            rows.append({
+                "messages": [{"role": "user", "content": text}], "pair_id": pair, "side": side,
+                "preferred_side": pair % 2, "parser_name": "score100_last",
+            })
+    return rows

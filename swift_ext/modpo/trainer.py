@@ -159,5 +159,7 @@ class MODPOTrainer(DPOTrainer):
     def _save_checkpoint(self, *args, **kwargs):
         result = super()._save_checkpoint(*args, **kwargs)
         if self.args.should_save:
-            write_json(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", SETTINGS_FILE), self._described())
+            write_json(
+                Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", SETTINGS_FILE), self._described()
+            )
         return result

@@ -8,6 +8,13 @@ import importlib
 
 _HOME = {
     "bradley_terry_log_loss": "modpo",
+    "bt_log_loss": "bradley_terry",
+    "directional_margins": "bradley_terry",
+    "log_sigmoid": "bradley_terry",
+    "scaled_margin": "bradley_terry",
+    "floor_spread": "group_advantages",
+    "group_spread": "group_advantages",
+    "zero_low_spread": "group_advantages",
     "implicit_reward": "modpo",
     "modpo_loss": "modpo",
     "modpo_rewards": "modpo",

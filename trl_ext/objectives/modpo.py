@@ -75,7 +75,9 @@ def modpo_rewards(
     return (beta / w) * (logps - shift_reference(ref_logps, margins, weights, beta))
 
 
-def modpo_loss(chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor, loss_type: str = "sigmoid") -> torch.Tensor:
+def modpo_loss(
+    chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor, loss_type: str = "sigmoid"
+) -> torch.Tensor:
     """Per-pair loss (B,) of h(chosen) - h(rejected): `sigmoid` -log sigma(z), `hinge` max(0, 1 - z).
 
     Upstream's trainers offer many more loss types; this function states the paper's two for tests and for readers.

@@ -30,9 +30,7 @@ def brevity(prompts: Sequence[str], responses: Sequence[str], *, response_tokens
     return [-float(len(_WORD.findall(response))) for response in responses]
 
 
-def rich_vocabulary(
-    prompts: Sequence[str], responses: Sequence[str], *, response_tokens: Sequence[int]
-) -> list[float]:
+def rich_vocabulary(prompts: Sequence[str], responses: Sequence[str], *, response_tokens: Sequence[int]) -> list[float]:
     """Number of distinct words of at least seven letters. Unit: words."""
     return [float(len({word.lower() for word in _WORD.findall(text) if len(word) >= 7})) for text in responses]
 
