@@ -17,7 +17,6 @@ from datasets_builders.readers import anthropic_hh, summarize_from_feedback
 from datasets_builders.scratch import digest
 from datasets_builders.source import parse_rows, rows_from
 
-SPEAKERS = {role: speaker for speaker, role in anthropic_hh.ROLES.items()}
 KEY_BYTES = 8
 
 
@@ -70,26 +69,10 @@ def read_anthropic_hh(row: Mapping[str, Any], index: int) -> Comparison:
     where no chat template asks for speakers that alternate.
 
     Raises:
-        RowError: a field or a turn that cannot be used, ``mismatched_prefix``, ``bad_prompt`` where a person does not
-            speak first and last before the reply, ``identical_replies``.
+        RowError: a field that cannot be used, those of ``transcript_pair``, ``identical_replies``.
     """
-    turns, chosen = _cut(require_text(row, "chosen"))
-    other_turns, rejected = _cut(require_text(row, "rejected"))
-    if turns != other_turns:
-        raise RowError("mismatched_prefix", "chosen and rejected differ before their last assistant turn")
-    if not turns or turns[0]["role"] != "user" or turns[-1]["role"] != "user":
-        raise RowError("bad_prompt", "the turns before the reply must start and end with a human turn")
-    context = "\n\n".join(f"{SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns)
-    return Comparison(context, _different(chosen, rejected), 0, index)
-
-
-def _cut(text: str) -> tuple[list[dict[str, str]], str]:
-    *before, last = anthropic_hh.parse_turns(text)
-    if last["role"] != "assistant":
-        raise RowError("ends_with_human_turn", "the conversation ends with a human turn")
-    if not last["content"]:
-        raise RowError("empty_reply", "the last assistant turn is empty")
-    return [turn for turn in before if turn["content"]], last["content"]
+    context, *replies = anthropic_hh.transcript_pair(require_text(row, "chosen"), require_text(row, "rejected"))
+    return Comparison(context, _different(*replies), 0, index)
 
 
 def read_summarize_from_feedback(row: Mapping[str, Any], index: int) -> Comparison:

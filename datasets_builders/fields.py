@@ -38,7 +38,7 @@ def require_text(row: Mapping[str, Any], name: str) -> str:
     value = require(row, name)
     if not isinstance(value, str):
         raise RowError("wrong_type", f"field {name!r} must be a text, found a {type(value).__name__}")
-    if not value.strip():
+    if not value or value.isspace():
         raise RowError(f"empty_{name}", f"field {name!r} is empty")
     try:
         value.encode("utf-8")

@@ -78,14 +78,14 @@ def read_located_rows(source: str | os.PathLike[str]) -> Iterator[tuple[Location
 
 
 def _read_json_lines(file: Path) -> Iterator[tuple[Location, dict[str, Any]]]:
-    line_number = 0
+    name, line_number = str(file), 0
     # Bytes, so that a line that is not UTF-8 can be named; text mode would decode ahead of the line being read.
     with gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb") as handle:
         try:
             for line_number, line in enumerate(handle, start=1):
-                if not line.strip():
+                if line.isspace():
                     continue
-                where = Location(str(file), line_number)
+                where = Location(name, line_number)
                 yield where, _parse_line(where, line)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{file}:{line_number + 1}: damaged gzip data: {error}") from error

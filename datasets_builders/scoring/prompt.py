@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from datasets_builders.scoring.parsers import Scale, ScoreParser, get_parser
@@ -12,7 +13,12 @@ _SCORE_TAG = re.compile(r"<\s*(/?)\s*s\s*>", re.IGNORECASE)
 
 def without_score_tags(text: str) -> str:
     """The text with every score tag shown in angle quotes, so that a judged reply cannot hand in its own score."""
-    return _SCORE_TAG.sub(r"‹\1s›", text)
+    return _SCORE_TAG.sub(r"‹\1s›", text) if "<" in text else text
+
+
+def shown(text: str) -> str:
+    """A context or a reply as a prompt shows it: stripped, and without score tags."""
+    return without_score_tags(text.strip())
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,16 @@ class PointwisePrompt:
         """The scale of the scores that it asks for."""
         return self.parser.scale
 
+    @cached_property
+    def frame(self) -> tuple[str, str]:
+        """The text before the context, and the text between the context and the reply, which ends the prompt."""
+        over_context, over_response = self.headings
+        return f"{self.instructions}\n\n{over_context}:\n", f"\n\n{over_response}:\n"
+
     def __call__(self, context: str, response: str) -> str:
         """The text of the prompt; score tags inside context and response are shown in angle quotes."""
-        blocks = (
-            f"{heading}:\n{without_score_tags(text.strip())}"
-            for heading, text in zip(self.headings, (context, response), strict=True)
-        )
-        return "\n\n".join((self.instructions, *blocks))
+        before, between = self.frame
+        return f"{before}{shown(context)}{between}{shown(response)}"
 
     def parser_named(self, name: str) -> ScoreParser:
         """The parser of that name, which must read this prompt's scale.
