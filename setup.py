@@ -28,7 +28,7 @@ EXTRAS = {
     "trl": ["trl>=0.29.1,<1.17"],
     "vllm": ["vllm>=0.10"],
     "deepspeed": ["deepspeed>=0.18"],
-    "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36"],
+    "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36", "evaluate>=0.4.3"],
     "tune": ["optuna>=4.5,<6"],
     "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],

@@ -52,6 +52,8 @@ def test_every_module_imports(package):
     failures = json.loads(done.stdout.splitlines()[-1])
     if find_spec("swift") is None:
         failures = {name: error for name, error in failures.items() if not re.search(r"\(module swift", error)}
+    if find_spec("evaluate") is None:  # of the extra `eval`; its metrics are subclasses of its class
+        failures = {name: error for name, error in failures.items() if not error.endswith("(module evaluate)")}
     assert not failures, failures
 
 

@@ -22,6 +22,7 @@ from launch.evaluate.backends import Backend, Decoding
 RESULT = "result.json"
 PAIRS = "pairs.jsonl"
 FOLDER = "eval_bt"
+PROMPT = {"summarize_from_feedback": "score5_v1", "anthropic_hh": "hh_score5_v1"}
 
 ROWS = {
     "accuracy": "accuracy, ties 0.5",
@@ -56,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     options.add_data_options(parser, n_pairs=500)
     options.add_generation_options(parser, n_samples=1, batch_pairs=8)
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
-    parser.add_argument("--prompt", type=one_of(PROMPTS), help="default: the first one made for the data set")
+    parser.add_argument("--prompt", type=one_of(PROMPTS), help="default: score5_v1 or hh_score5_v1")
     parser.add_argument("--parser", type=one_of(PARSERS), help="of the prompt's scale (default: the prompt's own)")
     parser.add_argument("--bt_temp", type=float, default=1.0, help="points of the scale for one unit of log-odds")
     parser.add_argument("--require_all_samples", action="store_true", help="one unparsable answer voids its pair")
@@ -74,7 +75,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         ValueError: flags that contradict each other, or a checkpoint that is not there.
     """
     check_temperature(args.bt_temp)
-    prompt = options.prompt_of(args, args.prompt)
+    prompt = options.prompt_of(args, args.prompt or PROMPT[args.dataset])
     parser = options.parser_of(prompt, args.parser)
     decoding = options.decoding_of(args, args.do_sample)
     checkpoint = options.checkpoint_of(args)
@@ -184,7 +185,7 @@ def main(argv: list[str]) -> int:
         "settings": plan.settings,
         "scoring": plan.scoring,
         "rows": skips.as_dict(),
-        "answers": judgement.answers,
+        "answers": {**judgement.answers, "without_score": judgement.unparsed},
         **measure(judgement, plan),
     }
     write_json(plan.folder / RESULT, result)

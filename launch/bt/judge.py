@@ -6,6 +6,7 @@ A reply is judged once for each sample, however many pairs it stands in.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from launch.evaluate.resume import check_settings
 
 SAMPLES = "samples.jsonl"
 SETTINGS = "settings.json"
+EXAMPLES = 3
 
 
 class JudgedPair(NamedTuple):
@@ -33,10 +35,16 @@ class JudgedPair(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """All pairs, and what happened on the way: answers drawn, cut off at the token limit, or to a shortened prompt."""
+    """All pairs, and what happened on the way.
+
+    Attributes:
+        answers: how many were drawn, were cut off at the token limit, and answer a prompt that lost its beginning.
+        unparsed: the first few answers without a score.
+    """
 
     pairs: list[JudgedPair]
     answers: dict[str, int]
+    unparsed: list[str]
 
 
 def prompts_for(comparison: Comparison, prompt: PointwisePrompt) -> tuple[Prompt, Prompt]:
@@ -109,7 +117,8 @@ def judge(
         "cut_off": sum(row["capped"] for row in records.values()),
         "prompt_shortened": sum(row["prompt_truncated"] for row in records.values()),
     }
-    return Judgement(pairs, counts)
+    unparsed = (row["response"] for row in records.values() if parser(row["response"]) is None)
+    return Judgement(pairs, counts, list(islice(unparsed, EXAMPLES)))
 
 
 def pair_record(judged: JudgedPair) -> dict[str, Any]:

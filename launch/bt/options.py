@@ -20,7 +20,6 @@ from trl_ext.modpo.model_dir import resolve_model
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 DATASET = "summarize_from_feedback"
-FIRST_PROMPT = {"summarize_from_feedback": "score5_v1", "anthropic_hh": "hh_score5_v1"}
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "top_k": 50}
 ADAPTER = "judge"
 
@@ -100,13 +99,13 @@ def comparisons_of(args: argparse.Namespace) -> tuple[list[Comparison], SkipCoun
     return comparisons, skips
 
 
-def prompt_of(args: argparse.Namespace, name: str | None) -> PointwisePrompt:
-    """The prompt of that name (None: the first one made for the data set).
+def prompt_of(args: argparse.Namespace, name: str) -> PointwisePrompt:
+    """The prompt of that name.
 
     Raises:
         ValueError: there is none of that name, or it is made for another data set.
     """
-    prompt = get_prompt(name or FIRST_PROMPT[args.dataset])
+    prompt = get_prompt(name)
     if (made_for := dataset_of(prompt)) != args.dataset:
         valid = ", ".join(name for name, other in PROMPTS.items() if dataset_of(other) == args.dataset)
         raise ValueError(f"--prompt {prompt.name} is made for {made_for}, not for {args.dataset}; valid: {valid}")

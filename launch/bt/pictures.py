@@ -1,0 +1,110 @@
+"""Pictures: learning curves over checkpoints, and histograms of sampled scores."""
+
+import io
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, UNTOUCHED, plain
+
+CURVES = (
+    ("accuracy", (("acc", "ties 0.5", ACCENT), ("strict_all", "strict, unparsable wrong", UNTOUCHED))),
+    ("pairs with both scores", (("parse", "", ACCENT),)),
+    ("Bradley-Terry loss", (("bt", "", ACCENT),)),
+)
+
+
+def can_draw() -> bool:
+    """Is matplotlib (extra `eval`) installed?"""
+    return find_spec("matplotlib") is not None
+
+
+def write_picture(path: Path, png: bytes) -> None:
+    """Writes the picture whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(png)
+    partial.replace(path)
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """PNG of the means of checkpoints against their steps, with bars of one standard deviation between seeds.
+
+    Args:
+        rows: of `summary.summarize`; those whose name has no step are left out.
+    """
+    rows = sorted((row for row in rows if row["step"] is not None), key=lambda row: row["step"])
+    figure, panels = _figure(len(CURVES), title)
+    for axes, (name, curves) in zip(panels, CURVES, strict=True):
+        for key, label, colour in curves:
+            cells = [(row["step"], row["metrics"][key]) for row in rows if row["metrics"][key]["mean"] is not None]
+            axes.errorbar(
+                [step for step, _ in cells],
+                [cell["mean"] for _, cell in cells],
+                yerr=[cell["std_between"] for _, cell in cells],
+                marker="o",
+                markersize=5,
+                linewidth=1.8,
+                capsize=2.5,
+                color=colour,
+                label=label or None,
+            )
+        if name == "accuracy":
+            axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=":")
+            axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+        _label(axes, "training step", name)
+    return _png(figure)
+
+
+def draw_histograms(wrong: Mapping[str, int], correct: Mapping[str, int], width: float, title: str) -> bytes:
+    """PNG of the sampled scores in wrong and in correct pairs, as shares of each.
+
+    Args:
+        wrong, correct: centre of a bin -> samples.
+        width: of a bin, in points of the scale.
+    """
+    figure, (axes,) = _figure(1, title)
+    for counts, name, colour in ((correct, "correct", ACCENT), (wrong, "wrong", UNTOUCHED)):
+        total = sum(counts.values())
+        if total:
+            axes.bar(
+                [float(centre) for centre in counts],
+                [count / total for count in counts.values()],
+                width=width,
+                color=colour,
+                alpha=0.55,
+                label=f"{name} pairs, {total} samples",
+            )
+    if wrong or correct:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    _label(axes, "score", "share of the samples")
+    return _png(figure)
+
+
+def _figure(panels: int, title: str):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A figure of its own, not pyplot: no global state, no display.
+    figure = Figure(figsize=(1.6 + 4.2 * panels, 3.8), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(plain(title), color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    return figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def _label(axes, across: str, up: str) -> None:
+    axes.set_xlabel(across, color=INK, fontsize=9.5)
+    axes.set_ylabel(up, color=INK, fontsize=9.5)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    # No creation date in the file: equal numbers are equal bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,270 @@
+"""`python -m launch variance`: how much sampled scores scatter, prompt by prompt, on one device or in shards."""
+
+import argparse
+import json
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets_builders.choices import Parser, one_of, positive_integer
+from datasets_builders.io import atomic_writer, write_json, write_jsonl
+from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
+from datasets_builders.scoring.prompt import PointwisePrompt
+from datasets_builders.scoring.prompts import PROMPTS
+from launch.bt import options
+from launch.bt.judge import JudgedPair, digest_pairs, judge, pair_record, read_pair_records
+from launch.bt.pictures import can_draw, draw_histograms, write_picture
+from launch.bt.spread import describe_pair, range_thresholds, variance
+from launch.bt.table import aligned, markdown, number
+from launch.evaluate.backends import Backend
+
+OVERALL, PAIRS, PICTURE, TABLE = "overall.json", "pairs.jsonl", "histogram.png", "prompts"
+FOLDER = "variance"
+PROMPT = {"summarize_from_feedback": "score100_v1", "anthropic_hh": "hh_score100_v1"}
+
+
+class Task(NamedTuple):
+    """One prompt to try, with the reading of its answers."""
+
+    prompt: PointwisePrompt
+    parser: ScoreParser
+    scoring: dict[str, Any]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = Parser(prog="python -m launch variance", description=__doc__)
+    options.add_model_options(parser)
+    options.add_data_options(parser, n_pairs=50)
+    options.add_generation_options(parser, n_samples=8, batch_pairs=16)
+    parser.add_argument(
+        "--prompt", type=one_of(PROMPTS), action="append", help="several times for several rows (default: score100_v1)"
+    )
+    parser.add_argument("--parser", type=one_of(PARSERS), help="of the prompts' scale (default: each prompt's own)")
+    parser.add_argument(
+        "--range_thresholds", type=_numbers, metavar="A,B,C", help="points (default: 20, 30 and 40%% of the scale)"
+    )
+    options.add_band_options(parser)
+    parser.add_argument("--shard_id", type=int, default=0, help="which contiguous part of the pairs, from 0")
+    parser.add_argument("--num_shards", type=positive_integer, default=1)
+    parser.add_argument("--merge", nargs="+", metavar="DIR", help="join finished shards instead of drawing scores")
+    parser.add_argument("--out", metavar="DIR", help="default: variance/... beside the checkpoint")
+    return parser
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers with commas between, such as 20,30,40") from None
+
+
+def tasks_of(args: argparse.Namespace) -> list[Task]:
+    """The prompts to try, each once.
+
+    Raises:
+        ValueError: a prompt of another data set, a parser of another scale, or overlapping bands.
+    """
+    tasks = []
+    for name in dict.fromkeys(args.prompt or [PROMPT[args.dataset]]):
+        prompt = options.prompt_of(args, name)
+        parser = options.parser_of(prompt, args.parser)
+        scoring = {
+            "parser": parser.name,
+            "bands": list(options.bands_of(args, parser)),
+            "range_thresholds": list(args.range_thresholds or range_thresholds(parser.scale)),
+        }
+        tasks.append(Task(prompt, parser, scoring))
+    return tasks
+
+
+def draw(args: argparse.Namespace) -> int:
+    """Draws the scores of every prompt, then writes and prints what they show."""
+    tasks = tasks_of(args)
+    decoding = options.decoding_of(args, do_sample=True)
+    checkpoint = options.checkpoint_of(args)
+    label = options.label_of(args, checkpoint)
+    comparisons, skips = options.comparisons_of(args)
+    mine = part_of(comparisons, args.shard_id, args.num_shards)
+    out = Path(args.out) if args.out else options.default_out(args, checkpoint, FOLDER) / _part(args)
+    overall = []
+    with ExitStack() as stack:
+
+        @cache
+        def backend() -> Backend:
+            made = options.make_backend(args, checkpoint, decoding)
+            stack.callback(made.close)
+            return made
+
+        for prompt, parser, scoring in tasks:
+            settings = options.sample_settings(args, checkpoint, prompt, decoding)
+            part = {
+                "shard_id": args.shard_id,
+                "num_shards": args.num_shards,
+                "pairs": len(comparisons),
+                "pairs_sha256": digest_pairs(comparisons),
+            }
+            judgement = judge(
+                mine,
+                prompt,
+                parser,
+                backend,
+                folder=out / prompt.name,
+                settings=settings | part,
+                label=label,
+                num_samples=decoding.num_samples,
+                batch_pairs=args.batch_pairs,
+            )
+            head = {"label": label, "settings": settings, "scoring": scoring, "shard": part, "rows": skips.as_dict()}
+            overall.append(finish(out / prompt.name, head, judgement.answers, judgement.pairs))
+            for text in judgement.unparsed:
+                print(f"{prompt.name}: no score in {text[:200]!r}")
+    write_table(out, overall)
+    return 0
+
+
+def part_of(pairs: list, shard_id: int, num_shards: int) -> list:
+    """The contiguous part of `pairs` that belongs to a shard; parts differ by one pair at most.
+
+    Raises:
+        ValueError: there is no such shard, or there are more shards than pairs.
+    """
+    if not 0 <= shard_id < num_shards:
+        raise ValueError(
+            f"--shard_id must be from 0 to {num_shards - 1} for --num_shards {num_shards}, found {shard_id}"
+        )
+    if num_shards > len(pairs):
+        raise ValueError(f"--num_shards {num_shards} for {len(pairs)} pairs: a shard would be empty")
+    return pairs[len(pairs) * shard_id // num_shards : len(pairs) * (shard_id + 1) // num_shards]
+
+
+def _part(args: argparse.Namespace) -> str:
+    return f"shard-{args.shard_id}-of-{args.num_shards}" if args.num_shards > 1 else ""
+
+
+def finish(folder: Path, head: dict[str, Any], answers: dict[str, int], pairs: list[JudgedPair]) -> dict[str, Any]:
+    """Writes pairs.jsonl, histogram.png and overall.json of one prompt; returns what the last one holds."""
+    scoring = head["scoring"]
+    scale = get_parser(scoring["parser"]).scale
+    names = {"prompt": head["settings"]["prompt"], "parser": scoring["parser"]}
+    write_jsonl(folder / PAIRS, ({**pair_record(one), **names, **describe_pair(one.pair)} for one in pairs))
+    found = variance([one.pair for one in pairs], scale, tuple(scoring["bands"]), scoring["range_thresholds"])
+    if can_draw():
+        title = f"{head['label']}, {names['prompt']}: sampled scores"
+        step = 10.0**-scale.decimals
+        png = draw_histograms(found["wrong_histogram"], found["correct_histogram"], step, title)
+        write_picture(folder / PICTURE, png)
+    overall = {**head, "answers": answers, "variance": found}
+    # Last, because it says that the rest is there.
+    write_json(folder / OVERALL, overall)
+    return overall
+
+
+def write_table(out: Path, overall: list[dict[str, Any]]) -> None:
+    """Writes prompts.md and prompts.json, one row a prompt, and prints the table."""
+    rows = [table_row(one) for one in overall]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, *([row.get(name, "") for name in names] for row in rows)]
+    with atomic_writer(out / f"{TABLE}.md") as handle:
+        handle.write(markdown(cells))
+    write_json(out / f"{TABLE}.json", {one["settings"]["prompt"]: one["variance"] for one in overall})
+    print(aligned(cells))
+    if not can_draw():
+        print("no pictures: matplotlib is not installed (extra eval)")
+    print(f"written: {out}")
+
+
+def table_row(overall: dict[str, Any]) -> dict[str, str]:
+    """One row of the table of prompts: what it is called -> text."""
+    found = overall["variance"]
+    row = {"prompt": overall["settings"]["prompt"], "pairs": str(found["pairs"])}
+    names = {
+        "valid": "valid_rate",
+        "acc": "accuracy",
+        "strict": "strict_accuracy",
+        "std": "std_within_reply",
+        "unique": "unique_scores",
+        "ties": "tie_rate",
+        "uncertain": "uncertain_any",
+    }
+    row |= {title: number(found[name], 3) for title, name in names.items()}
+    return row | {f"range>={cell['at_least']:g}": number(cell["share_any"], 3) for cell in found["range"]}
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Joins the shards in the folders of --merge, after checking that together they are one whole run.
+
+    Raises:
+        ValueError: a folder without a finished shard, a shard twice or missing, different settings, or a pair twice.
+    """
+    if not args.out:
+        raise ValueError("--merge needs --out")
+    folders = [Path(folder) for folder in args.merge]
+    prompts = sorted({file.parent.name for folder in folders for file in folder.glob(f"*/{OVERALL}")})
+    if not prompts:
+        raise ValueError(f"--merge {' '.join(args.merge)}: no finished shard ({OVERALL}) there")
+    joined = [merge_prompt(prompt, folders) for prompt in prompts]
+    out = Path(args.out)
+    write_table(
+        out, [finish(out / head["settings"]["prompt"], head, answers, pairs) for head, answers, pairs in joined]
+    )
+    return 0
+
+
+def merge_prompt(prompt: str, folders: list[Path]) -> tuple[dict[str, Any], dict[str, int], list[JudgedPair]]:
+    """The head, the counts and the pairs of one prompt from the shards in `folders`, in the order of the shards.
+
+    Raises:
+        ValueError: see `merge`.
+    """
+    shards: dict[int, tuple[Path, dict[str, Any]]] = {}
+    for folder in folders:
+        file = folder / prompt / OVERALL
+        if not file.is_file():
+            raise ValueError(f"{file}: not there, so this shard of {prompt} is not finished")
+        overall = json.loads(file.read_text("utf-8"))
+        number_ = overall["shard"]["shard_id"]
+        if number_ in shards:
+            raise ValueError(f"{file}: shard {number_} is in {shards[number_][0]} already")
+        shards[number_] = file, overall
+    first_file, first = shards[min(shards)]
+    of = first["shard"]["num_shards"]
+    for file, overall in shards.values():
+        _check_same(file, _identity(overall), first_file, _identity(first))
+    if missing := sorted(set(range(of)) - set(shards)):
+        raise ValueError(f"{prompt}: shards {', '.join(map(str, missing))} of {of} are missing")
+    answers: dict[str, int] = {}
+    pairs: dict[int, JudgedPair] = {}
+    for _, (file, overall) in sorted(shards.items()):
+        for name, count in overall["answers"].items():
+            answers[name] = answers.get(name, 0) + count
+        for one in read_pair_records(file.with_name(PAIRS)):
+            if one.index in pairs:
+                raise ValueError(f"{file.with_name(PAIRS)}: pair {one.index} is in another shard too")
+            pairs[one.index] = one
+    if len(pairs) != first["shard"]["pairs"]:
+        raise ValueError(f"{prompt}: the shards hold {len(pairs)} pairs, the run has {first['shard']['pairs']}")
+    part = {**first["shard"], "shard_id": 0, "num_shards": 1}
+    head = {name: first[name] for name in ("label", "settings", "scoring", "rows")} | {"shard": part}
+    return head, answers, list(pairs.values())
+
+
+def _identity(overall: dict[str, Any]) -> dict[str, Any]:
+    # All that shards of one run have in common, flat.
+    part = {name: value for name, value in overall["shard"].items() if name != "shard_id"}
+    return {"label": overall["label"], **overall["settings"], **overall["scoring"], **part}
+
+
+def _check_same(file: Path, found: dict[str, Any], first_file: Path, first: dict[str, Any]) -> None:
+    for name in sorted(found.keys() | first.keys()):
+        if found.get(name) != first.get(name):
+            raise ValueError(
+                f"{file}: made with {name} = {found.get(name)!r}, but {first_file} with {first.get(name)!r}"
+            )
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when everything is written."""
+    args = make_parser().parse_args(argv)
+    return merge(args) if args.merge else draw(args)
