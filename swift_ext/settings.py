@@ -1,9 +1,12 @@
 """Settings that reach a plugin through the environment, because `swift rlhf` refuses flags it does not know."""
 
 import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
+import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
@@ -12,15 +15,40 @@ from trl_ext.modpo.margins import nearest_name_hint
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
+def refuse_leftovers(prefix: str) -> None:
+    """Refuses variables of the shell that contradict, or add to, the `ENV:` map of the run file that ms-swift was given.
+
+    ms-swift lets the shell win and warns, so that what an earlier experiment exported would change this one.
+
+    Raises:
+        ValueError: the variables, both values, and how to override a run file on purpose.
+    """
+    run_file = os.environ.get("SWIFT_CONFIG_FILE", "")  # set by `swift` itself
+    if not run_file.endswith((".yaml", ".yml")) or not Path(run_file).is_file():
+        return
+    with open(run_file, encoding="utf-8") as file:
+        planned = {name: str(value) for name, value in (yaml.safe_load(file).get("ENV") or {}).items()}
+    meant = sys.argv[sys.argv.index("--model_kwargs") + 1].upper() if "--model_kwargs" in sys.argv[:-1] else ""
+    for name, value in os.environ.items():
+        if name.startswith(prefix) and planned.get(name) != value and name not in meant:
+            found = f"but {run_file} says {planned[name]}" if name in planned else f"but is not in {run_file}"
+            raise ValueError(
+                f"{name} is {value!r} in the shell {found}: unset it, or override the run file with "
+                f"--model_kwargs '{{\"{name.lower()}\": \"{value}\"}}'"
+            )
+
+
 def read_settings(settings_class: type[SettingsType], environ: Mapping[str, str] | None = None) -> SettingsType:
     """The settings of one method from the environment, every name known and every value valid.
 
     Raises:
-        ValueError: an unknown name with the method's prefix (the nearest known one is offered), or a bad value (the
-            variable and what was found are named).
+        ValueError: an unknown name with the method's prefix (the nearest known one is offered), a bad value (the
+            variable and what was found are named), or a value that contradicts the run file.
     """
-    environ = os.environ if environ is None else environ
     prefix = settings_class.model_config["env_prefix"]
+    if environ is None:
+        environ = os.environ
+        refuse_leftovers(prefix)
     known = [f"{prefix}{field.upper()}" for field in settings_class.model_fields]
     for name in environ:
         if name.upper().startswith(prefix) and name.upper() not in known:

@@ -11,38 +11,40 @@ COLUMNS = ("pair_id", "side", "preferred_side")
 
 @dataclass(frozen=True)
 class PairIndex:
-    """The whole pairs of a data set.
+    """The pairs of a data set.
 
     Attributes:
         rows: (P, 2) int64: row of side 0 and of side 1, pairs in the order in which their first row stands.
-        bad: pairs that are left out, counted by reason.
+        bad: pairs with a fault, counted by reason; see `index_pairs`.
+        total: all pairs, those that are left out included.
     """
 
     rows: np.ndarray
     bad: dict[str, int]
+    total: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def bad_share(self) -> float:
-        """Share of all pairs that is left out."""
-        total = sum(self.bad.values())
-        return total / (total + len(self)) if total else 0.0
+        """Share of all pairs that has a fault."""
+        return sum(self.bad.values()) / self.total if self.total else 0.0
 
     def check(self, max_bad_share: float) -> None:
-        """Refuses a data set that has no whole pair or loses too many.
+        """Refuses a data set that has no whole pair or too many with a fault.
 
         Raises:
             ValueError: the counts by reason.
         """
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.bad.items()) or "none left out"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.bad.items()) or "no rows"
         if not len(self):
             raise ValueError(f"the data set has no whole pair of side 0 and side 1 ({reasons})")
         if self.bad_share > max_bad_share:
             raise ValueError(
-                f"{sum(self.bad.values())} of {len(self) + sum(self.bad.values())} pairs are not whole ({reasons}); a share "
-                f"up to BT_MAX_BAD_PAIRS={max_bad_share:g} is accepted. A split by rows cuts pairs in two: split by pair"
+                f"{sum(self.bad.values())} of {self.total} pairs have a fault ({reasons}); a share up to "
+                f"BT_MAX_BAD_PAIRS={max_bad_share:g} is accepted. A split by rows cuts pairs in two: split by pair; two "
+                "files that are read together must not use the same pair_id"
             )
 
 
@@ -58,9 +60,9 @@ def missing_columns(data_source: Any) -> list[str]:
 def index_pairs(data_source: Any) -> PairIndex:
     """The index of a `datasets.Dataset` (its columns are read, no row is decoded) or of a sequence of rows.
 
-    Left out, and counted: pairs with a side missing (`incomplete`), with a row too many (`duplicated`), whose rows
-    disagree on the preferred side (`contradictory`), or with a side or preferred side that is not 0 or 1
-    (`invalid_side`).
+    Counted are pairs with a row whose side or preferred side is not 0 or 1 (`invalid_side`; that row is ignored), with
+    a side missing (`incomplete`; left out), whose rows disagree on the preferred side (`contradictory`; left out), or
+    with a row too many (`duplicated`; the last row of a side counts). A pair is counted once, under the first of these.
 
     Raises:
         ValueError: a column is missing.
@@ -79,18 +81,20 @@ def index_pairs(data_source: Any) -> PairIndex:
     votes = np.bincount(code[valid], weights=preferred[valid], minlength=pairs)
     rows = np.zeros(2 * pairs, dtype=np.int64)
     rows[slot] = np.flatnonzero(valid)
+    incomplete = (count == 0).any(axis=1)
+    contradictory = (votes != 0) & (votes != count.sum(axis=1))
     reasons = {
         "invalid_side": np.bincount(code[~valid], minlength=pairs) > 0,
+        "incomplete": incomplete,
+        "contradictory": contradictory,
         "duplicated": (count > 1).any(axis=1),
-        "incomplete": (count == 0).any(axis=1),
-        "contradictory": (votes != 0) & (votes != count.sum(axis=1)),
     }
-    good, bad = np.ones(pairs, dtype=bool), {}
+    counted, bad = np.zeros(pairs, dtype=bool), {}
     for reason, mask in reasons.items():
-        if found := int((mask & good).sum()):
+        if found := int((mask & ~counted).sum()):
             bad[reason] = found
-        good &= ~mask
-    return PairIndex(rows.reshape(pairs, 2)[good], bad)
+        counted |= mask
+    return PairIndex(rows.reshape(pairs, 2)[~(incomplete | contradictory)], bad, pairs)
 
 
 def _columns(data_source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

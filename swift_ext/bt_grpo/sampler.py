@@ -58,7 +58,7 @@ class PairRepeatSampler(Sampler[int]):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.index = data_source if isinstance(data_source, PairIndex) else index_pairs(data_source)
-        self.index.check(max_bad_share=1.0)  # the trainer judges the share; without any pair nothing can be sampled
+        self.index.check(max_bad_share=float("inf"))  # the trainer judges the share; here a pair must be there
         if len(self.index) < pairs_per_batch:
             raise ValueError(
                 f"{len(self.index)} pairs are fewer than the {pairs_per_batch} of one generation batch: at most "

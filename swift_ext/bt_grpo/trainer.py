@@ -43,7 +43,7 @@ class PairGRPOTrainer(GRPOTrainer):
             if dataset is not None:
                 index = self._index(dataset)
                 index.check(self.bt.max_bad_pairs)
-                logger.info(f"{name}: {len(index)} pairs; left out: {index.bad or 'none'}")
+                logger.info(f"{name}: {len(index)} of {index.total} pairs; faults: {index.bad or 'none'}")
         super().__init__(model, ref_model, reward_model, reward_funcs, *args, **kwargs)
 
     def _index(self, dataset) -> PairIndex:
