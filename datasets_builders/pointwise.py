@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         # Judged before the file appears; the reader judges only a stream that it came to the end of.
         skips.check(options.max_skipped_share)
         if not skips.kept:
-            raise ValueError(f"no row in {options.source or published.hub_name}, so there is nothing to write")
+            raise ValueError(f"no usable row among {skips.total} of {options.source or published.hub_name}")
     pairs = sum(preferred)
     report = names | {"shuffle_sides": options.shuffle_sides, "rows": skips.total, "pairs": pairs}
     report |= {"preferred_side": {"0": preferred[0], "1": preferred[1]}} | skips.as_dict()
@@ -121,7 +121,7 @@ def pair_lines(
     before, between = map(encoded, prompt.frame)
     before = b'{"messages": [{"role": "user", "content": "' + before
     after = b'"}], "pair_id": %d, "side": %d, "preferred_side": %d'
-    end = "".join(f', "{name}": "{value}"' for name, value in meta.items()).encode() + b"}\n"
+    end = b"".join(b', "%b": "%b"' % (encoded(name), encoded(value)) for name, value in meta.items()) + b"}\n"
     for pair_id, comparison in enumerate(comparisons):
         label = comparison.preferred
         preferred[label] += 1
