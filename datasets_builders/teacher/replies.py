@@ -9,7 +9,7 @@ from datasets_builders.scoring.parsers import ScoreParser
 # Teachers put bold type around headers. Every spelling that is read here is one that `without_headers` takes out of
 # the judged texts.
 _EVAL_HEADER = re.compile(r"={3,}[ \t*_#]*EVAL[ \t]+([0-9]{1,4})[ \t*_#]*={3,}[ \t]*\**", re.IGNORECASE)
-_SIDE_HEADER = re.compile(r"={3,}[ \t*_#]*RESPONSE[ \t]+([AB])[ \t*_#]*={3,}[ \t]*\**", re.IGNORECASE)
+_SIDE_HEADER = re.compile(r"={3,}[ \t*_#]*RESPONSE[ \t]+([A-Z])[ \t*_#]*={3,}[ \t]*\**", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<\s*s\s*>", re.IGNORECASE)
 LETTERS = ("A", "B")
 
@@ -32,7 +32,7 @@ class Malformed:
 
     Attributes:
         reason: ``empty``, ``cut_off``, ``no_score``, ``unreadable_score`` (off the scale, or not written as the scale
-            writes it), ``missing_section`` or ``duplicate_section``.
+            writes it), ``missing_section``, ``duplicate_section`` or ``wrong_header``.
     """
 
     reason: str
@@ -58,8 +58,9 @@ def read_reply(parser: ScoreParser, text: str, cut_off: bool = False) -> Verdict
 def read_batch(parser: ScoreParser, text: str, count: int, cut_off: bool = False) -> list[Verdict | Malformed]:
     """The verdicts of items 1 to ``count``, matched by the number in the header, in whatever order they stand.
 
-    Text before the first header and sections with other numbers belong to no item. An answer about a single item
-    needs no header.
+    Text before the first header belongs to no item. With a number that was not asked for, nobody knows whether the
+    teacher counts in another way, so no item of that answer has a verdict. An answer about a single item needs no
+    header.
     """
     if not text.strip() or (count == 1 and not _EVAL_HEADER.search(text)):
         return [read_reply(parser, text, cut_off)] * count
@@ -90,6 +91,8 @@ def _sections(header: re.Pattern, text: str) -> list[tuple[str, str]]:
 
 def _matched(parser: ScoreParser, sections: list[tuple], wanted: list, cut_off: bool) -> list[Verdict | Malformed]:
     times = Counter(label for label, _ in sections)
+    if times.keys() - set(wanted):
+        return [Malformed("wrong_header")] * len(wanted)
     found = {}
     for place, (label, body) in enumerate(sections, start=1):
         found[label] = read_reply(parser, body, cut_off and place == len(sections))

@@ -86,13 +86,17 @@ def test_a_preamble_moves_nothing():
     assert [outcome(reading)[0] for reading in read_batch(LAST, text, 2)] == [70.0, 20.0]
 
 
-def test_a_number_that_was_not_asked_for_belongs_to_nobody():
-    text = "=== EVAL 3 ===\n<s>1</s>\n=== EVAL 0 ===\n<s>2</s>\n=== EVAL 2 ===\n<s>20</s>"
-    assert [outcome(reading) for reading in read_batch(LAST, text, 2)] == [
-        (None, "missing_section"),
-        (20.0, "<s>20</s>"),
-    ]
-    assert outcome(read_batch(LAST, "=== EVAL 2 ===\n<s>20</s>", 1)[0]) == (None, "missing_section")
+@pytest.mark.parametrize("numbers", [(0, 1), (2, 3), (1, 2, 3)])
+def test_with_a_number_that_was_not_asked_for_no_item_has_a_verdict(numbers):
+    """A teacher that counts from 0 or goes on counting would otherwise hand its verdicts to the neighbours."""
+    text = "\n".join(f"=== EVAL {number} ===\n<s>{number}</s>" for number in numbers)
+    assert read_batch(LAST, text, 2) == [Malformed("wrong_header")] * 2
+    assert read_batch(LAST, "=== EVAL 2 ===\n<s>20</s>", 1) == [Malformed("wrong_header")]
+
+
+def test_a_third_letter_is_refused():
+    text = "=== RESPONSE A ===\n<s>1</s>\n=== RESPONSE B ===\n<s>2</s>\n=== RESPONSE C ===\n<s>3</s>"
+    assert read_pair(LAST, text) == Malformed("wrong_header")
 
 
 def test_a_number_that_comes_twice_is_refused_alone():
