@@ -164,14 +164,17 @@ def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
         if given := [f"--{name}" for name in local if getattr(args, name)]:
             raise ValueError(f"{', '.join(given)}: the server decides this with --base_url")
         return None
-    found = resolve_checkpoint(args.run_dir, args.checkpoint, args.model)
-    return found.but(
+    found = resolve_checkpoint(args.run_dir, args.checkpoint, args.model).but(
         model_type=args.model_type,
         template=args.template,
         system=args.system,
         dtype=DTYPES.get(args.dtype),
-        use_chat_template=False if args.no_chat_template else None,
     )
+    if not args.no_chat_template:
+        return found
+    if args.system:
+        raise ValueError("--system has no place in plain text, leave out --no_chat_template or --system")
+    return dataclasses.replace(found, use_chat_template=False, system=None)
 
 
 def label_of(args: argparse.Namespace, checkpoint: Checkpoint | None) -> str:

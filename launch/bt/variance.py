@@ -189,7 +189,10 @@ def table_row(overall: dict[str, Any]) -> dict[str, str]:
         "uncertain": "uncertain_any",
     }
     row |= {title: number(found[name], 3) for title, name in names.items()}
-    return row | {f"range>={cell['at_least']:g}": number(cell["share_any"], 3) for cell in found["range"]}
+    scale = get_parser(overall["scoring"]["parser"]).scale
+    # In percent of the scale, so that prompts of different scales share their columns.
+    percent = 100 / (scale.high - scale.low)
+    return row | {f"range>={percent * cell['at_least']:g}%": number(cell["share_any"], 3) for cell in found["range"]}
 
 
 def merge(args: argparse.Namespace) -> int:
