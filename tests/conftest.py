@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,23 +86,43 @@ def swift_flags(model: Path, data: Path, folder: Path, **overrides) -> list[str]
     return argv
 
 
+def kill_when_there(argv: list[str], env: dict, folder: Path, path: Path) -> SwiftRun:
+    """Starts a run and kills all of its processes, without a chance to tidy up, once `path` is there."""
+    with open(folder.parent / f"{folder.name}.log", "w+") as log:
+        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, cwd=folder.parent, start_new_session=True)
+        deadline = time.monotonic() + 300
+        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        there = path.exists()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.seek(0)
+        return SwiftRun(0 if there else 1, log.read(), folder)
+
+
 @pytest.fixture(scope="session")
 def run_swift():
-    """run_swift(folder, flags, environment, plugin=True, processes=1) through the installed command line."""
+    """run_swift(folder, flags, environment, plugin="modpo", processes=1) through the installed command line.
+
+    `plugin` False loads none. `until`, a file name in the run's folder, kills the run as soon as that file is there.
+    """
     from importlib.util import find_spec
 
     if find_spec("swift") is None:
         pytest.skip("ms-swift is not installed in this environment")
 
-    def run(folder: Path, flags: list[str], environment: dict | None = None, plugin: bool = True, processes: int = 1):
+    def run(folder, flags, environment=None, plugin: bool | str = True, processes=1, until: str | None = None):
         argv = [sys.executable, "-m", "swift.cli.main", "rlhf", *flags]
         if plugin:
-            argv += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / "modpo.py")]
+            name = plugin if isinstance(plugin, str) else "modpo"
+            argv += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py")]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         if processes > 1:
             env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": str(29500 + os.getpid() % 400)}
             argv += ["--ddp_backend", "gloo"]
         env |= {name: str(value) for name, value in (environment or {}).items()}
+        if until is not None:
+            return kill_when_there(argv, env, folder, folder / until)
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=folder.parent)
         return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
 

@@ -61,7 +61,7 @@ def test_evaluation_batches_hold_whole_pairs(tmp_path):
 
 def test_settings_are_read_before_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("BT_DELTA_TMEP", "20")
-    with pytest.raises(ValueError, match="BT_DELTA_TMEP.*BT_DELTA_TEMP"):
+    with pytest.raises(ValueError, match=r"BT_DELTA_TMEP.*BT_DELTA_TEMP"):
         config(tmp_path)
 
 

@@ -76,7 +76,9 @@ def test_vectors(monkeypatch, name, case):
     expected = list(case["rewards"])
     if environment.get("BT_HARD_EPS") == 0:
         parser = get_parser(environment["BT_SCORE_PARSER"])
-        expected = [-1.0 if parser(text) is None else one for text, one in zip(case["completions"], expected, strict=True)]
+        expected = [
+            -1.0 if parser(text) is None else one for text, one in zip(case["completions"], expected, strict=True)
+        ]
     assert call(reward, **rows) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
@@ -94,12 +96,15 @@ def assert_ordered(reward, scale):
     """malformed <= wrong < tie < right among the completions of one side, close to the other side's mean and far off."""
     middle = (scale.low + scale.high) / 2
     if isinstance(reward, BTPairShared):  # compares completion with completion, so each gap needs a pair of its own
+
         def rewards_at(*gaps):
             return [one_pair(reward, [scale.write(middle + gap)], [scale.write(middle)])[0][0] for gap in gaps]
     else:
+
         def rewards_at(*gaps):
             own = [scale.write(middle + gap) for gap in gaps]
             return one_pair(reward, own, [scale.write(middle)] * len(own))[0]
+
     for gap in (10**-scale.decimals, scale.high - middle):
         right, tie, wrong = rewards_at(gap, 0, -gap)
         malformed = one_pair(reward, [None, scale.write(middle)], [scale.write(middle)] * 2)[0][0]
@@ -170,8 +175,7 @@ def test_a_pair_has_the_same_rewards_in_any_company(monkeypatch, name):
     reward = make(monkeypatch, name, BT_SCORE_PARSER="score100_last", BT_DELTA_TEMP=20)
     pairs = {"a": ([80, 60], [40, 50], 0), "b": ([30, 30], [70, 90], 1), "c": ([None, None], [40, 50], 0)}
     rows = [
-        (key, side, pairs[key][side][k], pairs[key][2])
-        for k, side, key in itertools.product((0, 1), (0, 1), pairs)
+        (key, side, pairs[key][side][k], pairs[key][2]) for k, side, key in itertools.product((0, 1), (0, 1), pairs)
     ]
     together = call(reward, tags(*(row[2] for row in rows)), *([row[i] for row in rows] for i in (0, 1)),
                     [row[3] for row in rows])  # fmt: skip
