@@ -18,7 +18,7 @@ from datasets_builders.choices import gap, share
 from datasets_builders.fields import RowError, require, require_rating, require_text
 from datasets_builders.io import REPORT_SUFFIX, Location, SkipCounter, read_located_rows, write_json, write_jsonl
 from datasets_builders.pairs import assistant, user
-from datasets_builders.scoring.parsers import Scale
+from datasets_builders.scoring.parsers import SCALES, Scale
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import get_prompt
 from datasets_builders.scratch import digest
@@ -36,7 +36,7 @@ _HEADER = re.compile(
     r"[*_#]*={3,}[ \t*_#]*(?:EVAL[ \t]+[0-9]{1,4}|RESPONSE[ \t]+[AB])[ \t*_#]*={3,}[*_]*", re.IGNORECASE
 )
 # "Score: 75", "**Score** - 75/100", on either end of the reason and with nothing else behind it in the same clause.
-_LABELLED = rf"[*_]*(?:final |overall )?(?:score|rating|grade)[*_]*\s*[:=–—-]\s*[*_]*{_NUMBER}(?:\s*/\s*[0-9]+)?[*_]*"
+_LABELLED = rf"[*_]*(?:final |overall )?(?:score|rating|grade)[*_]*\s*[:=–—-][\s*_]*{_NUMBER}(?:\s*/\s*[0-9]+)?[*_]*"
 _LEADING_LABEL = re.compile(rf"\A{_LABELLED}(?![0-9])(?:\s*[.,;:–—-]+(?=\s|\Z))?\s*", re.IGNORECASE)
 _TRAILING_LABEL = re.compile(rf"(?:\A|(?<=[.!?\n]))\s*{_LABELLED}\s*\.?\Z", re.IGNORECASE)
 # The empty label is what a tag leaves: "Score: <s>75</s>".
@@ -157,7 +157,10 @@ def _parse(row: dict[str, Any]) -> Scored:
         raise RowError("wrong_type", f"field 'scores' must hold two numbers, found {scores!r}")
     if not all(isinstance(text, str) for text in (*reasons, *responses)):
         raise RowError("wrong_type", "fields 'reasons' and 'responses' must hold texts")
-    names = (require_text(row, name) for name in ("dataset", "split", "scale"))
+    names = [require_text(row, name) for name in ("dataset", "split", "scale")]
+    scale = SCALES.get(names[-1])
+    if scale is not None and not all(scale.low <= score <= scale.high for score in scores):
+        raise RowError("off_scale", f"field 'scores' holds {scores!r}, which is off the scale {scale.name}")
     index = require(row, "index")
     if not isinstance(index, int):
         raise RowError("wrong_type", f"field 'index' must be a whole number, found {index!r:.60}")
