@@ -195,6 +195,32 @@ def test_gzip_and_parquet_give_the_same_rows(tmp_path, capsys):
     assert written[0] == written[1] == written[2]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "prompt", "rows", "hub"),
+    [
+        (HH, "hh_score5_v1", hh(3), ("Anthropic/hh-rlhf", {})),
+        (
+            *(TLDR, "score5_v1", tldr(3)),
+            ("openai/summarize_from_feedback", {"name": "comparisons", "revision": "refs/convert/parquet"}),
+        ),
+    ],
+)
+def test_hub_rows_are_streamed_from_the_named_split(tmp_path, capsys, monkeypatch, dataset, prompt, rows, hub):
+    import datasets
+
+    calls = []
+
+    def load_dataset(*arguments, **options):
+        calls.append((arguments, options))
+        return iter(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    named = ("--dataset", dataset, "--prompt", prompt, "--split", "train")
+    assert build(capsys, "pointwise", *named, "--out", tmp_path / "out.jsonl")[0] == 0
+    assert calls == [((hub[0],), {"split": "train", "streaming": True, **hub[1]})]
+    assert len(load(tmp_path / "out.jsonl")) == 6
+
+
 any_text = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('\\"\n\t\r\x00\x7f\x85\u2028é<s>'))
 )
