@@ -6,6 +6,8 @@ from datasets_builders.teacher import endpoints
 from tests.datasets_builders.helpers import build, dialogue, dump, load
 from tests.fake_teacher import FakeTeacher
 
+# The extra "api", which one of the two environments does without.
+PACKAGES = ("openai", "anthropic", "aiolimiter", "tenacity")
 KEY = "sk-key-that-must-not-be-seen-0123456789"
 
 
@@ -22,6 +24,8 @@ def environment(monkeypatch):
 @pytest.fixture
 def teacher():
     """teacher(*script, **options): a server that runs until the test ends."""
+    for package in PACKAGES:
+        pytest.importorskip(package)
     servers = []
 
     def start(*script, **options):

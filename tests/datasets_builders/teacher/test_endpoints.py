@@ -20,10 +20,14 @@ from datasets_builders.teacher.endpoints import (
     find_access,
     retry_after,
 )
-from tests.datasets_builders.teacher.conftest import KEY
+from tests.datasets_builders.teacher.conftest import KEY, PACKAGES
 
 USER = get_prompt("hh_score100_v1")("Human: q", "an answer")
 BACKENDS = ("openai", "anthropic")
+
+
+for package in PACKAGES:
+    pytest.importorskip(package)
 
 
 def ask(server, backend, times=1, max_retries=8, rpm_limit=600000, stop_after=None, timeout=600.0, **options):
