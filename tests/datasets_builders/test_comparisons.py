@@ -84,6 +84,7 @@ def test_tldr_recorded_rows(case):
         (dialogue("a", "b", "c", "d"), dialogue("a", "b"), "mismatched_prefix"),
         (dialogue("a", "b") + "\n\nAssistant: c", dialogue("a", "b") + "\n\nAssistant: d", "bad_prompt"),
         ("\n\nAssistant: a", "\n\nAssistant: b", "bad_prompt"),
+        ("\n\nAssistant: x" + dialogue("a", "b"), "\n\nAssistant: x" + dialogue("a", "c"), "bad_prompt"),
         (dialogue("a", " "), dialogue("a", "b"), "empty_reply"),
         (dialogue("a", "b"), dialogue("a", "\n"), "empty_reply"),
         (dialogue("a", "b", "c"), dialogue("a", "b"), "ends_with_human_turn"),

@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datasets_builders import get_prompt
@@ -227,6 +227,9 @@ any_text = st.text(
 
 
 @given(any_text)
+@example("\x85")
+@example("\u2028")
+@example("\u2029")
 def test_an_encoded_text_is_the_text_in_json_on_one_line(text):
     line = encoded(text).decode("utf-8")
     assert json.loads(f'"{line}"') == text

@@ -81,6 +81,14 @@ def test_what_sets_prompts_apart():
     for name in ("hh_score5_v3", "hh_score5_v4"):
         assert "- 4:" not in PROMPTS[name].instructions and "- 2:" not in PROMPTS[name].instructions
     assert PROMPTS["hh_score100_v2"].instructions.count("?") == 4
+    for name in ("score100_v1", "hh_score100_v1"):
+        bands = re.findall(r"^- (\d+-\d+): (\w+)", PROMPTS[name].instructions, re.MULTILINE)
+        assert [first for first, _ in bands] == ["90-100", "70-89", "40-69", "20-39", "0-19"]
+        assert [word for _, word in bands][:4] == ["excellent", "good", "middling", "poor"]
+    for name in ("score5_v4", "hh_score5_v1"):
+        levels = re.findall(r"^- (\d): (.*)", PROMPTS[name].instructions, re.MULTILINE)
+        assert [level for level, _ in levels] == ["5", "4", "3", "2", "1"]
+        assert "well put" in levels[0][1] or "hard to improve" in levels[0][1]
     assert "one sentence" not in PROMPTS["hh_score100_scoreonly"].instructions
 
 
