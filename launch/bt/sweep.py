@@ -133,6 +133,9 @@ def run_jobs(evaluations: list[Evaluation], devices: list[str], retries: int, lo
 def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: list[str]) -> None:
     """Writes summary.json, summary.csv, summary.md and curves.png, prints the table, and uploads where configured."""
     results = {(one.label, one.seed): found for one in evaluations if (found := one.result()) is not None}
+    if not results:
+        print("no result, so there is no summary", file=sys.stderr)
+        return
     rows = summarize(results)
     cells = to_cells(rows)
     texts = {
@@ -174,7 +177,5 @@ def main(argv: list[str]) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    finished = [one for one in evaluations if one.name not in failed]
-    if finished:
-        write_summary(out, resolve_run_dir(args.run_dir).resolve().name, finished, failed)
+    write_summary(out, resolve_run_dir(args.run_dir).resolve().name, evaluations, failed)
     return 1 if failed else 0

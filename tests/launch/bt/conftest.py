@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.evaluate.records import prompt_id
+from launch.evaluate.sampling import draw_seed
 from tests import tiny
 
 # (score of the chosen reply, of the rejected one); 0 stands for an answer without a score.
@@ -54,15 +56,15 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = body["messages"][-1]["content"]
         with server.lock:
-            again = sum(asked["messages"] == body["messages"] for asked in server.requests)
             server.requests.append(body)
             refused = server.fail_after is not None and len(server.requests) > server.fail_after
         if refused:
             return self.reply(400, {"error": {"message": "enough"}})
+        # Which sample this is can be told by its seed alone: requests of one batch arrive in any order.
+        key = prompt_id(body["messages"])
+        second = any(body.get("seed") == draw_seed(seed, key, 1) % 2**31 for seed in range(10))
         quality = int(re.findall(r"reply of quality (\d+)", text)[-1])
-        answer = (
-            "I would rather not say." if quality == 0 else f"<s>{min(100, quality + 4 * (again % 2))}</s>\nBecause."
-        )
+        answer = "I would rather not say." if quality == 0 else f"<s>{min(100, quality + 4 * second)}</s>\nBecause."
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}
         usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
         self.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],

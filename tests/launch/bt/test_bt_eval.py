@@ -69,10 +69,25 @@ def test_samples_are_averaged(asked, server, tmp_path):
     assert len(pairs) == 3 and len(server.requests) == 12
     for row in pairs:
         for side in row["scores"]:
-            assert side == [None, None] or sorted(side)[1] - sorted(side)[0] == 4
+            assert side == [None, None] or side[1] - side[0] == 4
     request = server.requests[0]
     assert (request["temperature"], request["top_p"], request["top_k"]) == (0.7, 0.9, 7)
     assert len({request["seed"] for request in server.requests}) == 12
+
+
+def test_the_seed_chooses_the_pairs_and_the_draws(asked, server, tmp_path):
+    def run(name, *flags):
+        server.requests.clear()
+        launch(["eval-bt", *asked, "--do_sample", "--temperature", "0.5", *flags, "--out", str(tmp_path / name)])
+        pairs = rows_of(tmp_path / name / "pairs.jsonl")
+        return [row["index"] for row in pairs], {request["seed"] for request in server.requests}
+
+    few, other = (run(f"few{seed}", "--n_pairs", "4", "--seed", seed)[0] for seed in ("0", "1"))
+    assert sorted(few) != sorted(other)
+    (everything, draws), (same, other_draws) = (run(f"all{seed}", "--seed", seed) for seed in ("0", "1"))
+    assert sorted(everything) == sorted(same) == list(range(8))
+    assert not draws & other_draws
+    assert {request["temperature"] for request in server.requests} == {0.5}
 
 
 def test_top_k_is_not_sent_to_a_server_unless_asked_for(asked, server, tmp_path):
@@ -108,12 +123,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(asked, server, tmp_path, ca
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_other_settings_do_not_mix_in_one_folder(asked, tmp_path, capsys):
+def test_other_settings_do_not_mix_in_one_folder(asked, hh_file, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out")]
     launch(["eval-bt", *asked, *out])
     assert launch(["eval-bt", *asked, *out, "--max_new_tokens", "9"]) == 2
     assert "max_new_tokens = 128, now it is 9" in capsys.readouterr().err
     assert launch(["eval-bt", *asked, *out, "--seed", "1"]) == 2
+    # Other pairs of the same size under the same name.
+    hh_file.write_text(hh_file.read_text().replace("number 1", "number 9"))
+    capsys.readouterr()
+    assert launch(["eval-bt", *asked, *out]) == 2
+    assert "pairs_sha256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,13 @@ def test_a_job_that_stays_failed_is_named_and_the_others_are_summed_up(flags, mo
     assert found["failed"] == ["checkpoint-200 seed 0"] and len(found["checkpoints"]) == 2
 
 
+def test_a_sweep_without_any_result_says_so(flags, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sweep.DeviceQueue, "run", lambda self, waiting: waiting)
+    assert launch(["sweep-bt", *flags]) == 1
+    assert "no result, so there is no summary" in capsys.readouterr().err
+    assert not (tmp_path / "sweep/summary.json").exists()
+
+
 def test_upload_where_the_environment_names_a_project(monkeypatch, tmp_path):
     calls = []
 
