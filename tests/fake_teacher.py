@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
             server.active += 1
             server.most_active = max(server.most_active, server.active)
         try:
-            time.sleep(server.delay + (0.3 if way == "slow" else 0))
+            time.sleep(server.delay + (1 if way == "slow" else 0))
             self.answer(body, way)
         finally:
             with server.lock:

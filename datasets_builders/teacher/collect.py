@@ -100,7 +100,7 @@ class Collector:
                     raise self._cause
 
     async def _work(self, queue: deque[Request]) -> None:
-        while queue and not self._endpoint.stopped:
+        while queue:
             request = queue.popleft()
             try:
                 answer = await self._endpoint.ask(SYSTEM, request.user)

@@ -364,11 +364,6 @@ class Endpoint:
         self._stop = asyncio.Event()
         self.sent = 0
 
-    @property
-    def stopped(self) -> bool:
-        """No further request will be sent."""
-        return self._stop.is_set()
-
     def stop(self) -> None:
         """Send no further request; those under way may finish, those that wait raise ``Stopped``."""
         self._stop.set()
@@ -413,5 +408,5 @@ class Endpoint:
         finally:
             for task in tasks:
                 task.cancel()
-        if self.stopped:
+        if self._stop.is_set():
             raise Stopped

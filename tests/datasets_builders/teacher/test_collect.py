@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from datasets_builders.scoring.prompts import PAIRWISE, get_prompt
+from datasets_builders.teacher.ledger import read_answers
 from datasets_builders.teacher.results import summarize, wilson
 from tests.datasets_builders.helpers import dump, load
 from tests.datasets_builders.teacher.conftest import KEY, hh_rows
@@ -82,6 +83,12 @@ def test_shuffled_sides_keep_scores_and_labels_together(teacher, collect):
         assert row["responses"][row["preferred"]].startswith("Good")
         assert row["scores"] == expected(server, row)
         assert row["correct"] == (row["scores"][row["preferred"]] > row["scores"][1 - row["preferred"]])
+
+
+def test_a_draw_is_not_correct(teacher, collect):
+    report = json.loads(collect(teacher(score=lambda reply: (0.5, "As good as the other.")), n_pairs=2)[1])
+    assert [(row["scores"], row["correct"]) for row in collect.rows()] == [([50, 50], False)] * 2
+    assert (report["ties"], report["accuracy_ties_half"]["value"], report["accuracy_strict"]["value"]) == (2, 0.5, 0)
 
 
 def test_draws_with_skip_do_not_overlap(teacher, collect, tmp_path):
@@ -265,15 +272,15 @@ def test_a_killed_run_loses_no_answer_and_a_resumed_one_repeats_none(teacher, co
     run.send_signal(signal.SIGKILL)
     run.communicate()
     reached = len(server.bodies)
-    kept = collect.answers()
+    kept = read_answers(collect.out)[0]
     # All but those that were under way.
     assert reached - concurrency <= len(kept) < reached < 24
-    answered = {key for record in kept for key in record["keys"]}
+    answered = {key for record in kept for key in record.keys}
     server.delay = 0
     time.sleep(0.15)
     assert collect(server, "--resume", "--concurrency", concurrency, n_pairs=12)[0] == 0
     assert all(row["scores"] == expected(server, row) for row in collect.rows())
-    assert collect.answers()[: len(kept)] == kept
+    assert read_answers(collect.out)[0][: len(kept)] == kept
     keys = Counter(key for record in collect.answers() for key in record["keys"])
     assert len(keys) == 24 and set(keys.values()) == {1} and answered <= set(keys)
     again = [text for text, times in asked(server).items() if times > 1]
@@ -301,7 +308,7 @@ def test_a_second_interrupt_does_not_wait(teacher, collect, source):
     wait_for(server, 2)
     for _ in range(2):
         run.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        time.sleep(0.5)
     _, err = run.communicate(timeout=5)
     assert run.returncode == 130 and "0 new answers" in err and "Traceback" not in err
 
@@ -344,7 +351,7 @@ def test_retries_are_counted_over_all_runs(teacher, collect):
 
 
 def test_no_more_requests_at_once_than_asked_for(teacher, collect):
-    server = teacher(delay=0.03)
+    server = teacher(delay=0.06)
     collect(server, "--concurrency", 3, n_pairs=6)
     assert server.most_active == 3
 
@@ -381,9 +388,9 @@ def test_a_dry_run_shows_requests_and_sends_nothing(teacher, collect, monkeypatc
     code, out, err = collect(server, *MODES[mode], "--dry_run", "--price_in", 3, "--price_out", 15, n_pairs=6)
     assert code == 0 and not server.bodies and not collect.out.exists()
     report = json.loads(out)
-    collect(server, *MODES[mode], n_pairs=6)
+    collect(server, *MODES[mode], "--concurrency", 1, n_pairs=6)
     assert report["requests"] == len(server.bodies)
-    for body in server.bodies[:1]:
+    for body in server.bodies[:2]:
         assert all(message["content"] in err for message in body["messages"])
     characters = sum(len(message["content"]) for body in server.bodies for message in body["messages"])
     assert report["estimated_tokens_in"] == characters // 4

@@ -88,10 +88,14 @@ def test_a_field_of_another_type_is_no_answer(tmp_path):
 def test_answers_are_not_gone_on_with_unasked(tmp_path):
     answers = filled(tmp_path, "a")
     before = answers.read_bytes()
-    with pytest.raises(ValueError, match="--resume"):
+    # `caught` keeps the refused ledger alive: its lock must be free because it was released, not because it is gone.
+    with pytest.raises(ValueError, match="--resume") as caught:
         Ledger(tmp_path, SETTINGS, resume=False)
     assert answers.read_bytes() == before
-    Ledger(tmp_path, SETTINGS, resume=True).__exit__()  # the refusal left no lock
+    with Ledger(tmp_path, SETTINGS, resume=True) as first:
+        pass
+    with Ledger(tmp_path, SETTINGS, resume=True) as second:
+        assert second.records == first.records and caught
 
 
 def test_every_other_setting_is_named(tmp_path):

@@ -94,6 +94,11 @@ def test_with_a_number_that_was_not_asked_for_no_item_has_a_verdict(numbers):
     assert read_batch(LAST, "=== EVAL 2 ===\n<s>20</s>", 1) == [Malformed("wrong_header")]
 
 
+def test_headers_may_be_written_in_small_letters():
+    text = "=== response b ===\nbad <s>20</s>\n=== Response a ===\nok <s>70</s>"
+    assert read_pair(LAST, text) == pair((70.0, "ok <s>70</s>"), (20.0, "bad <s>20</s>"))
+
+
 def test_a_third_letter_is_refused():
     text = "=== RESPONSE A ===\n<s>1</s>\n=== RESPONSE B ===\n<s>2</s>\n=== RESPONSE C ===\n<s>3</s>"
     assert read_pair(LAST, text) == Malformed("wrong_header")
