@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -38,12 +40,12 @@ def hh_file(tmp_path):
 class Judge(ThreadingHTTPServer):
     """Answers with the quality that the judged reply names, as a score; the second sample of a prompt is 4 higher.
 
-    With `fail_after` it refuses every request after so many.
+    With `fail_after` it refuses every request after so many; it takes `delay` seconds for each.
     """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.requests, self.fail_after, self.lock = [], None, threading.Lock()
+        self.requests, self.fail_after, self.delay, self.lock = [], None, 0.0, threading.Lock()
 
     @property
     def url(self):
@@ -58,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.requests.append(body)
             refused = server.fail_after is not None and len(server.requests) > server.fail_after
+        time.sleep(server.delay)
         if refused:
             return self.reply(400, {"error": {"message": "enough"}})
         # Which sample this is can be told by its seed alone: requests of one batch arrive in any order.
@@ -72,11 +75,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, status, obj):
         data = json.dumps(obj).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        # Whoever asked may have been killed meanwhile.
+        with suppress(ConnectionError):
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
     def log_message(self, *args):
         pass

@@ -1,10 +1,15 @@
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from launch.__main__ import main as launch
 from launch.bt import eval_bt
 from launch.evaluate.resume import PartialFile
+from tests.conftest import REPOSITORY
 
 
 def result_of(folder):
@@ -121,6 +126,25 @@ def test_an_interrupted_run_goes_on_where_it_stopped(asked, server, tmp_path, ca
     assert len(server.requests) == 10
     for name in ("samples.jsonl", "pairs.jsonl", "result.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.integration
+def test_a_killed_run_repeats_one_batch_at_most(asked, server, tmp_path):
+    flags = ["eval-bt", *asked, "--batch_pairs", "1"]
+    server.delay = 0.1
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "launch", *flags, "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    start = time.monotonic()
+    while len(server.requests) < 7 and time.monotonic() - start < 60:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    server.delay = 0.0
+    assert launch([*flags, "--out", str(tmp_path / "out")]) == 0
+    assert 16 <= len(server.requests) <= 18
+    launch([*flags, "--out", str(tmp_path / "whole")])
+    assert (tmp_path / "out/result.json").read_bytes() == (tmp_path / "whole/result.json").read_bytes()
 
 
 def test_other_settings_do_not_mix_in_one_folder(asked, hh_file, tmp_path, capsys):
