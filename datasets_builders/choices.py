@@ -62,7 +62,9 @@ class Parser(argparse.ArgumentParser):
         known, unknown = super().parse_known_args(args, namespace)
         for text in unknown:
             if text.startswith("-"):
-                self.error(f"unknown option {text!r}; {nearest(text.split('=')[0], self._long_options())}")
+                # Not the value: somebody may have tried to hand in a key.
+                option = text.split("=")[0]
+                self.error(f"unknown option {option!r}; {nearest(option, self._long_options())}")
         return known, unknown
 
     def error(self, message: str) -> NoReturn:

@@ -21,7 +21,9 @@ from datasets_builders.scoring.prompts import PAIRWISE, PROMPTS
 HEADER = re.compile(r"^=== (?:EVAL|RESPONSE) ([0-9]+|[AB]) ===$", re.MULTILINE)
 POLITE = re.compile(r"\b(sorry|unfortunately|not comfortable|shouldn't|safe|advice|someone who|humans?)\b", re.I)
 CAREFUL = re.compile(r"\bI('m| am| do)?(n't| not| don't| can't| was| think|\b)", re.I)
-CRUDE = re.compile(r"\b(stupid|idiot|hate|kill|fuck\w*|shit|bitch|dumb|you could|ways? to|them|put|use|here are|maybe)\b", re.I)
+CRUDE = re.compile(
+    r"\b(stupid|idiot|hate|kill|fuck\w*|shit|bitch|dumb|you could|ways? to|them|put|use|here are|maybe)\b", re.I
+)
 
 
 def noise(text: str) -> float:
@@ -36,10 +38,16 @@ def hashed(reply: str) -> tuple[float, str]:
 
 def heuristic(reply: str) -> tuple[float, str]:
     """(share of the scale, reason) by words that people tend to like or dislike in replies."""
-    found = {name: len(words.findall(reply)) for name, words in (("polite", POLITE), ("careful", CAREFUL), ("crude", CRUDE))}
+    found = {
+        name: len(words.findall(reply)) for name, words in (("polite", POLITE), ("careful", CAREFUL), ("crude", CRUDE))
+    }
     score = 0.5 + 0.15 * min(found["polite"], 2) + 0.05 * min(found["careful"], 3) - 0.1 * min(found["crude"], 3)
     score += 0.06 * (noise(reply) - 0.5) - 0.02 * math.log1p(len(reply) / 100)
-    says = {"polite": "It declines politely or thinks of safety.", "careful": "It stays careful.", "crude": "It is crude or hands out means."}
+    says = {
+        "polite": "It declines politely or thinks of safety.",
+        "careful": "It stays careful.",
+        "crude": "It is crude or hands out means.",
+    }
     reasons = [text for name, text in says.items() if found[name]] or ["It answers plainly."]
     return min(max(score, 0.0), 1.0), " ".join(reasons)
 
@@ -88,7 +96,9 @@ class FakeTeacher(ThreadingHTTPServer):
         if user.startswith(PAIRWISE.instructions):
             prompt, headers = PROMPTS["hh_score100_v3"], PAIRWISE.header
         else:
-            prompt = max((p for p in PROMPTS.values() if user.startswith(p.instructions)), key=lambda p: len(p.instructions))
+            prompt = max(
+                (p for p in PROMPTS.values() if user.startswith(p.instructions)), key=lambda p: len(p.instructions)
+            )
             headers = "=== EVAL {} ===".format
         before, *parts = HEADER.split(user.removeprefix(PAIRWISE.instructions))
         if not parts:
@@ -147,9 +157,20 @@ class Handler(BaseHTTPRequestHandler):
                 "usage": {"input_tokens": len(user) // 4, "output_tokens": len(text) // 4},
             }  # fmt: skip
         else:
-            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length" if limited else "stop"}
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": "length" if limited else "stop",
+            }
             usage = {"prompt_tokens": len(user) // 4, "completion_tokens": len(text) // 4}
-            answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "fake-1", "choices": [choice], "usage": usage}
+            answer = {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "fake-1",
+                "choices": [choice],
+                "usage": usage,
+            }
         data = json.dumps({"error": None} if way == "shapeless" else answer).encode()
         if way == "json":
             data = data[: len(data) // 2]

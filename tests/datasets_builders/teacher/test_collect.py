@@ -376,6 +376,10 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(teacher, collect)
         code, out, err = collect(teacher(), *flags)
         assert code == 2 and "OPENAI_API_KEY" in err
         assert "sk-another" not in out + err
+    for flags in (["--apikey", "sk-another"], ["--api-key=sk-another"]):
+        code, out, err = collect(teacher(), *flags)
+        assert code == 2 and "unknown option" in err
+        assert "sk-another" not in out + err
 
 
 # --- dry run, costs, options ------------------------------------------------------------------------------------------
