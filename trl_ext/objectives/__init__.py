@@ -26,6 +26,11 @@ _HOME = {
     "get_text_function": "text",
     "negative_response_tokens": "text",
     "rich_vocabulary": "text",
+    "WeightSampler": "weights",
+    "dispersion": "weights",
+    "mean_inner_product": "weights",
+    "round_to_grid": "weights",
+    "spearman": "weights",
 }
 
 __all__ = list(_HOME)
