@@ -89,6 +89,14 @@ def test_an_answer_without_a_score_is_at_the_bottom_by_default(monkeypatch):
     assert wrong == pytest.approx(-9.97763, abs=1e-4) and malformed <= wrong
 
 
+def test_the_bottom_is_under_wrong_answers_of_heavier_pairs(monkeypatch):
+    """With lambda 3 a wrong answer in a barely right pair is worth three times that of a wrong pair."""
+    reward = make(monkeypatch, "bt_pointwise_baseline_hardmine", BT_SCORE_PARSER="score100_last", BT_DELTA_TEMP=100,
+                  BT_HARD_LAMBDA=3)  # fmt: skip
+    (wrong, right, malformed), _ = one_pair(reward, [0, 100, None], [49, 49, 49])
+    assert malformed <= wrong < -2.5 < right
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 

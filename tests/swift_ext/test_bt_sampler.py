@@ -180,6 +180,13 @@ def test_bad_pairs_are_counted_by_reason():
         index.check(0.8)
 
 
+def test_a_row_too_many_that_disagrees_is_a_contradiction():
+    rows = rows_of([(0, 0), (0, 1), (0, 1), (1, 0), (1, 1)], lambda pair: 1)
+    rows[2]["preferred_side"] = 0
+    index = index_pairs(rows)
+    assert index.rows.tolist() == [[3, 4]] and index.bad == {"contradictory": 1}
+
+
 def test_sides_in_any_order_and_far_apart():
     rows = rows_of([(5, 1), (7, 0), (7, 1), (5, 0)])
     assert index_pairs(rows).rows.tolist() == [[3, 0], [1, 2]]
