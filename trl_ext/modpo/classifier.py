@@ -26,7 +26,8 @@ class ClassifierReward:
             that the end of the response stays, False refuses it.
 
     Raises:
-        ValueError: not a model, a model with code of its own, no such head, or an input that is refused.
+        ValueError: not a model, a model with code of its own, weights that lack the head, no such head, or an input
+            that is refused.
     """
 
     def __init__(
@@ -47,9 +48,15 @@ class ClassifierReward:
         self.tokenizer = AutoTokenizer.from_pretrained(
             directory, truncation_side="left", trust_remote_code=trust_remote_code
         )
-        model = AutoModelForSequenceClassification.from_pretrained(
-            directory, dtype=getattr(torch, torch_dtype) if torch_dtype else "auto", trust_remote_code=trust_remote_code
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            directory,
+            dtype=getattr(torch, torch_dtype) if torch_dtype else "auto",
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
+        if missing := sorted(loading["missing_keys"]):
+            # transformers makes up what it does not find; scores of such a head are noise.
+            raise ValueError(f"{path}: not a trained classifier, its weights lack {', '.join(missing[:5])}")
         self.model = model.to(device).eval().requires_grad_(False)
         labels = self.model.config.num_labels
         if not 0 <= head < labels:

@@ -20,7 +20,7 @@ _SENTENCE = re.compile(rf"Balance your answer as follows: ({_SHARE}(?:, {_SHARE}
 _SEPARATOR = "\n\n"  # between a system message that was there before and the sentence
 _OPEN, _CLOSE = "[Begin System Instruction]\n", "\n[End System Instruction]\n"
 _BLOCK = re.compile(re.escape(_OPEN) + _SENTENCE.pattern + re.escape(_CLOSE))
-_AT_END = re.compile(f"(?:{_SEPARATOR})?{_SENTENCE.pattern}\\Z")
+_AT_END = re.compile(rf"(\A|{_SEPARATOR}){_SENTENCE.pattern}\Z")
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -128,9 +128,8 @@ def strip(prompt: str | list[Message]) -> str | list[Message]:
     if isinstance(prompt, str):
         return prompt[block.end() :] if (block := _BLOCK.match(prompt)) else prompt
     if prompt and prompt[0]["role"] == "system" and (tail := _AT_END.search(_text(prompt, 0))):
-        # A sentence that starts the message is the whole of a message that annotate put there.
-        own_message = tail.start() == 0 and not tail.group().startswith(_SEPARATOR)
-        return list(prompt[1:]) if own_message else _with_text(prompt, 0, _text(prompt, 0)[: tail.start()])
+        # Without a separator before it the sentence is the whole of a message that annotate put there.
+        return _with_text(prompt, 0, _text(prompt, 0)[: tail.start()]) if tail[1] else list(prompt[1:])
     place = _first_user(prompt)
     if place is not None and (block := _BLOCK.match(_text(prompt, place))):
         return _with_text(prompt, place, _text(prompt, place)[block.end() :])

@@ -1,36 +1,46 @@
-"""K reward models or functions behind one call."""
+"""K reward models or functions behind one call. Everything that a trainer or a script needs of rewards is found here."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-Prompt = str | list[dict[str, Any]]
+from trl_ext.objectives.text import FUNCTIONS, get_text_function
 
+from .normaliser import Normaliser, read_statistics, scalarise
+from .specs import REGISTRY, RewardSpec, get_reward_specs
+from .texts import Prompt, completion_text, last_user_text
 
-@dataclass(frozen=True)
-class RewardSpec:
-    """One objective: its name in the instruction and the logs, and where its scores come from."""
+__all__ = [
+    "REGISTRY",
+    "Normaliser",
+    "RewardBundle",
+    "RewardSpec",
+    "get_reward_specs",
+    "load_function",
+    "read_statistics",
+    "scalarise",
+]
 
-    name: str
-    kind: Literal["classifier", "function"]
-    source: str
-
-
-REGISTRY: dict[str, RewardSpec] = {}
-
-
-def get_reward_specs(names: Sequence[str]) -> list[RewardSpec]:
-    """`--reward_models helpful harmless=/models/harmless brevity my.module:function` as specifications, in order."""
-    raise NotImplementedError
+_COUNTS_TOKENS = "negative_response_tokens"
 
 
 class RewardBundle:
-    """All objectives of a run; `names` in order, `not_finite` {name: how many scores were NaN or infinite}."""
+    """All objectives of a run: `names` in order, `not_finite` {name: number of scores so far that were NaN or infinite}.
 
-    names: list[str]
-    not_finite: dict[str, int]
+    Functions and folders are checked before the first model is loaded. Models are frozen and live on `device`.
+
+    Args:
+        specs: the objectives, see `get_reward_specs`.
+        device: of the classifiers.
+        dtype: of the classifiers, a torch dtype or its name; None takes each model's own.
+        batch_size: rows in one forward.
+        trust_remote_code: whether Python code in a model's folder may run.
+
+    Raises:
+        ValueError: a function that cannot be imported, or a model that cannot be used (see RewardModel).
+    """
 
     def __init__(
         self,
@@ -41,51 +51,83 @@ class RewardBundle:
         batch_size: int = 8,
         trust_remote_code: bool = False,
     ):
-        raise NotImplementedError
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        from .reward_model import RewardModel
+
+        self.specs, self.batch_size = list(specs), batch_size
+        self.names = [spec.name for spec in self.specs]
+        self.not_finite = dict.fromkeys(self.names, 0)
+        self.functions = {spec.name: load_function(spec) for spec in self.specs if spec.kind == "function"}
+        torch_dtype = None if dtype is None else str(dtype).removeprefix("torch.")
+        settings = {"device": device, "torch_dtype": torch_dtype, "trust_remote_code": trust_remote_code}
+        self.models = {spec.name: RewardModel(spec, **settings) for spec in self.specs if spec.kind == "classifier"}
 
     def score(
-        self, prompts: Sequence[Prompt], completions: Sequence[Prompt], *, response_tokens: Sequence[int] | None = None
-    ) -> np.ndarray:
-        """(N, K) float64 raw scores, NaN where a score is not finite. ORIGINAL prompts: texts or message lists."""
-        raise NotImplementedError
-
-
-class Normaliser:
-    """(r - mean) / std of each objective.
-
-    For several ranks: every rank calls `update` with the scores gathered from all ranks, then all hold the same state.
-    """
-
-    def __init__(
         self,
-        names: Sequence[str],
-        mode: Literal["running", "stored", "none"] = "running",
-        stored: Mapping[str, tuple[float, float]] | None = None,
-    ):
-        raise NotImplementedError
+        prompts: Sequence[Prompt],
+        completions: Sequence[Prompt],
+        *,
+        response_tokens: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """(N, K) float64 raw scores; each model passes once over the rows.
 
-    def update(self, scores: np.ndarray) -> None:
-        """Takes (N, K) raw scores into the running statistics; NaN is left out. Does nothing in the other modes."""
-        raise NotImplementedError
+        Args:
+            prompts: N texts or lists of messages as they were before the weights were written into them.
+            completions: N texts or lists of assistant messages, without special tokens.
+            response_tokens: N token counts, end token included; only `negative_response_tokens` needs them.
 
-    def apply(self, scores: np.ndarray) -> np.ndarray:
-        """(N, K) normalised scores, NaN stays NaN."""
-        raise NotImplementedError
+        Returns:
+            NaN where a score is not a finite number, counted in `not_finite`.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, fit for JSON."""
-        raise NotImplementedError
+        Raises:
+            ValueError: lists of different length, or a function that returns another number of scores.
+        """
+        if len(prompts) != len(completions):
+            raise ValueError(f"{len(prompts)} prompts and {len(completions)} completions")
+        texts = [completion_text(completion) for completion in completions]
+        scores = np.empty((len(texts), len(self.specs)))
+        for k, spec in enumerate(self.specs):
+            if spec.kind == "classifier":
+                model = self.models[spec.name]
+                rows = [model.encode(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+                scores[:, k] = model.score(rows, self.batch_size).double().numpy()
+            else:
+                scores[:, k] = self._call(spec, prompts, texts, response_tokens)
+            wrong = ~np.isfinite(scores[:, k])
+            scores[wrong, k] = np.nan
+            self.not_finite[spec.name] += int(wrong.sum())
+        return scores
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """ValueError when the names or the mode differ."""
-        raise NotImplementedError
+    def _call(
+        self, spec: RewardSpec, prompts: Sequence[Prompt], texts: list[str], response_tokens: Sequence[int] | None
+    ) -> list[float]:
+        function = self.functions[spec.name]
+        if spec.source not in FUNCTIONS:
+            values = function(prompts, texts)
+        elif response_tokens is None and spec.source == _COUNTS_TOKENS:
+            raise ValueError(f"{spec.name!r} counts tokens: score needs response_tokens")
+        else:
+            values = function([last_user_text(prompt) for prompt in prompts], texts, response_tokens=response_tokens)
+        values = [np.nan if value is None else float(value) for value in values]
+        if len(values) != len(texts):
+            raise ValueError(f"reward {spec.name!r} returned {len(values)} scores for {len(texts)} completions")
+        return values
 
 
-def read_statistics(path: str) -> dict[str, tuple[float, float]]:
-    """`stored` for a Normaliser out of a JSON file {"helpful": {"mean": 0.3, "std": 1.2}, ...}."""
-    raise NotImplementedError
+def load_function(spec: RewardSpec) -> Callable[..., list[float]]:
+    """The Python function behind a specification of kind `function`.
 
-
-def scalarise(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(N,) sum over k of w_k r_k; a row with a NaN score is NaN. `weights` is (N, K) or (K,)."""
-    raise NotImplementedError
+    Raises:
+        ValueError: the module or the name in it is not there, or it is not callable.
+    """
+    if spec.source in FUNCTIONS:
+        return get_text_function(spec.source)
+    module, _, name = spec.source.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"reward {spec.name!r}: {spec.source} cannot be imported: {error}") from error
+    if not callable(function):
+        raise ValueError(f"reward {spec.name!r}: {spec.source} is a {type(function).__name__}, not a function")
+    return function
