@@ -2,3 +2,18 @@
 
 Importing this package imports nothing heavy; submodules load when they are used.
 """
+
+import importlib
+
+_HOME = {
+    "MOODPOConfig": "moodpo.config",
+    "MOODPOOnlineDPOTrainer": "moodpo.trainer",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,152 @@
+"""Trains a policy that is steered by weights (MO-ODPO, arXiv 2503.00295).
+
+    accelerate launch -m trl_ext.moodpo.script --sft_model_path MODEL --csv_path prompts.csv --reward_models helpful harmless
+
+    accelerate launch -m trl_ext.moodpo.script ... --model_path outputs/iter1/checkpoint-500 --ref previous
+
+Every flag of the trainer's configuration and of transformers' TrainingArguments is taken too, and `--config run.yaml`.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+from trl import TrlParser
+
+from trl_ext.online_dpo.config import check_choice
+
+from .config import MOODPOConfig
+from .prompts import prepare_prompts, read_prompts, split_prompts
+from .trainer import MOODPOOnlineDPOTrainer
+
+logger = logging.get_logger(__name__)
+DEFAULT_OUTPUT = "trainer_output"  # what transformers fills in when no --output_dir is given
+
+
+@dataclass
+class ScriptArguments:
+    """What the script needs beyond the trainer's configuration.
+
+    Args:
+        csv_path: prompts, a .csv, .jsonl or .parquet file.
+        prompt_column: its column.
+        sft_model_path: the base model, also of an adapter at `model_path`.
+        exp_type: `assistant`, or `summary`: the prompts are posts.
+        min_prompt_tokens, max_prompt_tokens: prompts outside are left out and counted.
+        eval_prompts: how many prompts are kept from training for evaluation; None is 256 when there is evaluation.
+        use_lora, lora_rank: a LoRA on all linear layers with alpha twice the rank, or all weights.
+        save_directory, wandb_name: `output_dir` is save_directory/wandb_name unless given.
+        disable_wandb: without it, the run reports to Weights & Biases when that is installed.
+    """
+
+    csv_path: str = field(metadata={"help": "Prompts: a .csv, .jsonl or .parquet file."})
+    sft_model_path: str = field(metadata={"help": "Base model: a folder or a hub name."})
+    prompt_column: str = field(default="prompt", metadata={"help": "Column of the prompts."})
+    exp_type: str = field(default="assistant", metadata={"help": "assistant or summary."})
+    min_prompt_tokens: int = field(default=8, metadata={"help": "Shorter prompts are left out."})
+    max_prompt_tokens: int = field(default=256, metadata={"help": "Longer prompts are left out."})
+    eval_prompts: int | None = field(default=None, metadata={"help": "Prompts kept from training for evaluation."})
+    use_lora: bool = field(default=True, metadata={"help": "Train a LoRA instead of all weights."})
+    lora_rank: int = field(default=64, metadata={"help": "Rank of the LoRA; alpha is twice the rank."})
+    save_directory: str = field(default="outputs", metadata={"help": "Parent of the run's folder."})
+    wandb_name: str = field(default="moodpo", metadata={"help": "Name of the run."})
+    disable_wandb: bool = field(default=False, metadata={"help": "Do not report to Weights & Biases."})
+
+    def __post_init__(self):
+        check_choice("exp_type", self.exp_type, ("assistant", "summary"))
+        if self.lora_rank < 1:
+            raise ValueError(f"--lora_rank is {self.lora_rank}: at least 1 is valid")
+
+
+def read_arguments(argv: list[str] | None = None) -> tuple[ScriptArguments, MOODPOConfig]:
+    """Command line and YAML file as typed arguments, with the run's folder and its reports decided."""
+    options, args = TrlParser((ScriptArguments, MOODPOConfig)).parse_args_and_config(argv)
+    if args.output_dir in (None, DEFAULT_OUTPUT):
+        args.output_dir = os.path.join(options.save_directory, options.wandb_name)
+    args.run_name = args.run_name or options.wandb_name
+    if options.disable_wandb:
+        args.report_to = [name for name in args.report_to if name != "wandb"]
+    elif not args.report_to and find_spec("wandb") is not None:
+        os.environ.setdefault("WANDB_PROJECT", "moodpo")
+        args.report_to = ["wandb"]
+    if options.max_prompt_tokens + args.max_new_tokens >= args.max_length:
+        raise ValueError(
+            f"--max_length {args.max_length} holds no prompt of {options.max_prompt_tokens} tokens (--max_prompt_tokens) "
+            f"with its weights and {args.max_new_tokens} answer tokens (--max_new_tokens): raise it or lower these"
+        )
+    return options, args
+
+
+def load_data(options: ScriptArguments, args: MOODPOConfig, tokenizer) -> tuple[Dataset, Dataset | None]:
+    """Training and evaluation prompts; says how many were left out and why."""
+    prompts = read_prompts(options.csv_path, options.prompt_column)
+    kept, dropped = prepare_prompts(
+        prompts, tokenizer, options.exp_type, options.min_prompt_tokens, options.max_prompt_tokens
+    )
+    logger.warning(f"{len(kept)} of {len(prompts)} prompts kept; left out: {dict(dropped) or 'none'}")
+    if not kept:
+        raise ValueError(f"{options.csv_path}: no prompt is left; left out were {dict(dropped)}")
+    evaluating = args.eval_strategy != "no"
+    held_out = options.eval_prompts if options.eval_prompts is not None else 256 * evaluating
+    training, evaluation = split_prompts(kept, held_out, args.seed)
+    return Dataset.from_dict({"prompt": training}), Dataset.from_dict({"prompt": evaluation}) if evaluation else None
+
+
+def load_model(path: str, options: ScriptArguments, args: MOODPOConfig):
+    """fp32 weights for full training, whose steps of 5e-7 bfloat16 cannot hold; the run's precision under a LoRA."""
+    low = options.use_lora and args.bf16
+    settings = {"dtype": torch.bfloat16 if low else torch.float32} | (args.model_init_kwargs or {})
+    return AutoModelForCausalLM.from_pretrained(path, **settings)
+
+
+def build_trainer(options: ScriptArguments, args: MOODPOConfig) -> MOODPOOnlineDPOTrainer:
+    """Policy, reference, data and trainer of the run."""
+    tokenizer = AutoTokenizer.from_pretrained(options.sft_model_path)
+    training, evaluation = load_data(options, args, tokenizer)
+    peft_config = reference = None
+    start = options.sft_model_path
+    if options.use_lora and args.model_path is None:
+        rank = options.lora_rank
+        peft_config = LoraConfig(
+            r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+    elif not options.use_lora and args.model_path is not None:
+        # A full checkpoint: its own copy is the reference `previous`, which TRL makes; `base` is loaded beside it.
+        start, args.model_path = args.model_path, None
+        reference = load_model(options.sft_model_path, options, args) if args.ref == "base" else None
+    model = load_model(start, options, args)
+    args.model_init_kwargs = None  # used above; TRL refuses them beside a loaded model
+    return MOODPOOnlineDPOTrainer(
+        model=model,
+        ref_model=reference,
+        args=args,
+        train_dataset=training,
+        eval_dataset=evaluation,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        options, args = read_arguments(argv)
+        trainer = build_trainer(options, args)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    resume = args.resume_from_checkpoint
+    trainer.train(resume_from_checkpoint=True if str(resume).lower() == "true" else resume)
+    trainer.save_model()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # without it gloo may abort at exit after a good run
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""TRL's OnlineDPOTrainer with what both online methods need. Shapes: B prompts, T tokens; 2B rows hold first answers first.
+
+Everything that is taken from `trl.experimental` goes through this folder. Seams used, present in trl 0.29.1 and 1.16.0:
+`__init__`, `training_step`, `_calculate_rewards_from_functions`, `_forward`, `_generate`, `_generate_vllm`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers.integrations import deepspeed
+from transformers.trainer_utils import get_last_checkpoint
+from trl.data_utils import is_conversational
+from trl.experimental.online_dpo import OnlineDPOTrainer
+
+from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
+from .config import OnlineConfig
+
+ROW = "row_number"
+Prompt = str | list[dict[str, Any]]
+
+
+def with_row_numbers(dataset: Any, flag: str) -> Dataset:
+    """The data set with a column of its own row numbers, by which draws stay the same under any order of the rows.
+
+    Raises:
+        ValueError: rows without a number (a stream), no `prompt` column, or a column of that name.
+    """
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"{flag} is a {type(dataset).__name__}: a datasets.Dataset is valid; rows of a stream have no number that "
+            "a draw of weights could depend on"
+        )
+    if "prompt" not in dataset.column_names:
+        raise ValueError(f"{flag} has the columns {dataset.column_names}: a column 'prompt' is missing")
+    if ROW in dataset.column_names:
+        raise ValueError(f"{flag} has a column {ROW!r} already: rename it, the name is needed for the row numbers")
+    return dataset.add_column(ROW, list(range(len(dataset))))
+
+
+@contextmanager
+def whole_models(args: OnlineConfig) -> Iterator[None]:
+    """Models loaded inside are complete on every rank; ZeRO-3 would shard them like the policy."""
+    settings = getattr(args, "hf_deepspeed_config", None) or getattr(args.deepspeed_plugin, "dschf", None)
+    if not deepspeed.is_deepspeed_zero3_enabled():
+        yield
+        return
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed.set_hf_deepspeed_config(settings)
+
+
+class OnlineTrainer(OnlineDPOTrainer):
+    """The parent, plus four things: rows carry their number, a pair has a loss weight, the reference may be the
+    previous iteration's adapter, and a checkpoint holds `state_dict()`.
+
+    The gradient of a step is the mean over its micro-batches; the parent's is their sum unless DeepSpeed divides it.
+    """
+
+    state_file: str  # the name of the file in a checkpoint
+
+    def __init__(self, model, args: OnlineConfig, train_dataset, peft_config=None, **kwargs):
+        if isinstance(model, PeftModel):
+            raise ValueError(
+                "model is a PeftModel, for which TRL copies the whole base as the reference; pass the base model with "
+                "peft_config, or with args.model_path for the adapter of an earlier iteration"
+            )
+        if args.model_path is not None:
+            if peft_config is not None:
+                raise ValueError(f"--model_path {args.model_path} brings its own LoRA settings: leave out peft_config")
+            peft_config = read_previous_config(args.model_path)
+        self.pair_weights: torch.Tensor | None = None
+        train_dataset = with_row_numbers(train_dataset, "train_dataset")
+        super().__init__(model, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
+        self.reference_adapter = None
+        if args.model_path is not None:
+            load_policy(self.model, args.model_path)
+            if args.ref == "previous":
+                self.reference_adapter = self.ref_model = ReferenceAdapter(self.model)
+
+    @property
+    def data_epoch(self) -> int:
+        """The pass over the data that is under way, counted from 0."""
+        return int(self.state.epoch or 0)
+
+    def _forward(self, model, *args, **kwargs):
+        """The parent's (2B, T) log-probs; on the way back a pair's gradient is multiplied by its loss weight."""
+        logprobs = super()._forward(model, *args, **kwargs)
+        if logprobs.requires_grad:
+            logprobs.register_hook(self._weigh)
+        return logprobs
+
+    def _weigh(self, gradient: torch.Tensor) -> torch.Tensor:
+        # (2B, T). A hook, because the rewards that decide about the weight come after the forward pass and the mean
+        # over pairs is taken inside the parent's step.
+        steps = 1 if self.is_deepspeed_enabled else self.current_gradient_accumulation_steps
+        return gradient * (self.pair_weights.repeat(2)[:, None] / steps)
+
+    def answer_lengths(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[int], torch.Tensor]:
+        """Tokens of each completion with its end token, without padding; and (N,) whether it has an end token."""
+        ends = set(getattr(self, "eos_token_ids", None) or [self.eos_token_id])  # several since trl 1.x
+        firsts = [next((i for i, token in enumerate(ids) if token in ends), None) for ids in completion_ids]
+        lengths = [len(ids) if first is None else first + 1 for ids, first in zip(completion_ids, firsts, strict=True)]
+        return lengths, torch.tensor([first is not None for first in firsts], device=self.accelerator.device)
+
+    @torch.no_grad()
+    def sample(self, prompts: list[Prompt], seed: int) -> tuple[list[Prompt], list[list[int]]]:
+        """Two completions of each prompt (2B, first answers first) and their tokens; training's random state is kept."""
+        was_training = self.model.training
+        with torch.random.fork_rng([self.accelerator.device] if self.accelerator.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            self.model.eval()
+            if self.args.use_vllm:
+                generated = self._generate_vllm(prompts)
+            else:
+                generated = self._generate(self.model_wrapped, prompts)
+            self.model.train(was_training)
+        ids = generated[2]  # prompt ids, their mask, completion ids, their mask, and since trl 1.x vision inputs
+        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
+        if is_conversational({"prompt": prompts[0]}):
+            texts = [[{"role": "assistant", "content": text}] for text in texts]
+        return texts, ids.tolist()
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs beyond the parent's checkpoint, as plain JSON values."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
+        """Takes back what `state_dict` gave; ValueError when the run's settings are others."""
+        raise NotImplementedError
+
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(self.args.output_dir)
+        if folder:
+            path = Path(folder, self.state_file)
+            if not path.is_file():
+                raise ValueError(
+                    f"--resume_from_checkpoint {folder} is not a checkpoint of this trainer: no {path.name}"
+                )
+            self.load_state_dict(json.loads(path.read_text(encoding="utf-8")), path)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _load_from_checkpoint(self, *args, **kwargs):
+        super()._load_from_checkpoint(*args, **kwargs)
+        if self.reference_adapter is not None:
+            self.reference_adapter.restore()  # loading the policy flips flags
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        # The reference is the adapter of --model_path. Beside the policy, transformers would load it instead of it.
+        shutil.rmtree(Path(output_dir or self.args.output_dir, REFERENCE), ignore_errors=True)
+
+    def _save_checkpoint(self, *args, **kwargs):
+        super()._save_checkpoint(*args, **kwargs)
+        if self.args.should_save:
+            path = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", self.state_file)
+            beside = path.with_suffix(".part")
+            beside.write_text(json.dumps(self.state_dict(), indent=2) + "\n", encoding="utf-8")
+            os.replace(beside, path)
