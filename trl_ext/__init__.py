@@ -6,6 +6,8 @@ Importing this package imports nothing heavy; submodules load when they are used
 import importlib
 
 _HOME = {
+    "MODPOConfig": "modpo.config",
+    "MODPOTrainer": "modpo.trainer",
     "MOODPOConfig": "moodpo.config",
     "MOODPOOnlineDPOTrainer": "moodpo.trainer",
 }

@@ -1,0 +1,254 @@
+"""MODPO on TRL's DPOTrainer (0.29.1 to 1.16.0). Shapes: B pairs, K margins; a (2B,) tensor has the chosen half first."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from shutil import rmtree
+from typing import ClassVar
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch.utils.data import DataLoader
+from transformers.trainer_utils import get_last_checkpoint
+from trl import DPOTrainer
+from trl.models import prepare_deepspeed
+from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
+
+from trl_ext.objectives.modpo import shift_reference
+
+from .adapters import MarginAdapters
+from .config import MODPOConfig, refuse_what_cannot_work
+from .margins import Margin
+from .precompute import REFERENCE, add_columns, cached, describe_run, rows_digest, score_rows
+from .rows import TEXT_COLUMNS, TEXTS, VALUES, MarginCollator
+from .run_settings import refuse_other_settings, save_settings
+from .sources import MarginSources, refuse_non_finite
+
+# TRL 1.x hands the model to compute_ref_log_probs, 0.29 does not.
+_TAKES_MODEL = "model" in inspect.signature(DPOTrainer.compute_ref_log_probs).parameters
+
+
+class Float32Logits:
+    """Calls `model` and raises its logits: TRL 0.29 sums log-probs in the logits' dtype, and bf16 drowns margins."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, *args, **kwargs):
+        outputs = self.model(*args, **kwargs)
+        if getattr(outputs, "logits", None) is not None:
+            outputs.logits = outputs.logits.float()
+        return outputs
+
+
+class MODPOTrainer(DPOTrainer):
+    """Multi-objective DPO (arXiv 2310.03708).
+
+    The only change to [`trl.DPOTrainer`] is the reference term: `compute_loss` hands its parent
+    log pi_ref + (1 / beta) sum_j w_j m_j as the precomputed reference, and `self.beta` is beta / w_k. Every loss type,
+    metric and engine of the parent stays; `rewards/chosen` is h of the paper.
+
+    Args:
+        model: as the parent's.
+        ref_model: as the parent's.
+        args: a [`MODPOConfig`].
+        **kwargs: the parent's other arguments, by name.
+
+    Raises:
+        ValueError: a margin that does not fit, a setup in which it would have no effect, or, in training, a margin that
+            is not finite.
+    """
+
+    _tag_names: ClassVar = ["trl", "modpo"]
+    _name = "MODPO"
+    _paper: ClassVar = {
+        "title": "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization",
+        "id": "2310.03708",
+    }
+
+    def __init__(self, model, ref_model=None, args: MODPOConfig | None = None, **kwargs):
+        if not isinstance(args, MODPOConfig):
+            raise ValueError(f"args must be a MODPOConfig, which holds the weight w, found {type(args).__name__}")
+        self.margins = args.resolve()
+        self.sources = self._precompute_engine = None
+        refuse_what_cannot_work(args, self.margins)
+        adapters = any(margin.kind == "adapter" for margin in self.margins)
+        full = not isinstance(model, PeftModel) and kwargs.get("peft_config") is None
+        if adapters and full and ref_model is None and args.precompute_ref_log_probs:
+            # TRL 1.x would score with the policy itself, which must not carry the margin adapters.
+            path = model if isinstance(model, str) else get_config_model_id(model.config)
+            options = dict(args.model_init_kwargs or {}) if isinstance(model, str) else {"dtype": model.dtype}
+            ref_model = create_model_from_path(path, **options)
+        super().__init__(model, ref_model, args, **kwargs)
+        self.beta = self.beta / args.w
+        if self.margins:
+            self._attach()
+            self.data_collator = self._margin_collator()
+            self.precompute_ref_logps = True  # the parent's loss then reads the reference that compute_loss puts there
+        self.accelerator.print(
+            "\n".join(
+                [
+                    f"MODPO: w = {args.w:g}, beta = {args.beta:g}, beta / w = {self.beta:g}",
+                    *map(Margin.direction, self.margins),
+                ]
+            )
+        )
+
+    def _attach(self) -> None:
+        """Loads adapters and classifiers: before any engine wraps the policy, and before the parent precomputes."""
+        if self.sources is None:
+            host = self.model if isinstance(self.model, PeftModel) else self.accelerator.unwrap_model(self.ref_model)
+            base = get_config_model_id(self.model.config)
+            self.sources = MarginSources(self.margins, host, base, self.accelerator.device)
+
+    def _margin_collator(self) -> MarginCollator:
+        if isinstance(self.data_collator, MarginCollator):
+            return self.data_collator
+        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+        return MarginCollator(self.data_collator, tokenizer.eos_token, any(m.kind != "adapter" for m in self.margins))
+
+    def _set_signature_columns_if_needed(self):
+        super()._set_signature_columns_if_needed()
+        if self.margins and VALUES not in self._signature_columns:
+            self._signature_columns += [VALUES, *TEXT_COLUMNS]
+
+    def _prepare_inputs(self, inputs):
+        """The parent's, but DeepSpeed's cast to the model's dtype does not reach stored log-probs and margins."""
+        kept = (*REFERENCE, VALUES) if self.margins else ()
+        prepared = super()._prepare_inputs({name: value for name, value in inputs.items() if name not in kept})
+        return prepared | {name: inputs[name].to(self.args.device) for name in kept if name in inputs}
+
+    # --- reference and margins ---
+
+    @contextmanager
+    def _reference(self) -> Iterator:
+        """The model that the parent takes as the reference, in the state it has there, without margin adapters."""
+        adapters = self.sources.adapters
+        if self.ref_model is None and isinstance(self.model, PeftModel):
+            model = self.accelerator.unwrap_model(self.model)
+            with use_adapter(model, "ref" if "ref" in model.peft_config else None):
+                yield self._precompute_engine or self.model
+            self.sources.restore()  # leaving use_adapter flips flags
+        elif adapters is not None and adapters.policy_adapter is None:
+            with adapters.scoring(None):
+                yield self.ref_model
+        else:
+            yield self.ref_model or self.model
+
+    def _logps(self, model, inputs: dict) -> torch.Tensor:
+        """(2B,) fp32 by the parent's reference pass, run by `model` with the adapters that are active."""
+        kept, self.ref_model = self.ref_model, Float32Logits(model)
+        try:
+            arguments = (self.ref_model, inputs) if _TAKES_MODEL else (inputs,)
+            return torch.cat(super().compute_ref_log_probs(*arguments)).float()
+        finally:
+            self.ref_model = kept
+
+    def reference_and_margins(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reference log-probs (2B,) and raw margin values (2B, K): stored columns, or one pass each."""
+        if VALUES in inputs:
+            return torch.cat([inputs[name] for name in REFERENCE]), torch.cat(inputs[VALUES].chunk(2, -1))
+        tensors = {name: value for name, value in inputs.items() if name != TEXTS}
+        with self._reference() as model:
+            base = reference = self._logps(model, tensors)
+        host, adapters = self.ref_model, self.sources.adapters
+        if adapters is not None and adapters.policy_adapter is not None:
+            host = self._precompute_engine or self.model
+            if self.ref_model is not None or "ref" in adapters.host.peft_config:  # the reference is not the bare base
+                with adapters.scoring(None):
+                    base = self._logps(host, tensors)
+        mask = inputs["completion_mask"]
+        if not _TAKES_MODEL:  # TRL 0.29 truncates in the step, 1.x in the collator
+            _, _, mask = self._truncate_inputs(inputs["input_ids"], inputs["attention_mask"], mask)
+        tokens = mask.sum(-1).tolist()
+        return reference, self.sources.values(lambda: self._logps(host, tensors), base, inputs.get(TEXTS), tokens)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The parent's loss on the shifted reference."""
+        if not self.margins:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        reference, values = self.reference_and_margins(inputs)
+        rewards = values * torch.tensor([margin.beta for margin in self.margins], device=values.device)
+        refuse_non_finite(rewards, self.margins, lambda row: self._row_text(inputs, row))
+        self._log_rewards(rewards)
+        shifted = shift_reference(reference, rewards, [m.signed_weight for m in self.margins], self.args.beta)
+        batch = {name: value for name, value in inputs.items() if name not in (TEXTS, VALUES)}
+        batch |= dict(zip(REFERENCE, shifted.chunk(2), strict=True))
+        return super().compute_loss(Float32Logits(model), batch, return_outputs, num_items_in_batch)
+
+    def _row_text(self, inputs: dict, row: int) -> str:
+        text = self.processing_class.decode(inputs["input_ids"][row], skip_special_tokens=True)
+        return f"of step {self.state.global_step}: {text[-200:]!r}"
+
+    def _log_rewards(self, rewards: torch.Tensor) -> None:
+        pairs = torch.cat(rewards.chunk(2), -1)  # (B, 2K): one gather for all margins
+        chosen, rejected = self.accelerator.gather_for_metrics(pairs).mean(0).view(2, -1).tolist()
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        for k, margin in enumerate(self.margins):
+            metrics[f"margin_rewards/{margin.name}/chosen"].append(chosen[k])
+            metrics[f"margin_rewards/{margin.name}/rejected"].append(rejected[k])
+            metrics[f"margin_rewards/{margin.name}/gap"].append(chosen[k] - rejected[k])
+
+    # --- computed once ---
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        if not self.margins:
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+        if not self.args.precompute_ref_log_probs or VALUES in dataset.column_names:
+            return dataset
+        if not isinstance(dataset, Dataset):
+            raise ValueError(f"precompute_ref_log_probs needs a data set with a length, {name} is a stream")
+        self._attach()
+        collator = self._margin_collator()
+        loader = self.accelerator.prepare(
+            DataLoader(dataset, batch_size=batch_size, collate_fn=collator, shuffle=False)
+        )
+        if self.ref_model is None and self.is_deepspeed_enabled and self._precompute_engine is None:
+            self._precompute_engine = prepare_deepspeed(self.model, self.accelerator)
+        model, base = (
+            self.accelerator.unwrap_model(self.ref_model or self.model),
+            get_config_model_id(self.model.config),
+        )
+        identity = [rows_digest(dataset, collator.needs_text), *describe_run(model, base, self.args, self.margins)]
+        array = cached(
+            self.accelerator,
+            dataset,
+            identity,
+            lambda: score_rows(self.accelerator, loader, self.reference_and_margins, name),
+        )
+        return add_columns(dataset, name, array, self.margins)
+
+    # --- checkpoints ---
+
+    def _described(self) -> dict:
+        return {"w": self.args.w, "beta": self.args.beta, "margins": [asdict(margin) for margin in self.margins]}
+
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        if resume_from_checkpoint:
+            found = (
+                get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
+            )
+            refuse_other_settings(Path(found or ""), self._described())
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _load_from_checkpoint(self, *args, **kwargs):
+        super()._load_from_checkpoint(*args, **kwargs)
+        if self.sources is not None:
+            self.sources.restore()  # loading the policy adapter flips flags too
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:  # peft saves every adapter; the margins' are inputs of the run, not its result
+            for margin in self.margins:
+                rmtree(
+                    Path(output_dir or self.args.output_dir, MarginAdapters.adapter_name(margin)), ignore_errors=True
+                )
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
+            save_settings(folder, self._described())
