@@ -284,7 +284,7 @@ def test_dispersion_is_that_of_equal_weights():
     assert dispersion(weights, scores) == pytest.approx(2.0) == dispersion(weights, far)
     assert dispersion([[1.0], [1.0]], [[1.0], [4.0]]) == pytest.approx(4.5)
     with pytest.raises(ValueError, match=r"\[1.0, 0.0\] has one"):
-        dispersion(weights[:2] + [[0.3, 0.7]], scores[:3])
+        dispersion([*weights[:2], [0.3, 0.7]], scores[:3])
 
 
 def test_spearman_by_hand():

@@ -82,7 +82,7 @@ class Normaliser:
             return dict(self.stored)
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
         # Equal scores leave a rounding error instead of a spread of zero, which must not be blown up to full size.
-        std = np.where(std > 1e-9 * np.maximum(np.abs(self.mean), 1e-9), std, 0.0)
+        std = np.where(std > 1e-12 * np.abs(self.mean), std, 0.0)
         return {name: (float(self.mean[k]), float(std[k])) for k, name in enumerate(self.names)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class RewardModel(ClassifierReward):
             raise ValueError(
                 f"reward model {spec.name!r} at {spec.source}: its tokenizer has no beginning-of-text token"
             )
+        # Their spelling in a text would become the real ones, which mark where a text ends.
+        self.special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.tokenizer.truncation_side = "left" if self.form == "pair" else "right"
         self.max_length = min(self.max_length, MOST_TOKENS, getattr(config, "max_position_embeddings", MOST_TOKENS))
 
@@ -54,14 +56,12 @@ class RewardModel(ClassifierReward):
             return super().encode(
                 [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt, response
             )
-        # Their spelling in a text would become the real ones, which mark where a text ends.
-        special = self.tokenizer.all_special_tokens
-        response = clean_response(remove_tokens(response, special), headings=self.form in ("pair", "response"))
+        response = clean_response(remove_tokens(response, self.special), headings=self.form in ("pair", "response"))
         if self.form == "pair":
-            return self._cut(remove_tokens(transcript(prompt), special), response, context="only_first")
+            return self._cut(remove_tokens(transcript(prompt), self.special), response, context="only_first")
         if self.form == "response":
             return self._cut(response)
-        context = remove_tokens(post(prompt), special)
+        context = remove_tokens(post(prompt), self.special)
         if self.form == "reversed":
             return self._cut(f"{response} {self.tokenizer.bos_token} {context}")
         return self._cut(response, context, context="only_second")
