@@ -22,7 +22,8 @@ from trl import TrlParser
 from trl_ext.online_dpo.config import check_choice
 
 from .config import MOODPOConfig
-from .prompts import prepare_prompts, read_prompts, split_prompts
+from .instruction import annotate, has_system_role
+from .prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from .trainer import MOODPOOnlineDPOTrainer
 
 logger = logging.get_logger(__name__)
@@ -75,11 +76,6 @@ def read_arguments(argv: list[str] | None = None) -> tuple[ScriptArguments, MOOD
     elif not args.report_to and find_spec("wandb") is not None:
         os.environ.setdefault("WANDB_PROJECT", "moodpo")
         args.report_to = ["wandb"]
-    if options.max_prompt_tokens + args.max_new_tokens >= args.max_length:
-        raise ValueError(
-            f"--max_length {args.max_length} holds no prompt of {options.max_prompt_tokens} tokens (--max_prompt_tokens) "
-            f"with its weights and {args.max_new_tokens} answer tokens (--max_new_tokens): raise it or lower these"
-        )
     return options, args
 
 
@@ -92,10 +88,25 @@ def load_data(options: ScriptArguments, args: MOODPOConfig, tokenizer) -> tuple[
     logger.warning(f"{len(kept)} of {len(prompts)} prompts kept; left out: {dict(dropped) or 'none'}")
     if not kept:
         raise ValueError(f"{options.csv_path}: no prompt is left; left out were {dict(dropped)}")
+    check_room(kept[0], options, args, tokenizer)
     evaluating = args.eval_strategy != "no"
     held_out = options.eval_prompts if options.eval_prompts is not None else 256 * evaluating
     training, evaluation = split_prompts(kept, held_out, args.seed)
     return Dataset.from_dict({"prompt": training}), Dataset.from_dict({"prompt": evaluation}) if evaluation else None
+
+
+def check_room(prompt: Prompt, options: ScriptArguments, args: MOODPOConfig, tokenizer) -> None:
+    """Refuses a length limit under which TRL would cut the weights off the front of a prompt, unseen."""
+    names = [spec.name for spec in args.specs]
+    equal = [1 / len(names)] * len(names)
+    asked = annotate(prompt, names, equal, system_role=has_system_role(tokenizer))
+    instruction = count_tokens(asked, tokenizer) - count_tokens(prompt, tokenizer)
+    needed = options.max_prompt_tokens + instruction + args.max_new_tokens
+    if needed > args.max_length:
+        raise ValueError(
+            f"--max_length is {args.max_length}: a prompt of {options.max_prompt_tokens} tokens (--max_prompt_tokens), "
+            f"its weights ({instruction}) and an answer of {args.max_new_tokens} (--max_new_tokens) need {needed}"
+        )
 
 
 def load_model(path: str, options: ScriptArguments, args: MOODPOConfig):

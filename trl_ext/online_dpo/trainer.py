@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from transformers import set_seed
 from transformers.integrations import deepspeed
 from transformers.trainer_utils import get_last_checkpoint
 from trl.data_utils import is_conversational
@@ -80,6 +81,7 @@ class OnlineTrainer(OnlineDPOTrainer):
             peft_config = read_previous_config(args.model_path)
         self.pair_weights: torch.Tensor | None = None
         train_dataset = with_row_numbers(train_dataset, "train_dataset")
+        set_seed(args.seed)  # a fresh adapter is random; trl 0.29.1 seeds only after it is made
         super().__init__(model, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
         self.reference_adapter = None
         if args.model_path is not None:

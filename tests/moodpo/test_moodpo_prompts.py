@@ -1,0 +1,91 @@
+"""Prompts of a file: what is read, how the policy is asked, what is left out, and which ones are held out."""
+
+import json
+
+import pytest
+
+from tests.tiny import build_tokenizer
+from trl_ext.moodpo.prompts import count_tokens, policy_prompt, prepare_prompts, read_prompts, split_prompts
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    build_tokenizer(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_three_formats_give_the_same_prompts(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    prompts = ["NA", 'He said: "no,\nnever".', "\n\nHuman: Hi\n\nAssistant:"]
+    lines = "".join('"' + text.replace('"', '""') + '",1\n' for text in prompts)
+    (tmp_path / "p.csv").write_text("ask,other\n" + lines, encoding="utf-8")
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"ask": text}) + "\n" for text in prompts), encoding="utf-8")
+    pyarrow.parquet.write_table(pyarrow.table({"ask": prompts}), tmp_path / "p.parquet")
+    for name in ("p.csv", "p.jsonl", "p.parquet"):
+        assert read_prompts(str(tmp_path / name), "ask") == prompts
+
+
+def test_conversations_are_read(tmp_path):
+    chat = [{"role": "user", "content": "Hi"}]
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": chat}) + "\n")
+    assert read_prompts(str(tmp_path / "p.jsonl"), "prompt") == [chat]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("p.csv", "prompt\na\n", r"--prompt_column 'ask' is not in .*p\.csv: its columns are \['prompt'\]"),
+        ("p.jsonl", '{"ask": "a"}\n\n{"ask": 3}\n', r"p\.jsonl line 3, 'ask': 3 is neither a text nor"),
+        ("p.jsonl", '{"ask": "a"}\n{"ask"\n', r"p\.jsonl line 2 is not JSON"),
+        ("p.jsonl", '{"ask": "a"}\n["ask"]\n', r"p\.jsonl line 2: .* is not a JSON object"),
+        ("p.txt", "a", r"a \.csv, \.jsonl or \.parquet file is valid"),
+    ],
+)
+def test_mistakes_in_files_are_named(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_prompts(str(tmp_path / name), "ask")
+    with pytest.raises(ValueError, match="no such file"):
+        read_prompts(str(tmp_path / "absent.csv"), "ask")
+
+
+def test_how_the_policy_is_asked():
+    assert policy_prompt(" Why? ", "assistant", True) == [{"role": "user", "content": "Why?"}]
+    assert policy_prompt(" Why? ", "assistant", False) == "Why?"
+    for transcript in ("\n\nHuman: Hi\n\nAssistant:", "Human: Hi\n\nAssistant:"):
+        assert policy_prompt(transcript, "assistant", True) == "\n\nHuman: Hi\n\nAssistant:"
+    (message,) = policy_prompt("A post\nof two lines", "summary", True)
+    assert "### Input: A post of two lines ### Response:" in message["content"]
+    marked = "### Instruction: Shorten. ### Input: x ### Response:"
+    assert policy_prompt(marked, "summary", False) == marked
+
+
+def test_filters_count_tokens_not_characters(tokenizer):
+    word = "Bread needs flour"
+    length = count_tokens(policy_prompt(word, "assistant", True), tokenizer)
+    assert length != len(word)
+    for shortest, longest, dropped in (
+        (length, length, {}),
+        (length + 1, 99, {"too_short": 1}),
+        (1, length - 1, {"too_long": 1}),
+    ):
+        kept, counts = prepare_prompts([word], tokenizer, "assistant", shortest, longest)
+        assert counts == dropped and len(kept) == (not dropped)
+    kept, counts = prepare_prompts([word, f" {word}", "  "], tokenizer, "assistant", 1, 99)
+    assert len(kept) == 1 and counts == {"repeated": 1, "empty": 1}
+
+
+def test_held_out_prompts_are_not_trained_on():
+    prompts = [str(i) for i in range(50)]
+    training, evaluation = split_prompts(prompts, 10, seed=3)
+    assert len(evaluation) == 10 and sorted(training + evaluation) == sorted(prompts)
+    assert (training, evaluation) == split_prompts(prompts, 10, seed=3)
+    assert evaluation != split_prompts(prompts, 10, seed=4)[1] and evaluation != prompts[:10]
+    assert split_prompts(prompts, 0, seed=3) == (prompts, [])
+    with pytest.raises(ValueError, match="--eval_prompts is 50: of 50 prompts at most 49 are valid"):
+        split_prompts(prompts, 50, seed=3)
