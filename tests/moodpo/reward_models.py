@@ -39,10 +39,13 @@ def build_reward_model(folder: Path, kind: str, labels: int, seed: int = 0, limi
 
     folder.mkdir(parents=True, exist_ok=True)
     build_reward_tokenizer(folder, kind if kind in ("gpt2", "bart") else "bert", limit)
+    # Names of its own for the labels, as the originals have: a configuration of two unnamed ones is saved without a
+    # number of labels, and BART then takes three.
+    heads = {"id2label": {k: f"kind {k}" for k in range(labels)}, "label2id": {f"kind {k}": k for k in range(labels)}}
     if kind == "gpt2":
         config = transformers.GPT2Config(
             vocab_size=400, n_embd=32, n_layer=2, n_head=4, n_positions=2048, bos_token_id=0, eos_token_id=0,
-            pad_token_id=pad, num_labels=labels,
+            pad_token_id=pad, **heads,
         )
         name = "GPT2ForSequenceClassification"
     elif kind == "bart":
@@ -50,19 +53,19 @@ def build_reward_model(folder: Path, kind: str, labels: int, seed: int = 0, limi
             vocab_size=400, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
             decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=1024,
             bos_token_id=1, eos_token_id=2, pad_token_id=0, decoder_start_token_id=2, forced_eos_token_id=2,
-            num_labels=labels,
+            **heads,
         )
         name = "BartForSequenceClassification"
     elif kind == "distilbert":
         config = transformers.DistilBertConfig(
             vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=512, pad_token_id=0,
-            num_labels=labels,
+            **heads,
         )
         name = "DistilBertForSequenceClassification"
     else:
         config = transformers.DebertaV2Config(
             vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=512, type_vocab_size=2, pad_token_id=0, num_labels=labels,
+            max_position_embeddings=512, type_vocab_size=2, pad_token_id=0, **heads,
         )
         name = "DebertaV2ForSequenceClassification"
     with torch.random.fork_rng():

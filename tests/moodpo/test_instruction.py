@@ -183,7 +183,7 @@ MERGES = (
     "{% set guide = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
     "{% for m in messages if m['role'] != 'system' %}[{{ guide if loop.first else '' }}] {{ m['content'] }}{% endfor %}"
 )
-NEEDS_PARTS = "{% for m in messages %}{{ m['content'][0]['text'] + '' }}{% endfor %}"
+NEEDS_PARTS = "{% for m in messages %}{{ [] + m['content'] }}{% endfor %}"
 
 
 @pytest.fixture(scope="module")

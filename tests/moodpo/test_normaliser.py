@@ -60,7 +60,7 @@ def test_stored_statistics_stay_as_they_are():
     normaliser = Normaliser(NAMES, "stored", {"harmless": (-2.0, 4.0), "helpful": (1.0, 0.5), "humor": (0.0, 1.0)})
     normaliser.update(SCORES)
     np.testing.assert_allclose(normaliser.apply([[2.0, 2.0], [np.nan, -2.0]]), [[2.0, 1.0], [np.nan, 0.0]])
-    assert normaliser.statistics() == {"helpful": (1.0, 0.5), "harmless": (-2.0, 4.0)}
+    assert normaliser.statistics() == {"helpful": (1.0, 0.5), "harmless": (-2.0, 4.0)} and not normaliser.count.any()
 
 
 def test_no_normalisation_leaves_raw_scores():
