@@ -29,10 +29,11 @@ EXTRAS = {
     "vllm": ["vllm>=0.10"],
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36", "evaluate>=0.4.3"],
+    "ui": ["gradio>=6.20,<7"],
     "tune": ["optuna>=4.5,<6"],
     "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],
-    "dev": ["pytest>=8", "pytest-benchmark>=5", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=4"],
+    "dev": ["pytest>=8", "pytest-benchmark>=5", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=4", "selenium>=4.30"],
 }
 
 setup(

@@ -1,0 +1,1 @@
+"""Using a policy that is steered by weights, and its baselines: answers, a page, soups and one picture of all of them."""

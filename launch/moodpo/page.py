@@ -1,0 +1,228 @@
+"""`python -m launch steer-page`: one slider an objective, and the answers to several wishes beside each other.
+
+The page is for the person at this machine: it listens on 127.0.0.1 unless another --host is given, which needs a name and
+a password in the environment.
+"""
+
+import argparse
+import html
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Literal
+
+from launch.evaluate.backends import Decoding
+from launch.moodpo.policy import ChatPolicy, ask, objectives_of
+from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
+from launch.moodpo.weights import balance
+from trl_ext.objectives.weights import grid_units
+
+AUTH_VARIABLE = "STEER_PAGE_AUTH"
+LONGEST_PROMPT = 20_000  # characters
+FONTS = ("system-ui", "sans-serif")  # of the machine: the default ones would be fetched from the web
+CSS = """
+.cards { display: flex; gap: 1rem; flex-wrap: wrap; align-items: stretch; }
+.card { flex: 1 1 18rem; min-width: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
+.card.current { border-color: var(--color-accent); border-width: 2px; }
+.card h3 { margin: 0 0 .2rem; font-size: .95rem; } .card .asked { opacity: .75; font-size: .85rem; }
+.card .answer { white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0 0; }
+"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One answer on the page.
+
+    Attributes:
+        kind: `current` for the sliders' wish, `pinned` for an earlier one that was kept, `alone` for one objective.
+        percents: (K,) the wish, summing to 100.
+        cut: the answer reached the limit of its length.
+    """
+
+    kind: Literal["current", "pinned", "alone"]
+    percents: tuple[int, ...]
+    prompt: str
+    answer: str
+    cut: bool
+
+
+class Desk:
+    """What the page can do, without the page.
+
+    Args:
+        names: the objectives in the order of training.
+    """
+
+    def __init__(self, policy: ChatPolicy, names: Sequence[str], decoding: Decoding):
+        self.policy, self.names, self.decoding = policy, tuple(names), decoding
+
+    def _card(self, kind: Literal["current", "alone"], prompt: str, percents: Sequence[int]) -> Card:
+        weights = [percent / 100 for percent in percents]
+        answer = ask(self.policy.asking(self.names, weights), prompt, self.decoding)
+        return Card(kind, tuple(percents), prompt, answer.response, answer.capped)
+
+    def generate(self, cards: Sequence[Card], prompt: str, percents: Sequence[int]) -> list[Card]:
+        """The cards with a new answer for the sliders' wish in the place of the one before."""
+        return [self._card("current", prompt, percents), *(card for card in cards if card.kind != "current")]
+
+    def generate_alone(self, cards: Sequence[Card], prompt: str) -> list[Card]:
+        """The cards with one new answer for each objective alone."""
+        count = len(self.names)
+        corners = [tuple(100 * (place == corner) for place in range(count)) for corner in range(count)]
+        return [
+            *(card for card in cards if card.kind != "alone"),
+            *(self._card("alone", prompt, corner) for corner in corners),
+        ]
+
+    @staticmethod
+    def pin(cards: Sequence[Card]) -> list[Card]:
+        """The cards, the current one kept from now on."""
+        return [replace(card, kind="pinned") if card.kind == "current" else card for card in cards]
+
+    def show(self, cards: Sequence[Card]) -> str:
+        """The cards as HTML; every text in it is escaped."""
+        titles = {"current": "Current weights", "pinned": "Pinned", "alone": "One objective alone"}
+        pieces = []
+        for card in cards:
+            wish = ", ".join(f"{p}% {name}" for p, name in zip(card.percents, self.names, strict=True) if p)
+            cut = " · cut off at the longest answer" if card.cut else ""
+            pieces.append(
+                f'<article class="card {card.kind}"><h3>{titles[card.kind]}: {html.escape(wish)}</h3>'
+                f'<div class="asked">{html.escape(card.prompt)}{cut}</div>'
+                f'<p class="answer">{html.escape(card.answer)}</p></article>'
+            )
+        return f'<section class="cards" aria-live="polite">{"".join(pieces)}</section>'
+
+
+def build_page(desk: Desk):
+    """The Gradio page, not yet served. Cards and sliders belong to a visit; the model answers one at a time."""
+    import gradio as gr
+
+    def checked(prompt: str) -> str:
+        if not prompt.strip():
+            raise gr.Error("Write a prompt first.")
+        return prompt
+
+    def generate(cards, prompt, *percents):
+        # Two sliders that are moved at once may reach the server before either has moved the others.
+        total = sum(percents)
+        shares = [percent / total if total else 1 / len(percents) for percent in percents]
+        cards = desk.generate(cards, checked(prompt), grid_units(shares, 100))
+        return cards, desk.show(cards)
+
+    def generate_alone(cards, prompt):
+        cards = desk.generate_alone(cards, checked(prompt))
+        return cards, desk.show(cards)
+
+    def pin(cards):
+        cards = desk.pin(cards)
+        return cards, desk.show(cards)
+
+    with gr.Blocks(title="Steering by weights", analytics_enabled=False) as page:
+        gr.Markdown("# Steering by weights\nOne policy; the weights of its objectives stand in the prompt.")
+        prompt = gr.Textbox(label="Prompt", lines=3, max_length=LONGEST_PROMPT, elem_id="prompt")
+        start = grid_units([1 / len(desk.names)] * len(desk.names), 100)
+        with gr.Row():
+            sliders = [
+                gr.Slider(
+                    0,
+                    100,
+                    value,
+                    step=1,
+                    buttons=[],  # a reset would not move the others
+                    interactive=len(desk.names) > 1,
+                    label=f"{name} [%]",
+                    elem_id=f"weight-{place}",
+                )
+                for place, (name, value) in enumerate(zip(desk.names, start, strict=True))
+            ]
+        with gr.Row():
+            go = gr.Button("Generate", variant="primary", elem_id="generate")
+            keep = gr.Button("Pin this answer", elem_id="pin")
+            alone = gr.Button("Each objective alone", elem_id="alone")
+            clear = gr.Button("Clear", elem_id="clear")
+        shown = gr.HTML(elem_id="answers")
+        cards = gr.State([])
+        for place, slider in enumerate(sliders if len(sliders) > 1 else []):
+            # `input` is the hand of the user; what `balance` sets does not come back as another event. The slider in
+            # the hand is left alone, for it has moved on when the answer comes.
+            slider.input(
+                lambda *percents, place=place: _without(balance(percents, place), place),
+                sliders,
+                _without(sliders, place),
+                show_progress="hidden",
+                trigger_mode="always_last",
+                api_visibility="private",
+            )
+        outputs = [cards, shown]
+        private = {"api_visibility": "private"}
+        one = {"concurrency_limit": 1, "concurrency_id": "model", **private}  # the model answers one visit at a time
+        go.click(generate, [cards, prompt, *sliders], outputs, **one)
+        alone.click(generate_alone, [cards, prompt], outputs, **one)
+        keep.click(pin, [cards], outputs, **private)
+        clear.click(lambda: ([], desk.show([])), None, outputs, **private)
+    return page
+
+
+def _without(values: Sequence, place: int):
+    left = [value for other, value in enumerate(values) if other != place]
+    return left[0] if len(left) == 1 else left  # how Gradio takes one output
+
+
+def check_access(host: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """Name and password that the page asks for; None when it is for this machine alone and none are set.
+
+    Raises:
+        ValueError: a host that others can reach without a name and a password, or one of the two missing.
+    """
+    text = environment.get(AUTH_VARIABLE)
+    if text is not None:
+        name, _, password = text.partition(":")
+        if not name or not password:
+            raise ValueError(f"{AUTH_VARIABLE} must be NAME:PASSWORD")
+        return name, password
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        raise ValueError(f"--host {host} lets others in: set {AUTH_VARIABLE}=NAME:PASSWORD in the environment")
+    return None
+
+
+def main(argv: list[str]) -> int:
+    """Serves until it is interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m launch steer-page", description=__doc__.splitlines()[0])
+    add_policy_options(parser)
+    add_decoding_options(parser)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860")
+    options = parser.parse_args(argv)
+    login = check_access(options.host, os.environ)
+    names = objectives_of(options.adapter or options.model, options.objectives)
+    decoding = read_decoding(options)
+    if find_spec("gradio") is None:
+        raise ValueError("the page needs gradio: pip install 'swift-trl-ext[ui]'")
+    # Before the import, which looks for a newer version and reports its use otherwise.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    import gradio as gr
+
+    policy = ChatPolicy(options.model, options.adapter, kind=options.exp_type, torch_dtype=options.torch_dtype)
+    page = build_page(Desk(policy, names, decoding))
+    _, url, _ = page.launch(
+        server_name=options.host,
+        server_port=options.port,
+        auth=login,
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
+        css=CSS,
+        quiet=True,  # it would advertise public links
+        prevent_thread_lock=True,
+    )
+    print(f"the page is at {url}", flush=True)
+    page.block_thread()
+    return 0

@@ -1,0 +1,193 @@
+"""`python -m launch pareto`: steered, fixed, mixed and untouched policies answer the same prompts and are scored alike.
+
+Answers and scores lie in files of their own; a rerun draws what is missing. The picture and the tables come last, and
+`python -m launch pareto-draw` makes them again.
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.io import read_rows, write_json, write_jsonl
+from launch.evaluate.backends import Decoding, TransformersBackend
+from launch.evaluate.generate import generate_shard
+from launch.evaluate.options import positive
+from launch.evaluate.prompts import Prompt, read_prompts
+from launch.evaluate.records import prompt_id, shard_name
+from launch.evaluate.resume import check_settings
+from launch.moodpo import pareto_draw
+from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, write_points
+from launch.moodpo.policy import ChatPolicy, load_form
+from launch.moodpo.weights import lattice, parse_weights
+from trl_ext.modpo.digest import model_digest
+from trl_ext.modpo.model_dir import DTYPES, resolve_model
+from trl_ext.moodpo.prompts import read_prompts as read_prompt_column
+from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
+
+SHARD = shard_name(0, 1)
+digest = functools.cache(model_digest)
+
+
+def load_prompts(path: str, eval_size: int | None) -> list[Prompt]:
+    """Distinct prompts of a file in its order: rows with `messages` or `prompt`, or a .csv with a column `prompt`."""
+    if not path.endswith(".csv"):
+        return read_prompts(path, eval_size)
+    texts = [text for text in read_prompt_column(path, "prompt") if text.strip()]
+    prompts = [[{"role": "user", "content": text}] for text in texts]
+    distinct = {prompt_id(messages): Prompt(prompt_id(messages), messages) for messages in prompts}
+    if not distinct:
+        raise ValueError(f"{path}: no prompts")
+    return list(distinct.values())[:eval_size]
+
+
+def place_of(point: Point, base: str) -> tuple[str, str | None]:
+    """(model, adapter) that answers for a point."""
+    if point.path is None:
+        return base, None
+    if Path(point.path, "adapter_config.json").is_file():
+        return base, point.path
+    return point.path, None
+
+
+def generation_settings(
+    point: Point, options: argparse.Namespace, decoding: Decoding, prompts: Sequence[Prompt]
+) -> dict[str, Any]:
+    """Everything that the answers of a point depend on."""
+    model, adapter = place_of(point, options.model)
+    ids = "".join(prompt.prompt_id for prompt in prompts)
+    return {
+        **dataclasses.asdict(decoding),
+        **{name: getattr(options, name) for name in ("batch_size", "torch_dtype", "exp_type")},
+        "model_fingerprint": digest(resolve_model(model)),
+        "adapter_fingerprint": digest(adapter) if adapter else None,
+        "instruction": list(point.names),
+        "weights": list(point.weights) if point.names else None,
+        "prompts_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+    }
+
+
+def generate_points(
+    points: Sequence[Point], names: Sequence[str], prompts: Sequence[Prompt], options, decoding: Decoding
+) -> None:
+    """Draws the answers that are not there yet; each model is loaded once for all the points it answers for.
+
+    Raises:
+        ValueError: answers in the folder that were drawn with other settings.
+    """
+    folders = {point.label: options.out / "generations" / point.label for point in points}
+    for point in points:
+        check_settings(folders[point.label] / "generate.json", generation_settings(point, options, decoding, prompts))
+    left = [point for point in points if not (folders[point.label] / SHARD).exists()]
+    for place in dict.fromkeys(place_of(point, options.model) for point in left):
+        own = [point for point in left if place_of(point, options.model) == place]
+        _generate_with(place, own, names, prompts, options, decoding)
+
+
+def _generate_with(place, points, names, prompts, options, decoding) -> None:
+    # A function of its own, so that one model is gone before the next one is loaded.
+    policy = ChatPolicy(*place, kind=options.exp_type, torch_dtype=options.torch_dtype)
+    for point in points:
+        asked = policy.asking(point.names, asked_weights(point, names)) if point.names else policy
+        print(point.label, flush=True)
+        generate_shard(
+            prompts,
+            TransformersBackend(asked, decoding),
+            target=options.out / "generations" / point.label / SHARD,
+            label=point.label,
+            num_samples=decoding.num_samples,
+            batch_size=options.batch_size,
+        )
+
+
+def score_points(points: Sequence[Point], texts: Sequence[str], prompts: Sequence[Prompt], options) -> None:
+    """Scores the answers that have no scores yet, or scores of other answers or objectives. Raw scores; NaN is null."""
+    form, rewards = load_form(options.model, None, options.exp_type), None
+    plain = {prompt.prompt_id: form.plain(prompt.messages) for prompt in prompts}
+    for point in points:
+        answers = options.out / "generations" / point.label / SHARD
+        target = options.out / "scores" / f"{point.label}.jsonl"
+        made_of = {"objectives": list(texts), "answers_sha256": hashlib.sha256(answers.read_bytes()).hexdigest()}
+        note = target.with_suffix(".json")
+        if target.exists() and note.exists() and pareto_draw.read_json(note) == made_of:
+            continue
+        if rewards is None:
+            rewards = RewardBundle(get_reward_specs(texts), device=_device(), batch_size=options.batch_size)
+        records = [record for _, record in read_rows(answers)]
+        raw = rewards.score(
+            [plain[record["prompt_id"]] for record in records],
+            [record["response"] for record in records],
+            response_tokens=[record["response_tokens"] for record in records],
+        )
+        note.unlink(missing_ok=True)
+        write_jsonl(target, (_score_row(*pair, rewards.names) for pair in zip(records, raw.tolist(), strict=True)))
+        write_json(note, made_of)
+        print(f"{target.name}: {len(records)} answers scored", flush=True)
+
+
+def _score_row(record: dict[str, Any], values: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
+    scores = {name: None if value != value else value for name, value in zip(names, values, strict=True)}
+    return {"prompt_id": record["prompt_id"], "sample": record["sample"], "scores": scores, "capped": record["capped"]}
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m launch pareto", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, metavar="PATH", help="base model of the adapters; drawn as untouched")
+    parser.add_argument("--adapter", metavar="DIR", help="short for --policy moodpo=moodpo:DIR")
+    parser.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="NAME=KIND:PATH",
+        help="KIND moodpo (steered by weights; without :PATH the base model), fixed, or soup (a folder of `soup`)",
+    )
+    parser.add_argument("--prompts", required=True, metavar="FILE", help="held-out prompts")
+    parser.add_argument("--objectives", required=True, nargs="+", metavar="NAME", help="as --reward_models in training")
+    wishes = parser.add_mutually_exclusive_group()
+    wishes.add_argument("--steps", type=positive, help="weights are multiples of 1/STEPS (default: 10; 4 from three)")
+    wishes.add_argument("--weights", action="append", metavar="NAME=WEIGHT,...", help="these weights instead; repeat")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="as in training")
+    parser.add_argument("--eval_size", type=positive, help="the first so many distinct prompts (default: all)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
+    parser.add_argument("--max_new_tokens", type=positive, default=128)
+    parser.add_argument(
+        "--num_samples", type=positive, default=2, help="answers a prompt and point; the measure of dispersion"
+    )
+    parser.add_argument("--batch_size", type=positive, default=16)
+    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when everything is generated, scored and drawn."""
+    options = make_parser().parse_args(argv)
+    names = [spec.name for spec in get_reward_specs(options.objectives)]
+    steps = options.steps or (10 if len(names) == 2 else 4)
+    vectors = lattice(len(names), steps)
+    if options.weights:
+        vectors = [parse_weights(text, names) for text in options.weights]
+    short = [f"moodpo=moodpo:{options.adapter}"] if options.adapter else []
+    points = all_points(parse_policies([*short, *options.policy]), names, vectors)
+    if options.temperature < 0:
+        raise ValueError(f"--temperature is {options.temperature:g}: at least 0 is valid")
+    sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
+    decoding = Decoding(
+        max_new_tokens=options.max_new_tokens, num_samples=options.num_samples, seed=options.seed, **sampling
+    )
+    prompts = load_prompts(options.prompts, options.eval_size)
+    generate_points(points, names, prompts, options, decoding)
+    score_points(points, options.objectives, prompts, options)
+    write_points(options.out, names, vectors, points)
+    return pareto_draw.main(["--out", str(options.out)])

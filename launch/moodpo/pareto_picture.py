@@ -1,0 +1,77 @@
+"""One picture of several policies: a colour a policy, its points joined in the order of their weights."""
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from launch.evaluate import picture
+from launch.evaluate.picture import GRID, INK, SOFT, plain
+from launch.moodpo.points import UNTOUCHED
+from launch.moodpo.weights import percentages
+
+
+def draw(summary: Mapping[str, Any], title: str) -> bytes:
+    """PNG: one panel for each two objectives, one colour a policy, the points of a policy joined in their order."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgba
+    from matplotlib.figure import Figure
+
+    names = summary["objectives"]
+    panels = list(itertools.combinations(names, 2)) or [(names[0], names[0])]
+    figure = Figure(figsize=(7.6 if len(panels) == 1 else 5.6 * len(panels), 5.4), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = ["#2563eb", "#059669", "#9333ea", "#db2777", "#0e7490", "#65a30d"]
+    steered = [name for name in summary["policies"] if name != UNTOUCHED]
+    colour = {name: colours[place % len(colours)] for place, name in enumerate(steered)} | {
+        UNTOUCHED: picture.UNTOUCHED
+    }
+    for place, (x, y) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for name, measures in summary["policies"].items():
+            rows = [row for row in summary["points"] if row["policy"] == name]
+            across, up = ([row["scores"][objective] for row in rows] for objective in (x, y))
+            joined = len(rows) > 1 and len(names) == 2
+            single = {"fixed": "s", "untouched": "D"}.get(measures["kind"], "o")
+            axes.errorbar(
+                *([cell["mean"] for cell in cells] for cells in (across, up)),
+                xerr=_arms(across),
+                yerr=_arms(up),
+                fmt=f"-{single}" if joined else single,
+                color=colour[name],
+                ecolor=to_rgba(colour[name], 0.35),
+                elinewidth=1,
+                linewidth=1.3,
+                markersize=7,
+                markeredgecolor="white",
+                markeredgewidth=1,
+                zorder=4 if name == UNTOUCHED else 3,
+                label=plain(name),
+            )
+            if joined:
+                for row in (rows[0], rows[-1]):
+                    spot = (row["scores"][x]["mean"], row["scores"][y]["mean"])
+                    text = percentages(row["weights"])
+                    axes.annotate(text, spot, (7, 7), textcoords="offset points", fontsize=8.5, color=colour[name])
+        axes.set_xlabel(plain(f"{x}, better →"), color=INK, fontsize=10)
+        axes.set_ylabel(plain(f"{y}, better →"), color=INK, fontsize=10)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.margins(0.12)
+        axes.tick_params(colors=SOFT, labelsize=9, length=0)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(GRID)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    about = f"mean of {summary['prompts']} prompts, {summary['samples']} answers each; bars: 95% bootstrap interval"
+    figure.suptitle(plain(f"{title}\n{about}"), x=0.02, ha="left", color=INK, fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})  # equal summaries are equal bytes
+    return buffer.getvalue()
+
+
+def _arms(cells: Sequence[Mapping[str, float]]) -> np.ndarray:
+    arms = [[cell["mean"] - cell["low"], cell["high"] - cell["mean"]] for cell in cells]
+    return np.clip(np.nan_to_num(np.array(arms)), 0, None).T

@@ -1,0 +1,77 @@
+"""`python -m launch steer`: one prompt, one answer for each set of weights, by one policy."""
+
+import argparse
+import json
+
+from launch.evaluate.backends import Decoding
+from launch.evaluate.options import positive
+from launch.moodpo.policy import ChatPolicy, ask, load_form, objectives_of
+from launch.moodpo.weights import parse_weights, write_weights
+from trl_ext.modpo.model_dir import DTYPES
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which policy is asked."""
+    group = parser.add_argument_group("policy")
+    group.add_argument("--model", required=True, metavar="PATH", help="base model, or a full checkpoint")
+    group.add_argument("--adapter", metavar="DIR", help="LoRA checkpoint of the training")
+    group.add_argument(
+        "--objectives", nargs="+", metavar="NAME", help="in training's order, for a policy that does not name them"
+    )
+    group.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="as in training")
+    group.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
+
+
+def add_decoding_options(parser: argparse.ArgumentParser) -> None:
+    """The flags that say how an answer is drawn."""
+    group = parser.add_argument_group("answers")
+    group.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest tokens")
+    group.add_argument("--max_new_tokens", type=positive, default=128)
+    group.add_argument("--seed", type=int, default=0, help="of the draws, with a temperature above 0")
+
+
+def read_decoding(options: argparse.Namespace) -> Decoding:
+    """The decoding of the flags above.
+
+    Raises:
+        ValueError: a negative temperature.
+    """
+    if options.temperature < 0:
+        raise ValueError(f"--temperature is {options.temperature:g}: at least 0 is valid")
+    sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
+    return Decoding(max_new_tokens=options.max_new_tokens, seed=options.seed, **sampling)
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every answer, or every prompt, is printed."""
+    parser = argparse.ArgumentParser(prog="python -m launch steer", description=__doc__)
+    add_policy_options(parser)
+    parser.add_argument(
+        "--weights", action="append", required=True, metavar="NAME=WEIGHT,...", help="repeat it for several answers"
+    )
+    add_decoding_options(parser)
+    parser.add_argument(
+        "--print_prompt",
+        action="store_true",
+        help="print what the policy would be asked, a JSON object a line for any other server, and load no weights",
+    )
+    parser.add_argument("prompt")
+    options = parser.parse_args(argv)
+    names = objectives_of(options.adapter or options.model, options.objectives)
+    vectors = [parse_weights(text, names) for text in options.weights]
+    decoding = read_decoding(options)
+    if not options.prompt.strip():
+        raise ValueError("the prompt is empty")
+    if options.print_prompt:
+        form = load_form(options.model, options.adapter, options.exp_type)
+        for vector in vectors:
+            asked = form.asked([{"role": "user", "content": options.prompt}], names, vector)
+            print(json.dumps({"prompt" if isinstance(asked, str) else "messages": asked}, ensure_ascii=False))
+        return 0
+    policy = ChatPolicy(options.model, options.adapter, kind=options.exp_type, torch_dtype=options.torch_dtype)
+    for vector in vectors:
+        answer = ask(policy.asking(names, vector), options.prompt, decoding)
+        if len(vectors) > 1:
+            print(f"--- {write_weights(names, vector)}")
+        print(answer.response, flush=True)
+    return 0
