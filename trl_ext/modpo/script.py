@@ -15,7 +15,6 @@ from trl import (
     ScriptArguments,
     TrlParser,
     get_dataset,
-    get_kbit_device_map,
     get_peft_config,
     get_quantization_config,
 )
@@ -56,11 +55,12 @@ def model_init_kwargs(model_args: ModelConfig) -> dict:
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
-        "trust_remote_code": model_args.trust_remote_code,
+        # TRL 1.x has this field in the trainer's configuration.
+        "trust_remote_code": getattr(model_args, "trust_remote_code", None) or None,
     }
     quantization = get_quantization_config(model_args)
     if quantization is not None:
-        options |= {"device_map": get_kbit_device_map(), "quantization_config": quantization}
+        options["quantization_config"] = quantization
     return {name: value for name, value in options.items() if value is not None}
 
 

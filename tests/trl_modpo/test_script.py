@@ -1,0 +1,136 @@
+"""The script from a run file under `accelerate launch`: one process, two, DeepSpeed, and the same curve as ms-swift."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY, swift_flags
+from tests.tiny import preference_rows, write_rows
+
+from .conftest import trl_rows
+
+pytest.importorskip("trl")
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def launch(tiny, adapter, tmp_path_factory):
+    """launch(processes=1, **run file) -> (return code, output, rows of the log with a loss, output folder)."""
+    parent, count = tmp_path_factory.mktemp("scripts"), iter(range(100))
+    rows = trl_rows(preference_rows(8, seed=11))
+    data = write_rows(parent / "train.jsonl", rows)
+
+    def run(processes=1, flags=(), **options):
+        folder = parent / str(next(count))
+        settings = {
+            "model_name_or_path": str(tiny), "dataset_name": str(data), "output_dir": str(folder), "max_steps": 4,
+            "per_device_train_batch_size": 2 // processes, "learning_rate": 1e-3, "lr_scheduler_type": "constant",
+            "logging_steps": 1, "save_strategy": "steps", "save_steps": 4, "report_to": "none", "use_cpu": True,
+            "bf16": False, "gradient_checkpointing": False, "max_length": 96, "seed": 7, "disable_tqdm": True,
+            "train_sampling_strategy": "sequential", "w": 0.4, "dtype": "float32",
+            "ddp_backend": "gloo" if processes > 1 else None,
+            "margins": [
+                {"adapter": str(adapter), "name": "a", "weight": 0.2},
+                {"function": "negative_response_tokens", "name": "short", "weight": 0.05, "role": "cost"},
+            ],
+            "use_peft": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "lora_target_modules": ["q_proj", "v_proj"],
+        } | options
+        file = parent / f"{folder.name}.yaml"
+        file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
+        argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+        argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+        if processes > 1:  # without a GPU, accelerate starts several processes by MPI only
+            argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+            argv += ["--master_port", str(29100 + os.getpid() % 300)]
+        argv += ["-m", "trl_ext.modpo.script", "--config", str(file), *flags]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        env |= {"HF_DATASETS_CACHE": str(parent / "cache")}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300, cwd=parent)
+        state = folder / f"checkpoint-{settings['max_steps']}" / "trainer_state.json"
+        log = [row for row in json.loads(state.read_text())["log_history"] if "loss" in row] if state.is_file() else []
+        return done.returncode, done.stdout + done.stderr, log, folder
+
+    run.data, run.parent = data, parent
+    return run
+
+
+@pytest.fixture(scope="module")
+def single(launch):
+    code, output, log, folder = launch()
+    assert code == 0, output[-3000:]
+    return log, output, folder
+
+
+def test_one_process_from_a_run_file(single):
+    log, output, folder = single
+    assert len(log) == 4 and abs(log[0]["loss"] - math.log(2)) > 0.02 and all(math.isfinite(row["grad_norm"]) for row in log)
+    assert "pushes TOWARD what the adapter" in output and "margin 'short': cost, weight 0.05, beta 1: pushes TOWARD longer answers" in output
+    assert (folder / "adapter_model.safetensors").is_file() and (folder / "checkpoint-4" / "modpo_settings.json").is_file()
+    assert not list(folder.rglob("margin_a"))
+
+
+@pytest.mark.parametrize("precomputed", [False, True], ids=["live", "precomputed"])
+def test_two_processes_train_as_one(precomputed, launch, single):
+    """Two gloo ranks of one pair each against one process with two pairs."""
+    code, output, log, _ = launch(processes=2, precompute_ref_log_probs=precomputed)
+    assert code == 0, output[-3000:]
+    for name in ("loss", "grad_norm", "rewards/margins", "margin_rewards/a/gap", "margin_rewards/a/chosen", "margin_rewards/short/rejected"):
+        assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]], rel=1e-5, abs=1e-5), name
+
+
+@pytest.mark.parametrize("precomputed", [pytest.param(False, marks=pytest.mark.long), True], ids=["live", "precomputed"])
+def test_deepspeed_zero_two_in_bf16(precomputed, launch, single, tmp_path):
+    """Margins within bf16's rounding of weights and activations; stored columns are not rounded to bf16 themselves."""
+    pytest.importorskip("deepspeed")
+    zero = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}, "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto"}
+    (tmp_path / "zero2.json").write_text(json.dumps(zero))
+    code, output, log, _ = launch(
+        processes=2, deepspeed=str(tmp_path / "zero2.json"), bf16=True, dtype="bfloat16", precompute_ref_log_probs=precomputed, max_steps=2, save_steps=2
+    )
+    assert code == 0, output[-3000:]
+    for name in ("margin_rewards/a/chosen", "margin_rewards/a/rejected"):
+        assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]][:2], abs=0.01), name
+    exact = [row["margin_rewards/short/chosen"] for row in single[0]][:2]
+    assert [row["margin_rewards/short/chosen"] for row in log] == exact
+    assert log[0]["loss"] == pytest.approx(single[0][0]["loss"], abs=0.01)
+
+
+def test_mistakes_end_with_one_line(launch, tmp_path):
+    """Started without the launcher, which would turn the exit code into its own."""
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    base = [sys.executable, "-m", "trl_ext.modpo.script", "--model_name_or_path", str(tmp_path), "--output_dir", str(tmp_path), "--use_cpu", "--bf16", "false"]
+    flags = ["--dataset_name", str(tmp_path / "none.jsonl"), "--w", "0.5", "--margins", '[{"function": "brevity"}]']
+    done = subprocess.run([*base, *flags], env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == f"error: dataset_name: no file {tmp_path / 'none.jsonl'}"
+
+
+# --- the same run on ms-swift -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed in this environment")
+def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_path):
+    """Full fine-tuning in fp32, rows in order, the same optimiser: two epochs to 1e-4 (the issue asks 1e-3)."""
+    margins = [
+        {"adapter": str(adapter), "name": "a", "weight": 0.3},
+        {"function": "negative_response_tokens", "name": "short", "weight": 0.05, "role": "cost"},
+    ]
+    optimiser = {"max_steps": 8, "learning_rate": 3e-4, "weight_decay": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.95, "max_grad_norm": 1.0}
+    code, output, ours, _ = launch(**optimiser, save_steps=8, w=0.5, margins=margins, use_peft=None)
+    assert code == 0, output[-3000:]
+    data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8, seed=11))
+    flags = swift_flags(
+        tiny, data, tmp_path / "run", tuner_type="full", dataset_shuffle=False, train_dataloader_shuffle=False,
+        lora_rank=None, lora_dropout=None, **optimiser,
+    )  # fmt: skip
+    theirs = run_swift(tmp_path / "run", flags, {"MODPO_W": 0.5, "MODPO_MARGINS": json.dumps(margins)})
+    assert theirs.returncode == 0, theirs.output[-3000:]
+    assert len(ours) == len(theirs.steps) == 8
+    for name in ("loss", "margin_rewards/a/chosen", "margin_rewards/a/gap", "margin_rewards/short/chosen", "rewards/margins"):
+        assert [row[name] for row in ours] == pytest.approx(theirs.series(name), abs=1e-4), name
+    assert ours[0]["loss"] - ours[7]["loss"] > 0.05
