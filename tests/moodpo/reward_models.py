@@ -87,6 +87,6 @@ KINDS = {
 def build_registry(folder: Path) -> dict[str, Path]:
     """One tiny model for each name of the registry; as with the originals some gpt2 have a pad id and some have none."""
     return {
-        name: build_reward_model(folder / name, kind, labels, seed, pad=0 if name == "harmless" else None)
+        name: build_reward_model(folder / name, kind, labels, seed, pad=0 if name in ("harmless", "summary") else None)
         for seed, (name, (kind, labels)) in enumerate(KINDS.items())
     }

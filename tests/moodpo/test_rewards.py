@@ -59,7 +59,7 @@ def test_a_folder_is_a_classifier_without_a_slash_too(tmp_path, monkeypatch):
     [
         (["helpfull"], "unknown reward model 'helpfull'; did you mean 'helpful'\\?"),
         (["brevety"], "did you mean 'brevity'\\?"),
-        (["short=brevety"], "unknown reward model 'short=brevety'; did you mean 'brevity'\\?"),
+        (["of_few_words=brevety"], "unknown reward model 'of_few_words=brevety'; did you mean 'brevity'\\?"),
         (["zzz"], "unknown reward model 'zzz' Valid: one of helpful, harmless"),
         (["=x"], "expected NAME=SOURCE"),
         (["helpful="], "expected NAME=SOURCE"),
@@ -240,6 +240,20 @@ def test_a_post_loses_its_end(tmp_path):
         marks = f"Numbers. {BOS} First 0 1 2" if name == "summary" else "<|im_start|>Numbers.<|im_end|><|im_end|>First 0 1 2"
         assert kept.startswith(marks) and "last" not in kept
         assert name == "summary" or kept.endswith("<|im_end|>")
+
+
+@pytest.mark.parametrize("name", ["helpful", "faithful"])
+def test_of_a_pair_only_the_context_is_cut_while_that_is_enough(tmp_path, name):
+    """Also where the response is the longer of the two: cutting the longer one first would take its end."""
+    model = limited(tmp_path, name, 32)
+    answer = "A bear, a fox, an owl."
+    tokens = model.tokenizer.encode(answer, add_special_tokens=False)
+    assert 16 < len(tokens) < 28, "more than half of the 32"
+    kept = model.encode("1 2 3 4 5 6 7 8 9", answer)["input_ids"]
+    place = 32 - len(tokens) if name == "helpful" else 1
+    assert len(kept) == 32 and kept[place : place + len(tokens)] == tokens
+    for count in range(40):  # through the length from which on nothing of the context would be left
+        assert len(model.encode("1 2 3 4 5 6 7 8 9", "a" * count)["input_ids"]) <= 32
 
 
 @pytest.mark.parametrize("name", list(KINDS))
