@@ -421,7 +421,7 @@ def test_an_adapter_of_another_base(train, tmp_path):
     other = build_model(tmp_path / "other", seed=8)
     strange = build_adapter(other, tmp_path / "strange")
     for options in (LORA, FULL):
-        with pytest.raises(JobFailed, match="strange was trained on base model .*its weights differ"):
+        with pytest.raises(JobFailed, match=r"strange was trained on base model .*its weights differ"):
             train(w=0.5, margin_adapter=str(strange), **options)
 
 

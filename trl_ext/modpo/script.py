@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 from datasets import DatasetDict, IterableDatasetDict, load_dataset
+from transformers import set_seed
 from trl import (
     DatasetMixtureConfig,
     ModelConfig,
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         evaluate = args.eval_strategy != "no"
         train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
         test = pick(splits, script_args.dataset_test_split, "dataset_test_split") if evaluate else None
+        set_seed(args.seed)  # TRL 0.29 draws new LoRA weights before it sets the seed
         args.model_init_kwargs = {**model_init_kwargs(model_args), **(args.model_init_kwargs or {})}
         trainer = MODPOTrainer(
             model_args.model_name_or_path,
