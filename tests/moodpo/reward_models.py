@@ -32,8 +32,10 @@ def build_reward_tokenizer(folder: Path, kind: str, limit: int | None = None) ->
     PreTrainedTokenizerFast(tokenizer_object=backend, **special, **settings).save_pretrained(folder)
 
 
-def build_reward_model(folder: Path, kind: str, labels: int, seed: int = 0, limit: int | None = None, pad=None) -> Path:
-    """`gpt2`, `bart`, `distilbert` or `deberta` with `labels` logits; `pad` is the pad id in a gpt2's configuration."""
+def build_reward_model(
+    folder: Path, kind: str, labels: int, seed: int = 0, limit: int | None = None, pad=None, positions: int = 2048
+) -> Path:
+    """`gpt2`, `bart`, `distilbert` or `deberta` with `labels` logits; `pad` and `positions` are those of a gpt2."""
     import torch
     import transformers
 
@@ -44,7 +46,7 @@ def build_reward_model(folder: Path, kind: str, labels: int, seed: int = 0, limi
     heads = {"id2label": {k: f"kind {k}" for k in range(labels)}, "label2id": {f"kind {k}": k for k in range(labels)}}
     if kind == "gpt2":
         config = transformers.GPT2Config(
-            vocab_size=400, n_embd=32, n_layer=2, n_head=4, n_positions=2048, bos_token_id=0, eos_token_id=0,
+            vocab_size=400, n_embd=32, n_layer=2, n_head=4, n_positions=positions, bos_token_id=0, eos_token_id=0,
             pad_token_id=pad, **heads,
         )
         name = "GPT2ForSequenceClassification"

@@ -271,6 +271,13 @@ def test_the_limit_is_the_smallest_of_tokenizer_model_and_1024(tmp_path, name, l
     assert len(model.encode("Count.", WORDS * 9)["input_ids"]) == expected
 
 
+def test_a_gpt2_calls_its_positions_by_another_name(tmp_path):
+    folder = build_reward_model(tmp_path / "short", "gpt2", 1, positions=96)
+    rewards = RewardBundle(get_reward_specs([f"helpful={folder}"]))
+    assert rewards.models["helpful"].max_length == 96
+    assert np.isfinite(rewards.score(["Count."], [WORDS])).all()
+
+
 # --- any other classifier ---------------------------------------------------------------------------------------------
 
 
