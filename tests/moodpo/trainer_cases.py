@@ -185,7 +185,7 @@ def test_scores_are_normalised_and_weighted(base, tmp_path):
             values = function(prompts, completions)
             del reward_functions.CALLS[-1]
             raw[k] += values
-            seen.append(((np.array(values) - np.mean(raw[k])) / np.std(raw[k])))
+            seen.append((np.array(values) - np.mean(raw[k])) / np.std(raw[k]))
         expected = (np.stack(seen[-2:], 1) * np.array(batch["weights"])).sum(1)
         np.testing.assert_allclose(batch["rewards"].numpy(), expected, rtol=1e-5, atol=1e-6)
     log = trainer.state.log_history[0]
@@ -287,6 +287,16 @@ def test_a_step_follows_the_formula(base, tmp_path, reward, ties, loss_weights):
     assert log["objective/ties"] == (1.0 if reward == CONSTANT else 0.0)
     assert log["objective/not_finite"] == (sum(asks) / 4 if reward == BROKEN else 0.0)
     assert all(math.isfinite(value) for value in log.values())
+
+
+def test_low_precision_gradients_are_weighed_too(base, tmp_path):
+    """Gradients of a bfloat16 policy are bfloat16 on their way back; a tied pair still moves nothing."""
+    for reward, moves in ((FIRST, True), (CONSTANT, False)):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+        trainer = build(base, tmp_path / str(moves), model=model, reward_models=[reward], max_steps=1, **PLAIN)
+        before = weights_of(trainer)
+        trainer.train()
+        assert moves != all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
 
 
 def test_the_end_token_penalty_breaks_ties(base, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 from trl import TrlParser
 
@@ -127,10 +128,13 @@ def build_trainer(options: ScriptArguments, args: MOODPOConfig) -> MOODPOOnlineD
         peft_config = LoraConfig(
             r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-    elif not options.use_lora and args.model_path is not None:
-        # A full checkpoint: its own copy is the reference `previous`, which TRL makes; `base` is loaded beside it.
-        start, args.model_path = args.model_path, None
-        reference = load_model(options.sft_model_path, options, args) if args.ref == "base" else None
+    elif not options.use_lora:
+        start = args.model_path or start
+        # A copy of the start, `previous`, is made by TRL, though not of weights that are sharded.
+        path = options.sft_model_path if args.ref == "base" else start
+        if path != start or is_deepspeed_zero3_enabled():
+            reference = load_model(path, options, args)
+        args.model_path = None  # a full checkpoint; the trainer would look for an adapter
     model = load_model(start, options, args)
     args.model_init_kwargs = None  # used above; TRL refuses them beside a loaded model
     return MOODPOOnlineDPOTrainer(

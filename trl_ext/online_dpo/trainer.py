@@ -105,7 +105,7 @@ class OnlineTrainer(OnlineDPOTrainer):
         # (2B, T). A hook, because the rewards that decide about the weight come after the forward pass and the mean
         # over pairs is taken inside the parent's step.
         steps = 1 if self.is_deepspeed_enabled else self.current_gradient_accumulation_steps
-        return gradient * (self.pair_weights.repeat(2)[:, None] / steps)
+        return gradient * (self.pair_weights.repeat(2)[:, None] / steps).to(gradient.dtype)
 
     def answer_lengths(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[int], torch.Tensor]:
         """Tokens of each completion with its end token, without padding; and (N,) whether it has an end token."""
