@@ -23,8 +23,8 @@ AUTH_VARIABLE = "STEER_PAGE_AUTH"
 LONGEST_PROMPT = 20_000  # characters
 FONTS = ("system-ui", "sans-serif")  # of the machine: the default ones would be fetched from the web
 CSS = """
-.cards { display: flex; gap: 1rem; flex-wrap: wrap; align-items: stretch; }
-.card { flex: 1 1 18rem; min-width: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
+.cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
+.card { min-width: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
 .card.current { border-color: var(--color-accent); border-width: 2px; }
 .card h3 { margin: 0 0 .2rem; font-size: .95rem; } .card .asked { opacity: .75; font-size: .85rem; }
 .card .answer { white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0 0; }

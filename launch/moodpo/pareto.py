@@ -182,6 +182,8 @@ def main(argv: list[str]) -> int:
     points = all_points(parse_policies([*short, *options.policy]), names, vectors)
     if options.temperature < 0:
         raise ValueError(f"--temperature is {options.temperature:g}: at least 0 is valid")
+    if not options.temperature and options.num_samples > 1:
+        raise ValueError("--temperature 0 has one answer a prompt: add --num_samples 1")
     sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
     decoding = Decoding(
         max_new_tokens=options.max_new_tokens, num_samples=options.num_samples, seed=options.seed, **sampling

@@ -245,6 +245,13 @@ def test_weights_go_to_the_objective_they_are_for(steered, policies):
     ]  # fmt: skip
 
 
+def test_the_weights_of_a_soup_of_three_are_put_into_the_order_of_the_run(tmp_path):
+    note = {"objectives": ["a", "b", "c"], "mixtures": [{"weights": [0.5, 0.3, 0.2], "folder": "."}]}
+    (tmp_path / "soup.json").write_text(json.dumps(note))
+    point = points_of(parse_policies([f"mix=soup:{tmp_path}"])[0], ("c", "a", "b"), [])[0]
+    assert point.weights == (0.2, 0.5, 0.3) and point.label == "mix_20-50-30"
+
+
 def test_a_fixed_policy_reads_the_weights_it_was_trained_with(policies, tmp_path):
     spec = parse_policies([f"even=fixed:{policies['even']}"])[0]
     assert points_of(spec, NAMES, VECTORS) == [Point("even", "even", "fixed", (0.5, 0.5), spec.path, NAMES)]
@@ -298,7 +305,7 @@ def test_mistakes_of_the_command_line(base, prompts, tmp_path, capsys):
     for more, hint in (
         (["--weights", "brevity=0.5"], "sum to 0.5"),
         (["--temperature", "-1"], "--temperature is -1"),
-        (["--temperature", "0"], "--num_samples have no effect"),
+        (["--temperature", "0"], "--temperature 0 has one answer a prompt: add --num_samples 1"),
     ):
         assert run(base, tmp_path / "out", prompts, *more) == 2
         assert hint in capsys.readouterr().err
