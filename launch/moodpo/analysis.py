@@ -36,7 +36,8 @@ def resample_shares(prompts: int, resamples: int, seed: int) -> np.ndarray:
 def interval(measure: Callable[[np.ndarray], Any], scores: np.ndarray, shares: np.ndarray) -> dict[str, Any]:
     """`{mean, low, high}` of a measure of the (V, K) point means: on all prompts, and its 95% percentile bounds.
 
-    A measure may be a number or an array. Resamples in which it is not defined are left out of the bounds.
+    A measure may be a number or an array. Where it is not defined it is None; resamples in which it is not are left out
+    of the bounds, which need at least 40.
     """
     means = scores.mean(axis=2)  # (V, P, K)
     points = np.einsum("rp,vpk->rvk", shares, means)
@@ -49,7 +50,12 @@ def interval(measure: Callable[[np.ndarray], Any], scores: np.ndarray, shares: n
         if len(column) >= 40:  # fewer have no 2.5% to cut off
             first, last = interval_indices(len(column), 0.05)
             low[place], high[place] = column[first], column[last]
-    return {"mean": value.tolist(), "low": low.tolist(), "high": high.tolist()}
+    return {"mean": _plain(value), "low": _plain(low), "high": _plain(high)}
+
+
+def _plain(values: np.ndarray) -> Any:
+    """A number or list for JSON, None where it is not defined."""
+    return np.where(np.isnan(values), None, values.astype(object)).tolist()
 
 
 def reference_point(tables: Sequence[np.ndarray]) -> list[float]:

@@ -127,7 +127,9 @@ def _number(cell: Mapping[str, Any] | None, place: int | None = None) -> str:
     if cell is None:
         return ""
     mean, low, high = (cell[key] if place is None else cell[key][place] for key in ("mean", "low", "high"))
-    return f"{mean:.3g} ({low:.3g}, {high:.3g})"
+    if mean is None:
+        return "not defined"
+    return f"{mean:.3g}" if low is None else f"{mean:.3g} ({low:.3g}, {high:.3g})"
 
 
 def write_markdown(summary: Mapping[str, Any]) -> str:

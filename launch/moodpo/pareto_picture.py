@@ -73,5 +73,5 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
 
 
 def _arms(cells: Sequence[Mapping[str, float]]) -> np.ndarray:
-    arms = [[cell["mean"] - cell["low"], cell["high"] - cell["mean"]] for cell in cells]
-    return np.clip(np.nan_to_num(np.array(arms)), 0, None).T
+    ends = np.array([[cell["mean"], cell["low"], cell["high"]] for cell in cells], dtype=float)  # None becomes NaN
+    return np.nan_to_num(np.clip((ends[:, 1:] - ends[:, :1]) * (-1, 1), 0, None)).T

@@ -1,7 +1,5 @@
 """Numbers of the trade-off by hand and by a second way, and what is the same for every policy."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -71,7 +69,20 @@ def test_intervals_resample_whole_prompts_and_cut_2_5_percent_at_each_end():
 
 def test_a_measure_that_is_not_defined_has_no_bounds():
     found = interval(lambda means: np.array([np.nan, 1.0]), random_scores(), resample_shares(7, 100, 0))
-    assert math.isnan(found["low"][0]) and math.isnan(found["high"][0]) and found["low"][1] == found["high"][1] == 1.0
+    assert found == {"mean": [None, 1.0], "low": [None, 1.0], "high": [None, 1.0]}
+    assert interval(lambda means: 2.0, random_scores(), resample_shares(7, 39, 0)) == {
+        "mean": 2.0,
+        "low": None,
+        "high": None,
+    }
+
+
+def test_resamples_without_a_value_are_left_out_of_the_bounds():
+    calls = iter(range(1000))
+    found = interval(
+        lambda means: np.nan if (call := next(calls)) % 2 else call, random_scores(), resample_shares(7, 400, 0)
+    )
+    assert (found["mean"], found["low"], found["high"]) == (400, 2 * 5, 2 * 194)  # of the 200 values 0, 2, ..., 398
 
 
 def test_the_reference_lies_a_tenth_below_the_worst_of_all_points():

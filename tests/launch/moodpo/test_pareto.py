@@ -170,6 +170,8 @@ def test_drawing_needs_no_model_and_follows_its_flags(copied, capsys):
     summary = json.loads((out / "summary.json").read_text())
     assert summary["hv_reference"]["raw"] == pytest.approx([-20, -1]) and summary["resamples"] == 100
     assert all(policy["hypervolume"]["mean"] > 0 for policy in summary["policies"].values())
+    assert launch(["pareto-draw", "--out", str(out), "--resamples", "10"]) == 0  # too few for an interval
+    assert "NaN" not in (out / "summary.json").read_text() and "nan" not in (out / "summary.md").read_text()
     assert launch(["pareto-draw", "--out", str(out), "--hv_reference", "1"]) == 2
     assert "--hv_reference has 1 numbers" in capsys.readouterr().err
 
