@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.utils import logging
 
 from trl_ext.online_dpo.trainer import ROW, OnlineTrainer, whole_models
 
@@ -14,7 +13,6 @@ from .evaluation import evaluate_vectors
 from .instruction import annotate, has_system_role
 from .rewards import Normaliser, RewardBundle, read_statistics, scalarise
 
-logger = logging.get_logger(__name__)
 TIE_WEIGHTS = {"skip": 0.0, "half": 0.5}
 
 
