@@ -21,7 +21,6 @@ from trl_ext.objectives.weights import grid_units
 
 AUTH_VARIABLE = "STEER_PAGE_AUTH"
 LONGEST_PROMPT = 20_000  # characters
-FONTS = ("system-ui", "sans-serif")  # of the machine: the default ones would be fetched from the web
 CSS = """
 .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
 .card { min-width: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
@@ -205,10 +204,8 @@ def main(argv: list[str]) -> int:
     decoding = read_decoding(options)
     if find_spec("gradio") is None:
         raise ValueError("the page needs gradio: pip install 'swift-trl-ext[ui]'")
-    # Before the import, which looks for a newer version and reports its use otherwise.
+    # Read by gradio when it is imported, which otherwise looks for a newer version and reports its use.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    import gradio as gr
-
     policy = ChatPolicy(options.model, options.adapter, kind=options.exp_type, torch_dtype=options.torch_dtype)
     page = build_page(Desk(policy, names, decoding))
     _, url, _ = page.launch(
@@ -218,7 +215,6 @@ def main(argv: list[str]) -> int:
         share=False,
         ssr_mode=False,
         footer_links=[],
-        theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
         css=CSS,
         quiet=True,  # it would advertise public links
         prevent_thread_lock=True,

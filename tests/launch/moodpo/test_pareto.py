@@ -154,6 +154,17 @@ def test_scores_of_other_answers_or_objectives_are_not_kept(copied, base, capsys
     assert "foreign.jsonl: 6 answers scored" in (printed := capsys.readouterr().out) and printed.count("scored") == 1
 
 
+def test_another_source_behind_a_name_is_scored_on_the_prompt_without_weights(copied, base, capsys):
+    out, prompts, more = copied
+    argv = ["pareto", "--model", str(base), "--prompts", str(prompts), "--out", str(out), "--max_new_tokens", "8"]
+    objectives = ["brevity=tests.launch.moodpo.functions:prompt_length", "rich_vocabulary"]
+    assert launch([*argv, "--objectives", *objectives, *map(str, more)]) == 0
+    assert capsys.readouterr().out.count("6 answers scored") == len(LABELS)
+    for label in ("untouched", "moodpo_50-50", "even"):
+        found = {row["scores"]["brevity"] for row in rows(out / "scores" / f"{label}.jsonl")}
+        assert found == {float(len("Name 1 animals."))}
+
+
 def test_answers_of_other_settings_are_refused(copied, base, capsys):
     out, prompts, more = copied
     assert run(base, out, prompts, *more, "--seed", "1") == 2

@@ -70,6 +70,10 @@ def test_draws_depend_on_the_seed(base, steered, capsys):
         assert steer(base, steered, "--weights", "brevity=1", "--temperature", "1.5", "--seed", seed, TEXT) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1] != outputs[2]
+    assert steer(base, steered, "--weights", "brevity=1", TEXT) == 0
+    greedy = capsys.readouterr().out
+    assert steer(base, steered, "--weights", "brevity=1", "--temperature", "1e-4", TEXT) == 0
+    assert capsys.readouterr().out == greedy != outputs[0]
 
 
 def test_the_printed_prompt_is_what_the_policy_reads(base, steered, capsys):
