@@ -115,7 +115,7 @@ def test_mistakes_end_with_one_line(launch, tmp_path):
 
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed in this environment")
 def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_path):
-    """Full fine-tuning in fp32, rows in order, the same optimiser: two epochs to 1e-4 (the issue asks 1e-3)."""
+    """Full fine-tuning in fp32, rows in order, the same optimiser: two epochs. Found: 2e-6 in the loss, 4e-6 in h; 1e-3 was asked."""
     margins = [
         {"adapter": str(adapter), "name": "a", "weight": 0.3},
         {"function": "negative_response_tokens", "name": "short", "weight": 0.05, "role": "cost"},
@@ -132,5 +132,5 @@ def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_p
     assert theirs.returncode == 0, theirs.output[-3000:]
     assert len(ours) == len(theirs.steps) == 8
     for name in ("loss", "margin_rewards/a/chosen", "margin_rewards/a/gap", "margin_rewards/short/chosen", "rewards/margins"):
-        assert [row[name] for row in ours] == pytest.approx(theirs.series(name), abs=1e-4), name
+        assert [row[name] for row in ours] == pytest.approx(theirs.series(name), abs=2e-5), name
     assert ours[0]["loss"] - ours[7]["loss"] > 0.05

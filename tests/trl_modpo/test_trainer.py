@@ -283,7 +283,7 @@ def test_one_precomputation_serves_every_weight_and_beta_and_never_another_sourc
     live = train(w=0.2, margin_adapter=str(moved), margin_beta=0.7, max_steps=1, **LORA)
     stored = train(w=0.2, margin_adapter=str(moved), margin_beta=0.7, **precomputed)
     assert stored["passes_before"] == 0 and stored["losses"] == pytest.approx(live["losses"], abs=1e-6)
-    for options in ({"max_length": 60}, {"ld_alpha": 0.5}, {"data": write_rows(tmp_path / "other.jsonl", trl_rows(preference_rows(8, seed=12)))}):
+    for options in ({"max_length": 60}, {"ld_alpha": 0.5}, {"reverse": True}, {"data": write_rows(tmp_path / "other.jsonl", trl_rows(preference_rows(8, seed=12)))}):
         assert passes(**options) == 8, options
     config = (moved / "adapter_config.json").read_text()
     (moved / "adapter_config.json").write_text(config.replace('"lora_alpha": 8', '"lora_alpha": 16'))
@@ -295,12 +295,13 @@ def test_one_precomputation_serves_every_weight_and_beta_and_never_another_sourc
 
 
 def test_another_base_is_never_served_from_the_cache(train, tiny, tmp_path):
-    """Same rows, same function margin, other weights of the base."""
+    """Same rows, same function margin, other weights of the base: in its folder, or in memory alone."""
     from tests.tiny import build_model
 
     other = build_model(tmp_path / "other", seed=4)
     options = {"w": 0.5, "margin_function": "brevity", "precompute_ref_log_probs": True, "max_steps": 1, **LORA}
-    assert [train(**options)["passes_before"], train(**options)["passes_before"], train(model=str(other), **options)["passes_before"]] == [4, 0, 4]
+    passes = [train(**options, **changes)["passes_before"] for changes in ({}, {}, {"model": str(other)}, {"nudged": True}, {})]
+    assert passes == [4, 0, 4, 4, 0]
 
 
 # --- what training leaves behind --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 LOSS_AND_METRICS = ("loss", "rewards/", "logps/", "margin_rewards/", "grad_norm", "eval_loss", "eval_rewards", "eval_margin_rewards")
 
 
-def build(folder, model, data, method="modpo", lora=None, plain_instance=False, ref_model=None, eval_data=None, start=None, **config):
+def build(folder, model, data, method="modpo", lora=None, nudged=False, reverse=False, ref_model=None, eval_data=None, start=None, **config):
     """A trainer that keeps the exact loss of every batch in `losses`."""
     import torch
     from datasets import Dataset
@@ -46,8 +46,10 @@ def build(folder, model, data, method="modpo", lora=None, plain_instance=False, 
     } | config
     torch.manual_seed(5)
     policy = str(model)
-    if plain_instance or start is not None:
+    if nudged or start is not None:
         policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    if nudged:  # other weights than those of the folder that it names
+        policy.model.norm.weight.data[0] += 0.5
     if start is not None:
         policy = PeftModel.from_pretrained(policy, start, is_trainable=True)
     if ref_model is not None:
@@ -57,7 +59,10 @@ def build(folder, model, data, method="modpo", lora=None, plain_instance=False, 
         peft_config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"} | lora)
 
     def rows(path):
-        return None if path is None else Dataset.from_json(str(path), cache_dir=str(Path(path).parent / "cache"))
+        if path is None:
+            return None
+        dataset = Dataset.from_json(str(path), cache_dir=str(Path(path).parent / "cache"))
+        return dataset.select(range(len(dataset) - 1, -1, -1)) if reverse else dataset
 
     losses, Recorded.passes = [], []
     Recorded.losses = losses

@@ -131,7 +131,6 @@ class MODPOTrainer(DPOTrainer):
             model = self.accelerator.unwrap_model(self.model)
             with use_adapter(model, "ref" if "ref" in model.peft_config else None):
                 yield self._precompute_engine or self.model
-            self.sources.restore()  # leaving use_adapter flips flags
         elif adapters is not None and adapters.policy_adapter is None:
             with adapters.scoring(None):
                 yield self.ref_model
@@ -237,7 +236,7 @@ class MODPOTrainer(DPOTrainer):
     def _load_from_checkpoint(self, *args, **kwargs):
         super()._load_from_checkpoint(*args, **kwargs)
         if self.sources is not None:
-            self.sources.restore()  # loading the policy adapter flips flags too
+            self.sources.restore()  # peft may flip flags when it loads an adapter
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
