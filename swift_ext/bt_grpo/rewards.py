@@ -1,8 +1,8 @@
 """The seven Bradley-Terry rewards and a format reward for ms-swift's `orms`: one scorer, thin registered classes.
 
 A reward call holds every completion of a rank's generation batch, and, because `PairRepeatSampler` deals them so, both
-sides of each of its pairs. Signs: higher is better; malformed <= wrong < tie < right within a pair, for every setting
-that is accepted (`BT_REWARD_PARSE_FAIL` and `BT_REWARD_TIE` can be set by hand to other values).
+sides of each of its pairs. Signs: higher is better; malformed <= wrong < tie < right within a pair, with the defaults and
+in every shipped run file (set by hand, `BT_REWARD_PARSE_FAIL`, `BT_REWARD_TIE` or a weight of 0 can undo it).
 """
 
 from collections import Counter

@@ -85,7 +85,7 @@ def test_an_epoch_generates_every_pair_once(two_epochs):
     assert [pairs for _, pairs in second] != [pairs for _, pairs in first[:3]]
 
 
-def test_stock_grpo_cuts_pairs(train, run_swift, tmp_path):
+def test_stock_grpo_cuts_pairs(train, tmp_path):
     """Why the sampler is there: with the stock trainer, the same rewards meet half pairs."""
     plugin = tmp_path / "rewards_only.py"
     plugin.write_text(
