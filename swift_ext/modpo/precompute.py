@@ -172,11 +172,6 @@ def main(argv: list[str]) -> int:
     _leave_weights_out()
     argv += ["--output_dir", str(folder / "run"), "--add_version", "false", "--load_from_cache_file", "false"]
     PrecomputeMargins(argv, folder).main()
-    if dist.is_initialized():
-        # Everything is on disk. A gloo thread that outlives the interpreter aborts a finished rank now and then, even
-        # after destroy_process_group; leaving at once spares the launcher a false alarm.
-        sys.stdout.flush()
-        os._exit(0)
     return 0
 
 

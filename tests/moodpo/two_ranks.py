@@ -5,11 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from tests.moodpo.trainer_cases import FIRST, SECOND, Recorder, build, conversations
+from trl_ext.shutdown import let_gloo_finish_at_exit
 
 base, folder = Path(sys.argv[1]), Path(sys.argv[2])
+let_gloo_finish_at_exit()
 trainer = build(
     base, folder / "run", Recorder, reward_models=[FIRST, SECOND], per_device_train_batch_size=2, max_steps=4,
     eval_dataset=conversations(3), per_device_eval_batch_size=2,
@@ -36,4 +36,3 @@ found = {
     "evaluation": trainer.evaluate(),
 }
 (folder / f"rank{rank}.json").write_text(json.dumps(found))
-torch.distributed.destroy_process_group()

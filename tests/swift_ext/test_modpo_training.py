@@ -271,20 +271,6 @@ def test_evaluation_and_gradient_checkpointing_leave_training_as_it_is(train, wi
 
 # --- several processes ------------------------------------------------------------------------------------------------
 
-# A finished gloo rank aborts at interpreter exit now and then ("terminate called without an active exception"), even
-# after destroy_process_group: the ranks leave without tearing down.
-LEAVE_AT_ONCE = """
-import atexit
-import os
-import sys
-
-
-@atexit.register
-def leave():
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1 if hasattr(sys, "last_type") else 0)
-"""
 # On the CPU, ZeRO-3 needs its backend before the model is loaded.
 OPEN_GLOO = 'import deepspeed\n\ndeepspeed.init_distributed(dist_backend="gloo")\n'
 
@@ -294,7 +280,7 @@ def two_processes(tmp_path):
     """Flags of a run on two gloo ranks of one pair each; `extra` is more source for a plugin beside ours."""
 
     def flags(extra: str = "") -> dict:
-        (tmp_path / "gloo_for_tests.py").write_text(LEAVE_AT_ONCE + extra)
+        (tmp_path / "gloo_for_tests.py").write_text(extra)
         plugins = [REPOSITORY / "swift_ext" / "plugins" / "modpo.py", tmp_path / "gloo_for_tests.py"]
         return {"plugin": False, "processes": 2, "external_plugins": plugins, "per_device_train_batch_size": 1}
 

@@ -7,7 +7,6 @@ local .json or .jsonl file of preference pairs, whose rows then are the train sp
 import sys
 from pathlib import Path
 
-import torch.distributed as dist
 from datasets import DatasetDict, IterableDatasetDict, load_dataset
 from transformers import set_seed
 from trl import (
@@ -19,6 +18,8 @@ from trl import (
     get_peft_config,
     get_quantization_config,
 )
+
+from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MODPOConfig
 from .trainer import MODPOTrainer
@@ -67,6 +68,7 @@ def model_init_kwargs(model_args: ModelConfig) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Builds the trainer, trains (from `resume_from_checkpoint` if given), evaluates and saves."""
+    let_gloo_finish_at_exit()
     parser = TrlParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig))
     try:
         script_args, args, model_args, mixture = parser.parse_args_and_config(argv)
@@ -96,8 +98,6 @@ def main(argv: list[str] | None = None) -> None:
     trainer.save_model(args.output_dir)
     if args.push_to_hub:
         trainer.push_to_hub(dataset_name=script_args.dataset_name)
-    if dist.is_initialized():
-        dist.destroy_process_group()  # without it a gloo rank may abort at interpreter exit after a good run
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from transformers.utils import logging
 from trl import TrlParser
 
 from trl_ext.online_dpo.config import check_choice
+from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MOODPOConfig
 from .instruction import annotate, has_system_role
@@ -149,6 +150,7 @@ def build_trainer(options: ScriptArguments, args: MOODPOConfig) -> MOODPOOnlineD
 
 
 def main(argv: list[str] | None = None) -> int:
+    let_gloo_finish_at_exit()
     try:
         options, args = read_arguments(argv)
         trainer = build_trainer(options, args)
@@ -158,8 +160,6 @@ def main(argv: list[str] | None = None) -> int:
     resume = args.resume_from_checkpoint
     trainer.train(resume_from_checkpoint=True if str(resume).lower() == "true" else resume)
     trainer.save_model()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # without it gloo may abort at exit after a good run
     return 0
 
 
