@@ -15,6 +15,8 @@ from trl_ext.objectives.text import FUNCTIONS
         ("brevity", "", 1, 0.0),
         ("rich_vocabulary", "Patience patience PATIENCE, astronomy and short", 9, 2.0),
         ("rich_vocabulary", "sixsix seven77", 3, 0.0),  # six letters; "seven" is cut off at the digit
+        ("short_words", "four fives and longer", 9, 0.5),
+        ("short_words", "42 !", 3, 0.0),
     ],
 )
 def test_worked_values(name, response, tokens, expected):

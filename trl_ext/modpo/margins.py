@@ -22,6 +22,7 @@ _HIGHER_MEANS = {
     "negative_response_tokens": ("shorter answers", "longer answers"),
     "brevity": ("shorter answers", "longer answers"),
     "rich_vocabulary": ("richer vocabulary", "plainer vocabulary"),
+    "short_words": ("shorter words", "longer words"),
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 

@@ -26,6 +26,7 @@ _HOME = {
     "get_text_function": "text",
     "negative_response_tokens": "text",
     "rich_vocabulary": "text",
+    "short_words": "text",
     "WeightSampler": "weights",
     "dispersion": "weights",
     "mean_inner_product": "weights",

@@ -41,11 +41,18 @@ def plain_words(prompts: Sequence[str], responses: Sequence[str], *, response_to
     return [-sum(words) / len(words) if words else 0.0 for words in lengths]
 
 
+def short_words(prompts: Sequence[str], responses: Sequence[str], *, response_tokens: Sequence[int]) -> list[float]:
+    """Share of words of at most four letters, in [0, 1]; 0 for a response without words. Unit: none."""
+    words = [_WORD.findall(response) for response in responses]
+    return [sum(len(word) <= 4 for word in found) / len(found) if found else 0.0 for found in words]
+
+
 FUNCTIONS: dict[str, TextFunction] = {
     "negative_response_tokens": negative_response_tokens,
     "brevity": brevity,
     "plain_words": plain_words,
     "rich_vocabulary": rich_vocabulary,
+    "short_words": short_words,
 }
 
 

@@ -1,0 +1,1 @@
+"""Serving the discriminator of D2PO, and judging its runs."""
