@@ -25,7 +25,7 @@ from launch.moodpo.policy import ChatPolicy, load_form
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import DTYPES, resolve_model
-from trl_ext.moodpo.prompts import read_prompts as read_prompt_column
+from trl_ext.online_dpo.prompts import read_prompts as read_prompt_column
 from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
 
 SHARD = shard_name(0, 1)

@@ -19,7 +19,7 @@ from launch.evaluate.records import Messages, prompt_id
 from launch.merge_lora import with_adapter
 from trl_ext.modpo.model_dir import check_dtype, resolve_model
 from trl_ext.moodpo.instruction import annotate, check_names, has_system_role
-from trl_ext.moodpo.prompts import policy_prompt
+from trl_ext.online_dpo.prompts import policy_prompt
 
 STATE_FILE = "moodpo_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from trl_ext.moodpo.texts import completion_text, last_user_text
+from trl_ext.online_dpo.prompts import completion_text, last_user_text
 
 CALLS: list[tuple[str, list, list[str]]] = []
 

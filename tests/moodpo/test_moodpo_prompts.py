@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.tiny import build_tokenizer
-from trl_ext.moodpo.prompts import count_tokens, policy_prompt, prepare_prompts, read_prompts, split_prompts
+from trl_ext.online_dpo.prompts import count_tokens, policy_prompt, prepare_prompts, read_prompts, split_prompts
 
 
 @pytest.fixture(scope="module")

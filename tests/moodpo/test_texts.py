@@ -2,7 +2,8 @@
 
 import pytest
 
-from trl_ext.moodpo.texts import clean_response, completion_text, post, remove_tokens, transcript
+from trl_ext.moodpo.texts import clean_response, post, remove_tokens, transcript
+from trl_ext.online_dpo.prompts import completion_text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from trl_ext.objectives.text import FUNCTIONS
         ("rich_vocabulary", "Patience patience PATIENCE, astronomy and short", 9, 2.0),
         ("rich_vocabulary", "sixsix seven77", 3, 0.0),  # six letters; "seven" is cut off at the digit
         ("short_words", "four fives and longer", 9, 0.5),
+        ("long_words", "sixsix sevenses, sevense", 9, 2 / 3),
+        ("long_words", "", 1, 0.0),
         ("short_words", "42 !", 3, 0.0),
     ],
 )

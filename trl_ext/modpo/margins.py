@@ -21,6 +21,7 @@ from trl_ext.objectives.text import get_text_function
 _HIGHER_MEANS = {
     "negative_response_tokens": ("shorter answers", "longer answers"),
     "brevity": ("shorter answers", "longer answers"),
+    "long_words": ("longer words", "shorter words"),
     "rich_vocabulary": ("richer vocabulary", "plainer vocabulary"),
     "short_words": ("shorter words", "longer words"),
 }

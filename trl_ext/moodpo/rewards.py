@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
+from trl_ext.online_dpo.prompts import Prompt, completion_text, last_user_text
 
 from .normaliser import Normaliser, read_statistics, scalarise
 from .specs import REGISTRY, RewardSpec, get_reward_specs
-from .texts import Prompt, completion_text, last_user_text
 
 __all__ = [
     "REGISTRY",

@@ -21,11 +21,11 @@ from transformers.utils import logging
 from trl import TrlParser
 
 from trl_ext.online_dpo.config import check_choice
+from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MOODPOConfig
 from .instruction import annotate, has_system_role
-from .prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from .trainer import MOODPOOnlineDPOTrainer
 
 logger = logging.get_logger(__name__)

@@ -5,9 +5,8 @@ Prompts are texts or lists of messages, as they were before the weights were wri
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-Prompt = str | list[dict[str, Any]]
+from trl_ext.online_dpo.prompts import Prompt, last_user_text
 
 _MARKERS = {"system": "", "user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
@@ -45,25 +44,6 @@ def post(prompt: Prompt) -> str:
     text = last_user_text(prompt)
     marked = _POST.search(text)
     return " ".join((marked[1] if marked else text).split("\n")).strip()
-
-
-def last_user_text(prompt: Prompt) -> str:
-    """The text of a plain prompt, or of the last user message.
-
-    Raises:
-        ValueError: a conversation without a user message.
-    """
-    if isinstance(prompt, str):
-        return prompt
-    for message in reversed(prompt):
-        if message["role"] == "user":
-            return message["content"]
-    raise ValueError(f"no user message in the prompt {str(prompt)[:200]!r}")
-
-
-def completion_text(completion: Prompt) -> str:
-    """The text of a completion that is a text or a list of assistant messages."""
-    return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)
 
 
 def remove_tokens(text: str, tokens: Sequence[str]) -> str:

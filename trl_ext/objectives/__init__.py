@@ -24,6 +24,7 @@ _HOME = {
     "brevity": "text",
     "call_text_function": "text",
     "get_text_function": "text",
+    "long_words": "text",
     "negative_response_tokens": "text",
     "rich_vocabulary": "text",
     "short_words": "text",

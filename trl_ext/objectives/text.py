@@ -47,9 +47,16 @@ def short_words(prompts: Sequence[str], responses: Sequence[str], *, response_to
     return [sum(len(word) <= 4 for word in found) / len(found) if found else 0.0 for found in words]
 
 
+def long_words(prompts: Sequence[str], responses: Sequence[str], *, response_tokens: Sequence[int]) -> list[float]:
+    """Share of words of at least seven letters, in [0, 1]; 0 for a response without words. Unit: none."""
+    words = [_WORD.findall(response) for response in responses]
+    return [sum(len(word) >= 7 for word in found) / len(found) if found else 0.0 for found in words]
+
+
 FUNCTIONS: dict[str, TextFunction] = {
     "negative_response_tokens": negative_response_tokens,
     "brevity": brevity,
+    "long_words": long_words,
     "plain_words": plain_words,
     "rich_vocabulary": rich_vocabulary,
     "short_words": short_words,

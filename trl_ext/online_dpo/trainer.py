@@ -17,7 +17,6 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import set_seed
 from transformers.integrations import deepspeed
-from transformers.trainer_utils import get_last_checkpoint
 from trl.data_utils import is_conversational
 from trl.experimental.online_dpo import OnlineDPOTrainer
 
@@ -58,6 +57,18 @@ def whole_models(args: OnlineConfig) -> Iterator[None]:
         yield
     finally:
         deepspeed.set_hf_deepspeed_config(settings)
+
+
+def last_whole_checkpoint(folder: Path, state_file: str) -> str:
+    """The newest `checkpoint-N` below `folder` that was written to its end.
+
+    Raises:
+        ValueError: there is none.
+    """
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{state_file}")]
+    if not whole:
+        raise ValueError(f"--resume_from_checkpoint true: {folder} holds no whole checkpoint of this trainer")
+    return str(max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1])))
 
 
 class OnlineTrainer(OnlineDPOTrainer):
@@ -145,7 +156,7 @@ class OnlineTrainer(OnlineDPOTrainer):
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         folder = resume_from_checkpoint
         if folder is True:
-            folder = get_last_checkpoint(self.args.output_dir)
+            folder = resume_from_checkpoint = last_whole_checkpoint(Path(self.args.output_dir), self.state_file)
         if folder:
             path = Path(folder, self.state_file)
             if not path.is_file():
@@ -165,10 +176,16 @@ class OnlineTrainer(OnlineDPOTrainer):
         # The reference is the adapter of --model_path. Beside the policy, transformers would load it instead of it.
         shutil.rmtree(Path(output_dir or self.args.output_dir, REFERENCE), ignore_errors=True)
 
+    def save_parts(self, folder: Path) -> None:
+        """Called on every rank with the checkpoint's folder, for what is not JSON or belongs to one rank."""
+
     def _save_checkpoint(self, *args, **kwargs):
         super()._save_checkpoint(*args, **kwargs)
-        if self.args.should_save:
-            path = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", self.state_file)
+        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        self.save_parts(folder)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:  # last of all: a folder with this file is whole
+            path = folder / self.state_file
             beside = path.with_suffix(".part")
             beside.write_text(json.dumps(self.state_dict(), indent=2) + "\n", encoding="utf-8")
             os.replace(beside, path)

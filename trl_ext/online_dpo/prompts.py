@@ -133,3 +133,22 @@ def split_prompts(prompts: list[Prompt], held_out: int, seed: int) -> tuple[list
     chosen = set(random.Random(seed).sample(range(len(prompts)), held_out))
     training = [prompt for place, prompt in enumerate(prompts) if place not in chosen]
     return training, [prompt for place, prompt in enumerate(prompts) if place in chosen]
+
+
+def last_user_text(prompt: Prompt) -> str:
+    """The text of a plain prompt, or of the last user message.
+
+    Raises:
+        ValueError: a conversation without a user message.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    for message in reversed(prompt):
+        if message["role"] == "user":
+            return message["content"]
+    raise ValueError(f"no user message in the prompt {str(prompt)[:200]!r}")
+
+
+def completion_text(completion: Prompt) -> str:
+    """The text of a completion that is a text or a list of assistant messages."""
+    return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)

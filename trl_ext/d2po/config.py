@@ -1,0 +1,146 @@
+"""Settings of D2PO on top of online DPO."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl_ext.objectives.d2po import SELECTIONS
+from trl_ext.online_dpo.config import OnlineConfig, check_choice
+
+from .gold import get_gold
+from .shaping import ShapingSettings
+
+MODES = ("d2po", "opo", "self_reward")
+
+
+@dataclass
+class D2POConfig(OnlineConfig):
+    """[`OnlineConfig`] with a window of pairs, a budget of gold labels and a discriminator (D2PO, arXiv 2405.01511).
+
+    Args:
+        mode: `d2po`, a discriminator that learns from gold labels; `opo`, gold itself or a fixed reward model;
+            `self_reward`, the policy's own log-ratio to the reference beside gold labels.
+        completions: answers a prompt, an even number; the best is trained against the worst.
+        window_pairs: prompts, over all ranks, that are answered before labels are bought.
+        window_passes: how often the policy is trained on a window.
+        labels_per_window: gold labels bought in a window (`d2po` and `self_reward`).
+        max_labels: gold labels after which none is bought any more; needed for a gold function that costs money.
+        selection: pairs that are labelled: `confidence` (least certain), `random` or `stratified`.
+        update_discriminator: False keeps the discriminator as it is; gold still corrects the labelled pairs.
+        gold: name of a gold function or `package.module:function`.
+        gold_arguments: its arguments as a JSON object.
+        discriminator: folder of a reward model or, for the kind `dpo`, of a causal model.
+        discriminator_url: address of a running `python -m launch discriminator-server` instead.
+        discriminator_kind, discriminator_loss, discriminator_learning_rate, discriminator_epochs,
+        discriminator_batch_size, discriminator_max_length, discriminator_lora_rank, discriminator_replay,
+        discriminator_format: see `trl_ext.d2po.discriminator.DiscriminatorSettings`.
+        keep_long, length_penalty, scale_reward, token_bonus: see `trl_ext.d2po.shaping.ShapingSettings`.
+        save_rollouts: write every window's answers, scores and labels to rollouts.jsonl.
+
+    Raises:
+        ValueError: a setting that is not valid; what was found and what is valid.
+    """
+
+    mode: str = field(default="d2po", metadata={"help": "d2po, opo or self_reward."})
+    completions: int = field(default=2, metadata={"help": "Answers a prompt, an even number."})
+    window_pairs: int = field(default=64, metadata={"help": "Prompts over all ranks that make a window."})
+    window_passes: int = field(default=1, metadata={"help": "How often the policy is trained on a window."})
+    labels_per_window: int = field(default=0, metadata={"help": "Gold labels bought in a window."})
+    max_labels: int | None = field(default=None, metadata={"help": "Gold labels after which none is bought."})
+    selection: str = field(default="confidence", metadata={"help": "confidence, random or stratified."})
+    update_discriminator: bool = field(default=True, metadata={"help": "Train the discriminator on gold labels."})
+    gold: str | None = field(default=None, metadata={"help": "Gold function: a name or package.module:function."})
+    gold_arguments: str | None = field(default=None, metadata={"help": "Its arguments, a JSON object."})
+    discriminator: str | None = field(default=None, metadata={"help": "Folder of the reward model."})
+    discriminator_url: str | None = field(default=None, metadata={"help": "Address of a discriminator server."})
+    discriminator_kind: str = field(default="classifier", metadata={"help": "classifier or dpo."})
+    discriminator_loss: str = field(default="bt", metadata={"help": "bt or margin."})
+    discriminator_learning_rate: float = field(default=1e-4, metadata={"help": "Of its own AdamW."})
+    discriminator_epochs: int = field(default=1, metadata={"help": "Passes of an update over its labels."})
+    discriminator_batch_size: int = field(default=8, metadata={"help": "Pairs of one of its steps."})
+    discriminator_max_length: int = field(default=512, metadata={"help": "Longest text it reads, in tokens."})
+    discriminator_lora_rank: int = field(default=0, metadata={"help": "Rank of its LoRA; 0 trains all its weights."})
+    discriminator_replay: int = field(default=0, metadata={"help": "Earlier labels that an update sees again."})
+    discriminator_format: str = field(
+        default="question_answer", metadata={"help": "Its texts: question_answer, chat or plain."}
+    )
+    keep_long: int = field(default=0, metadata={"help": "Answers with fewer words than this get -20."})
+    length_penalty: bool = field(default=False, metadata={"help": "Add 2 sigma (1 - 0.01 tokens) to scores."})
+    scale_reward: bool = field(default=False, metadata={"help": "Normalise scores and cut them to +-0.3."})
+    token_bonus: float = field(default=0.0, metadata={"help": "Ratio of the bonus for rare words."})
+    save_rollouts: bool = field(default=True, metadata={"help": "Write every window to rollouts.jsonl."})
+
+    def __post_init__(self):
+        check_choice("mode", self.mode, MODES)
+        check_choice("selection", self.selection, SELECTIONS)
+        if self.completions < 2 or self.completions % 2:
+            raise ValueError(f"--completions is {self.completions}: an even number of at least 2 is valid")
+        for flag in ("window_pairs", "window_passes"):
+            if getattr(self, flag) < 1:
+                raise ValueError(f"--{flag} is {getattr(self, flag)}: at least 1 is valid")
+        if self.missing_eos_penalty is not None:
+            raise ValueError(
+                f"--missing_eos_penalty is {self.missing_eos_penalty}: it would act after the pairs are chosen; "
+                "use --keep_long or a gold function that judges unfinished answers"
+            )
+        self._check_sources()
+        super().__post_init__()
+        self._check_window()
+
+    def _check_sources(self) -> None:
+        given = [name for name in ("discriminator", "discriminator_url") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError("--discriminator and --discriminator_url exclude each other: give one of them")
+        if self.mode == "opo":
+            if bool(given) == (self.gold is not None):
+                raise ValueError("--mode opo takes its scores from one place: give --gold or --discriminator")
+            if self.labels_per_window:
+                raise ValueError(
+                    f"--labels_per_window is {self.labels_per_window}: --mode opo buys "
+                    f"{'every label' if self.gold else 'none'}; leave it out or use --mode d2po"
+                )
+        else:
+            if (self.mode == "d2po") != bool(given):
+                found = "none" if not given else f"--{given[0]}"
+                needed = "one" if self.mode == "d2po" else "none, the policy scores itself"
+                raise ValueError(f"--mode {self.mode} needs a discriminator: {needed}; found {found}")
+            if self.gold is None or not 0 < self.labels_per_window <= self.window_pairs:
+                raise ValueError(
+                    f"--mode {self.mode} needs --gold (found {self.gold}) and --labels_per_window from 1 to "
+                    f"--window_pairs {self.window_pairs} (found {self.labels_per_window})"
+                )
+        gold = self.build_gold()
+        if gold is not None and gold.costs_money and self.max_labels is None:
+            raise ValueError(f"--gold {self.gold} costs money: say with --max_labels how many labels may be bought")
+        if self.max_labels is not None and (self.max_labels < 1 or gold is None):
+            raise ValueError(f"--max_labels is {self.max_labels}: at least 1 is valid, with --gold")
+
+    def _check_window(self) -> None:
+        step = self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size
+        if self.window_pairs % step:
+            raise ValueError(
+                f"--window_pairs is {self.window_pairs}: a multiple of {step} is valid (batch "
+                f"{self.per_device_train_batch_size} x accumulation {self.gradient_accumulation_steps} x "
+                f"{self.world_size} processes)"
+            )
+
+    @property
+    def window_batches(self) -> int:
+        """Micro-batches of one rank in one pass over a window."""
+        return self.window_pairs // (self.per_device_train_batch_size * self.world_size)
+
+    @property
+    def shaping(self) -> ShapingSettings:
+        return ShapingSettings(self.keep_long, self.length_penalty, self.scale_reward, self.token_bonus)
+
+    def build_gold(self) -> Any:
+        """The gold function or None; ValueError for an unknown name or argument."""
+        if self.gold is None:
+            return None
+        try:
+            arguments = json.loads(self.gold_arguments or "{}")
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--gold_arguments {self.gold_arguments!r} is not JSON: {error}") from error
+        if not isinstance(arguments, dict):
+            raise ValueError(f"--gold_arguments {self.gold_arguments!r}: a JSON object is valid")
+        return get_gold(self.gold, **arguments)

@@ -1,0 +1,91 @@
+"""A discriminator's state on disk: a folder that appears whole or not at all."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from trl_ext.modpo.digest import model_digest
+
+from .discriminator import LabelledPair
+
+if TYPE_CHECKING:
+    from .discriminator_training import TrainedDiscriminator
+
+STATE, WEIGHTS, OPTIMISER = "discriminator.json", "weights.safetensors", "optimiser.pt"
+
+
+def flush(path: Path) -> None:
+    """Brings a file or a folder's list of names to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_folder(beside: Path, folder: Path) -> None:
+    """Puts the finished folder `beside` at `folder`, on disk; what was there goes."""
+    for path in [*beside.rglob("*"), beside]:
+        flush(path)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    beside.rename(folder)
+    flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_state(folder: Path, discriminator: "TrainedDiscriminator") -> None:
+    """Writes weights, optimiser, learnt pairs, number of updates and settings."""
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    weights = {name: parameter.detach().cpu().contiguous() for name, parameter in discriminator.trained.items()}
+    save_file(weights, beside / WEIGHTS)
+    torch.save(discriminator.optimiser.state_dict(), beside / OPTIMISER)
+    state = {
+        "updates": discriminator.updates,
+        "digest": discriminator.digest(),
+        "model": model_digest(discriminator.directory),
+        "settings": discriminator.settings.model_dump(),
+        "learnt": [pair._asdict() for pair in discriminator.learnt],
+    }
+    (beside / STATE).write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
+    replace_folder(beside, folder)
+
+
+def read_state(folder: Path, discriminator: "TrainedDiscriminator") -> None:
+    """Brings a discriminator of the same model and settings to the state in `folder`.
+
+    Raises:
+        ValueError: no state there, or one of another model, of other settings or with other weights than it says.
+    """
+    if not (folder / STATE).is_file():
+        raise ValueError(f"{folder}: no {STATE}, this is not the saved state of a discriminator")
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    now = discriminator.settings.model_dump()
+    for name, value in now.items():
+        if state["settings"].get(name) != value:
+            found = state["settings"].get(name)
+            raise ValueError(f"{folder} was written with {name} {found!r}, this run has {value!r}: it must be the same")
+    if state["model"] != model_digest(discriminator.directory):
+        raise ValueError(f"{folder} was written for another model than {discriminator.path}")
+    weights, trained = load_file(folder / WEIGHTS), discriminator.trained
+    if weights.keys() != trained.keys():
+        strangers = sorted(weights.keys() ^ trained.keys())
+        raise ValueError(f"{folder}: its weights are not those of this discriminator: {strangers[:4]}")
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(weights[name])
+    optimiser = torch.load(folder / OPTIMISER, map_location=discriminator.device, weights_only=True)
+    discriminator.optimiser.load_state_dict(optimiser)
+    discriminator.updates = state["updates"]
+    discriminator.learnt = [LabelledPair(**pair) for pair in state["learnt"]]
+    if discriminator.digest() != state["digest"]:
+        raise ValueError(f"{folder}: {WEIGHTS} is damaged, its digest is not the one that was written")
