@@ -13,6 +13,7 @@ from datasets_builders.choices import Parser, nearest
 # A builder is a module with add_arguments(parser) and run(options) -> report; only the chosen one is imported.
 BUILDERS = {
     "helpsteer": ("datasets_builders.helpsteer", "pairs from the attribute ratings of nvidia/HelpSteer"),
+    "pairs": ("datasets_builders.question_pairs", "pairs from rows of question, response_j, response_k[, magnitude]"),
     "pointwise": ("datasets_builders.pointwise", "prompts for a judge of one reply: HH, TL;DR comparisons"),
     "preference": ("datasets_builders.preference", "pairs of Anthropic HH, UltraFeedback, PKU-SafeRLHF, TL;DR"),
     "teacher": ("datasets_builders.teacher.command", "scores and reasons for pairs from a teacher behind an API"),

@@ -2,7 +2,7 @@
 
 import argparse
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
@@ -34,6 +34,7 @@ def write_pairs(
     skips: SkipCounter,
     report: dict[str, Any],
     connection: sqlite3.Connection | None = None,
+    writers: Mapping[str, Callable[[PreferencePair], dict[str, Any]]] = PREFERENCE_WRITERS,
 ) -> dict[str, Any]:
     """Write pairs (or, with ``options.sft``, their distinct chosen sides) and the report beside them.
 
@@ -42,6 +43,7 @@ def write_pairs(
         options: the parsed options of ``add_output_arguments``.
         report: counts filled while ``pairs`` runs; under ``"filtered"`` those of the pairs that a rule removed.
         connection: a scratch database to keep the distinct replies in; None opens one where it is needed.
+        writers: format -> what makes a row of a pair.
 
     Returns:
         The finished report.
@@ -53,11 +55,7 @@ def write_pairs(
     if options.out.endswith((".gz", ".parquet")):
         raise ValueError(f"--out {options.out}: the output is plain JSONL, give it a name that ends in .jsonl")
     with nullcontext(connection) if connection or not options.sft else scratch_database() as database:
-        rows = (
-            _sft_rows(pairs, options.format, database)
-            if options.sft
-            else map(PREFERENCE_WRITERS[options.format], pairs)
-        )
+        rows = _sft_rows(pairs, options.format, database) if options.sft else map(writers[options.format], pairs)
         written = write_jsonl(options.out, _checked(islice(rows, options.limit), options, skips, report))
     report["rows"] = skips.total
     report |= skips.as_dict() | {"written": written, "limit_reached": written == options.limit}

@@ -68,5 +68,19 @@ def to_trl_sft(pair: PreferencePair) -> dict[str, Any]:
     return {"messages": [*pair.prompt, assistant(pair.chosen)]}
 
 
+def to_swift_margin(pair: PreferencePair) -> dict[str, Any]:
+    """The row of ``swift rlhf --rlhf_type rm`` with the ``margin`` of its loss. Unit: of the rating."""
+    return to_swift(pair) | {"margin": float(pair.meta["margin"])}
+
+
+def to_trl_margin(pair: PreferencePair) -> dict[str, Any]:
+    """The row of TRL's RewardTrainer with the ``margin`` of its loss. Unit: of the rating."""
+    return to_trl(pair) | {"margin": float(pair.meta["margin"])}
+
+
 PREFERENCE_WRITERS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {"swift": to_swift, "trl": to_trl}
+MARGIN_WRITERS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {
+    "swift": to_swift_margin,
+    "trl": to_trl_margin,
+}
 SFT_WRITERS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {"swift": to_swift_sft, "trl": to_trl_sft}

@@ -27,7 +27,15 @@ VERBS = {
     "eval-bt": ("launch.bt.eval_bt", "accuracy, loss and calibration of a generative reward model on pairs"),
     "sweep-bt": ("launch.bt.sweep", "eval-bt for checkpoints x seeds as a queue over devices, with a summary"),
     "variance": ("launch.bt.variance", "how much sampled scores scatter, prompt by prompt"),
+    "discriminator-server": ("launch.d2po.server", "the discriminator of D2PO as a process of its own"),
+    "eval-rm": ("launch.d2po.eval_rm", "accuracy of a reward model on pairs, with an interval"),
+    "merge-rm": ("launch.d2po.merge_rm", "a reward model's LoRA adapter merged into its base, as one checkpoint"),
+    "d2po-generate": ("launch.d2po.generate", "answers of the checkpoints of a run (generate --checkpoints)"),
+    "d2po-score": ("launch.d2po.score", "gold scores of answers, beginnings and whole (score --gold)"),
+    "label-curve": ("launch.d2po.curve", "gold score against gold labels spent, several runs in one picture"),
 }
+# (verb, flag) -> verb: the flag asks for another tool of the same purpose.
+WITH_FLAG = {("generate", "--checkpoints"): "d2po-generate", ("score", "--gold"): "d2po-score"}
 
 
 def main(argv: list[str]) -> int:
@@ -42,6 +50,8 @@ def main(argv: list[str]) -> int:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         print(f"no verb {verb!r}{hint} (python -m launch --help lists them)", file=sys.stderr)
         return 2
+    given = {text.split("=")[0] for text in rest}
+    verb = next((other for (name, flag), other in WITH_FLAG.items() if name == verb and flag in given), verb)
     module = VERBS[verb][0]
     processes = os.environ.get("NPROC_PER_NODE")
     if verb == "precompute-margins" and processes and "RANK" not in os.environ:

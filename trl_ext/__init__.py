@@ -6,6 +6,8 @@ Importing this package imports nothing heavy; submodules load when they are used
 import importlib
 
 _HOME = {
+    "D2POConfig": "d2po.config",
+    "D2POTrainer": "d2po.trainer",
     "MODPOConfig": "modpo.config",
     "MODPOTrainer": "modpo.trainer",
     "MOODPOConfig": "moodpo.config",

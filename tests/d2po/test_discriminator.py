@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
-from tests.tiny import build_adapter, build_classifier, build_model
+from tests.tiny import build_adapter, build_classifier, build_model, build_tokenizer
 from trl_ext.d2po.discriminator import DiscriminatorSettings, LabelledPair, load_discriminator
 from trl_ext.d2po.discriminator_training import accuracy, seed_of
 
-WORDS = "water bread river tree library sky forest answer kind patience".split()
+WORDS = ["water", "bread", "river", "tree", "library", "sky", "forest", "answer", "kind", "patience"]
 
 
 def labelled(count: int, seed: int = 0) -> list[LabelledPair]:
@@ -56,7 +57,9 @@ def make(models, name: str, **changes):
 
 
 def scores_of(discriminator, pairs):
-    return discriminator.score([p.prompt for p in pairs for _ in "ab"], [t for p in pairs for t in (p.chosen, p.rejected)])
+    return discriminator.score(
+        [p.prompt for p in pairs for _ in "ab"], [t for p in pairs for t in (p.chosen, p.rejected)]
+    )
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
@@ -150,7 +153,9 @@ def test_replay_draws_old_pairs_by_seed_and_number(models):
     assert drawn == discriminator._replay(1) and drawn != discriminator._replay(2)
     seen = []
     train = discriminator._train
-    discriminator._train = lambda rows, margins, number: seen.append((len(rows), margins)) or train(rows, margins, number)
+    discriminator._train = lambda rows, margins, number: (
+        seen.append((len(rows), margins)) or train(rows, margins, number)
+    )
     assert discriminator.update(new, 1)["replayed"] == 3
     assert seen == [(14, [p.margin for p in new + drawn])]
     assert discriminator.learnt == old + new
@@ -195,6 +200,15 @@ def test_another_seed_or_number_is_another_run(models):
         ends.setdefault((seed, number), set()).add(discriminator.digest())
     assert [len(found) for found in ends.values()] == [1, 1, 1] and len(set.union(*ends.values())) == 3
     assert seed_of(1, 23) != seed_of(12, 3) and 0 <= seed_of("a") < 2**63
+
+
+def test_every_pass_takes_all_pairs_in_an_order_of_its_own(models):
+    discriminator = make(models, "adapter", epochs=3, batch_size=2)
+    taken = []
+    discriminator._step = lambda batch, *_: taken.extend(batch) or 0.0
+    discriminator._train([discriminator.encoder.encode("a", "b")] * 14, [None] * 7, 0)
+    passes = [tuple(taken[start : start + 7]) for start in (0, 7, 14)]
+    assert len(taken) == 21 and len(set(passes)) == 3 and all(sorted(order) == list(range(7)) for order in passes)
 
 
 def test_the_random_state_of_the_process_is_left_alone(models, variant, tmp_path):
@@ -243,6 +257,23 @@ def test_a_score_does_not_depend_on_what_is_scored_beside_it(models, variant):
     assert discriminator.score([], []) == []
 
 
+def test_a_model_that_reads_both_ways_does_not_read_the_padding(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    build_tokenizer(tmp_path)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_labels=1,
+                            intermediate_size=64, initializer_range=0.3)  # fmt: skip
+        BertForSequenceClassification(config).save_pretrained(tmp_path)
+    discriminator = load_discriminator(str(tmp_path), DiscriminatorSettings(learning_rate=1e-2, epochs=8))
+    pairs = labelled(6)
+    assert discriminator.update(pairs, 0)["accuracy_after"] == 1.0
+    texts = ["water", "water bread " * 9]
+    together = discriminator.score(["Why?"] * 2, texts)
+    assert together == pytest.approx([discriminator.score(["Why?"], [text])[0] for text in texts], abs=1e-5)
+
+
 def test_a_fresh_dpo_discriminator_knows_nothing_and_a_trained_one_is_a_difference_of_log_probs(models):
     discriminator = make(models, "dpo")
     pairs = labelled(4)
@@ -288,6 +319,10 @@ def test_a_dpo_discriminator_goes_on_from_an_adapter(models, tmp_path):
     assert discriminator.trained and all("lora_" in name for name in discriminator.trained)
     with pytest.raises(ValueError, match="rank 4, the settings have 8"):
         load_discriminator(str(adapter), DiscriminatorSettings(kind="dpo"))
+    file = adapter / "adapter_model.safetensors"
+    save_file({name.replace("layers.1", "layers.7"): value for name, value in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match="the adapter does not fit"):
+        load_discriminator(str(adapter), settings)
 
 
 def test_bfloat16_keeps_trained_weights_in_float32(models):
@@ -329,12 +364,22 @@ def test_a_template_that_strips_and_a_response_without_words(models):
     assert encoder.tokenizer.decode([i for i, r in zip(row.ids, row.in_response, strict=True) if r]) == "water"
 
 
+def test_a_template_that_opens_an_asked_for_response_otherwise(models):
+    """Then the response is looked for from the end: the prompt may hold the same words."""
+    encoder = make(models, "all weights", text_format="chat").encoder
+    template = encoder.tokenizer.chat_template.replace("assistant\n{% endif %}", "assistant\n<think>{% endif %}")
+    encoder.tokenizer.chat_template = template
+    row = encoder.encode("user", "user")
+    assert sum(row.in_response) and not any(row.in_response[: len(row.ids) // 2])
+
+
 def test_what_is_too_long_loses_its_beginning_and_is_counted(models):
     discriminator = make(models, "all weights", max_length=40, epochs=1)
     long = discriminator.encoder.encode("Why? " * 30, "water tree")
     assert long.truncated and len(long.ids) == 40
     assert discriminator.tokenizer.decode(long.ids).endswith("Answer: water tree")
     discriminator.score(["Why? " * 30, "a"], ["water", "b"])
+    discriminator.score(["a"], ["b"])
     pairs = [LabelledPair("Why? " * 30, "water", "tree", None), LabelledPair("", "water", "tree", None)]
     metrics = discriminator.update(pairs, 0)
     assert (metrics["truncated"], metrics["truncated_in_scoring"]) == (2, 1)
@@ -405,7 +450,7 @@ def test_a_state_of_another_run_or_a_damaged_one_is_refused(models, tmp_path):
     discriminator.save(state)
     discriminator.save(state)  # again, over itself
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
-    with pytest.raises(ValueError, match="written with learning_rate 0.01, this run has 0.5"):
+    with pytest.raises(ValueError, match=r"written with learning_rate 0\.01, this run has 0\.5"):
         make(models, "adapter", learning_rate=0.5).load(state)
     with pytest.raises(ValueError, match=r"no discriminator\.json"):
         discriminator.load(tmp_path)

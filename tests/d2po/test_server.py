@@ -188,7 +188,11 @@ def test_save_and_load_go_back(counted, tmp_path):
         ("/update", '{"number": -1, "pairs": []}', "number"),
         ("/update", '{"number": "0", "pairs": []}', "number"),
         ("/update", '{"number": 0, "pairs": [{"prompt": "a", "chosen": "b", "rejected": "c", "margin": 0}]}', "margin"),
-        ("/update", '{"number": 0, "pairs": [{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}]}', "margin"),
+        (
+            "/update",
+            '{"number": 0, "pairs": [{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}]}',
+            "margin",
+        ),
         ("/update", '{"number": 0, "pairs": [{"prompt": "a", "chosen": "b", "rejected": "c"}]}', "margin"),
         ("/restore", "{}", "updates"),
     ],
@@ -262,7 +266,9 @@ def test_only_loopback_does_without_a_token(monkeypatch):
 
 
 def test_every_setting_has_a_flag():
-    options = server.build_parser().parse_args(["--discriminator", "a", "--state", "b", "--loss", "margin", "--epochs", "3"])
+    options = server.build_parser().parse_args(
+        ["--discriminator", "a", "--state", "b", "--loss", "margin", "--epochs", "3"]
+    )
     assert (options.host, options.port, options.loss, options.epochs) == ("127.0.0.1", 8765, "margin", 3)
     assert DiscriminatorSettings().model_dump().items() - vars(options).items() == {("loss", "bt"), ("epochs", 1)}
 
@@ -308,9 +314,9 @@ def scripted(*script):
 def test_the_client_tries_again_after_a_cut_line_and_after_5xx(monkeypatch):
     pauses = []
     monkeypatch.setattr(remote.time, "sleep", pauses.append)
-    with scripted(None, (503, "busy"), (500, "oops"), (200, "{cut o"), (200, '{"digest": "d"}')) as (url, handler):
+    with scripted(None, (503, "busy"), (500, "oops"), (200, "<html>"), (200, '{"digest": "d"}')) as (url, handler):
         client = RemoteDiscriminator(url, patience_seconds=5)
-        with pytest.raises(json.JSONDecodeError):
+        with pytest.raises(ValueError, match=r"<html>.*is this a discriminator server"):
             client.digest()
         assert client.digest() == "d"
         assert len(handler.seen) == 5 and pauses == pytest.approx([0.1, 0.2, 0.4])
@@ -400,8 +406,9 @@ def start(arguments: list[str], log) -> subprocess.Popen:
 
 
 @needs_fastapi
-def test_killed_and_started_again_it_is_where_an_uninterrupted_one_is(tmp_path):
+def test_killed_and_started_again_it_is_where_an_uninterrupted_one_is(tmp_path, monkeypatch):
     """kill -9 after the second update, the third is sent while nothing listens: the weights are the same, bit by bit."""
+    monkeypatch.setattr(remote, "LONGEST_PAUSE", 0.2)
     model = build_classifier(tmp_path / "model", labels=1)
     settings = DiscriminatorSettings(lora_rank=4, learning_rate=1e-2, epochs=2, replay=2, batch_size=2)
     with socket.socket() as free:

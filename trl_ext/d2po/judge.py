@@ -33,7 +33,8 @@ def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain
         return OnMain(RemoteDiscriminator(args.discriminator_url) if accelerator.is_main_process else None, accelerator)
     if args.discriminator is None:
         return None
-    return Replicas(load_discriminator(args.discriminator, discriminator_settings(args), args.device), accelerator)
+    device = "cpu" if args.device.type == "cpu" else args.device  # torch cannot load to the "cpu:0" of a gloo rank
+    return Replicas(load_discriminator(args.discriminator, discriminator_settings(args), device), accelerator)
 
 
 class WindowJudge:

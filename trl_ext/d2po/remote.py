@@ -124,7 +124,11 @@ class RemoteDiscriminator:
         if self._token:
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")
         with self._opener.open(request, timeout=self.patience_seconds) as answer:
-            return json.load(answer)
+            text = answer.read()
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError(f"{self.url}{path} answers {text[:80]!r}: is this a discriminator server?") from None
 
     def _refusal(self, path: str, error: urllib.error.HTTPError) -> str:
         if 300 <= error.code < 400:

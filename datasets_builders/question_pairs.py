@@ -1,0 +1,111 @@
+"""Pairs of answers to a question, as reward models are trained on them: ``question, response_j, response_k``.
+
+``response_j`` is the preferred answer. ``magnitude``, where a row has one, says by how much, in the unit of the scores
+that the pairs were made from; both upstreams subtract it from the score difference as ``margin``:
+-log sigmoid(r_j - r_k - magnitude).
+"""
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from datasets_builders.choices import one_of
+from datasets_builders.fields import RowError, require, require_text
+from datasets_builders.io import SkipCounter
+from datasets_builders.output import add_output_arguments, write_pairs
+from datasets_builders.pairs import MARGIN_WRITERS, PREFERENCE_WRITERS, PreferencePair, user
+from datasets_builders.preference import ALL, kept_pairs
+from datasets_builders.readers.base import Filtered, Part
+from datasets_builders.scratch import SeenOnDisk, scratch_database
+from datasets_builders.source import parse_rows
+from datasets_builders.tables import read_table
+
+TEXTS = ("question", "response_j", "response_k")
+SPLITS = {ALL: Part(ALL), "train": Part(ALL, 0, 90), "validation": Part(ALL, 90, 100)}
+# Both trainers hold margins in single precision, where a larger number is infinite.
+LARGEST_MAGNITUDE = 3.4028234663852886e38
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this builder."""
+    parser.add_argument("--magnitude", action="store_true", help="write the column magnitude as margin of the loss")
+    parser.add_argument(
+        "--split",
+        type=one_of(SPLITS),
+        default=ALL,
+        help="all (default), or 90 %% of the questions as train and the others as validation, by a hash of their text",
+    )
+    add_output_arguments(parser, max_skipped_share=0.05)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Build the file that the options describe and return the report. Errors: see ``output.write_pairs``."""
+    if options.source is None:
+        raise ValueError("--source is needed: a JSONL, Parquet or CSV file, or a folder written by save_to_disk")
+    if options.sft and options.magnitude:
+        raise ValueError("--magnitude has no meaning with --sft: supervised rows hold no margin")
+    skips = SkipCounter()
+    report = {"split": options.split, "magnitude": options.magnitude, "rows": 0, "pairs": 0, "filtered": Counter()}
+    rows = read_table(options.source)
+    parsed = parse_rows(rows, lambda row: read(row, options.magnitude), skips, options.max_skipped_share)
+    with scratch_database() as connection:
+        outcomes = without_repeats((outcome for _, outcome in parsed), SeenOnDisk(connection))
+        pairs = kept_pairs(([outcome] for outcome in outcomes), SPLITS[options.split], report)
+        writers = MARGIN_WRITERS if options.magnitude else PREFERENCE_WRITERS
+        # A database of its own for --sft: the two sets of seen texts are different ones.
+        return write_pairs(pairs, options, skips, report, writers=writers)
+
+
+def read(row: Mapping[str, Any], magnitude: bool) -> PreferencePair | Filtered:
+    """The pair of one row, or why it is left out.
+
+    Args:
+        magnitude: the row's ``magnitude`` becomes ``meta["margin"]``.
+
+    Raises:
+        RowError: a field is missing or holds what is no text (no number, for the magnitude).
+    """
+    try:
+        question, chosen, rejected = (require_text(row, name) for name in TEXTS)
+    except RowError as error:
+        if error.reason.startswith("empty_"):
+            return Filtered(error.reason)
+        raise
+    meta = {}
+    if magnitude:
+        value = _number(require(row, "magnitude"))
+        if not abs(value) <= LARGEST_MAGNITUDE:
+            return Filtered("magnitude_not_finite")
+        if value <= 0:
+            return Filtered("magnitude_not_positive")
+        meta = {"margin": value}
+    # Answers that differ in the white space around them only say nothing about what is preferred.
+    if chosen.strip() == rejected.strip():
+        return Filtered("identical_responses")
+    return PreferencePair([user(question)], chosen, rejected, meta)
+
+
+def without_repeats(
+    outcomes: Iterable[PreferencePair | Filtered], seen: SeenOnDisk
+) -> Iterator[PreferencePair | Filtered]:
+    """The outcomes, with ``Filtered("duplicates")`` in place of a question whose two answers came before, so ordered."""
+    for outcome in outcomes:
+        if isinstance(outcome, PreferencePair) and not seen.add(
+            outcome.prompt[-1]["content"], outcome.chosen, outcome.rejected
+        ):
+            outcome = Filtered("duplicates")
+        yield outcome
+
+
+def _number(value: Any) -> float:
+    """A number, which a CSV cell holds as text; not a number and infinities included."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise RowError("wrong_type", f"field 'magnitude' must be a number, found {value!r:.60}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except ValueError as error:
+        raise RowError("wrong_type", f"field 'magnitude' must be a number, found {value!r:.60}") from error

@@ -1,0 +1,157 @@
+"""`python -m launch label-curve`: gold score against gold labels spent, several runs and seeds in one picture."""
+
+import argparse
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datasets_builders.io import atomic_writer, write_json
+from launch.d2po.curve_data import Evaluation, Point, curves, read_run
+from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, UNTOUCHED, plain
+
+# Told apart without colour vision too; the first two are those of the other pictures of this pack.
+COLOURS = (ACCENT, UNTOUCHED, "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#ca8a04")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SUFFIXES = (".svg", ".png")
+
+
+def draw(drawn: Mapping[str, Sequence[Point]], title: str, gold: str, picture_format: str) -> bytes:
+    """SVG or PNG of mean curves; bands (bars, where a run spent one number of labels only) are 95% intervals of seeds.
+
+    A run of one number of labels is a mark with a dotted line, so that others can be read against it.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A figure of its own, not pyplot: no global state, no display.
+    figure = Figure(figsize=(7.6, 5.2), dpi=160, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for index, (name, points) in enumerate(drawn.items()):
+        _draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+    axes.set_xlabel("gold labels spent", color=INK, fontsize=10)
+    axes.set_ylabel(plain(f"{gold} on held-out prompts  better →"), color=INK, fontsize=10)
+    axes.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
+    if any(point.seeds > 1 for points in drawn.values() for point in points):
+        subtitle = "means over seeds, bands: 95% intervals (Student)"
+        axes.text(0, 1.02, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9.5)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(0.06)
+    axes.tick_params(colors=SOFT, labelsize=9, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
+    buffer = io.BytesIO()
+    # Neither a date nor random names in the file: equal curves are equal bytes.
+    metadata = {"Date": None, "Creator": None} if picture_format == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "label-curve"}):
+        figure.savefig(buffer, format=picture_format, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) -> None:
+    across, means = [point.labels for point in points], [point.mean for point in points]
+    seeds = points[0].seeds
+    label = plain(f"{name} ({seeds} seeds)" if seeds > 1 else name)
+    axes.plot(across, means, color=colour, marker=mark, markersize=6, linewidth=2, label=label, zorder=3)
+    if len(points) == 1:
+        axes.axhline(means[0], color=colour, linewidth=1, linestyle=":", zorder=1)
+    if seeds == 1:
+        return
+    lows, highs = [point.low for point in points], [point.high for point in points]
+    if len(points) == 1:
+        arms = [[means[0] - lows[0]], [highs[0] - means[0]]]
+        axes.errorbar(across, means, yerr=arms, fmt="none", ecolor=colour, capsize=2.5, zorder=2)
+    else:
+        axes.fill_between(across, lows, highs, color=colour, alpha=0.15, linewidth=0, zorder=2)
+
+
+def write_tables(out: Path, runs: Mapping[str, Sequence[Sequence[Evaluation]]], drawn: Mapping[str, Sequence[Point]]):
+    """`out` with the ending .json (curves and every evaluation) and .csv (the curves) beside the picture."""
+    write_json(
+        out.with_suffix(".json"),
+        {
+            name: {
+                "curve": [point._asdict() for point in drawn[name]],
+                "seeds": [[evaluation._asdict() for evaluation in seed] for seed in seeds],
+            }
+            for name, seeds in runs.items()
+        },
+    )
+    with atomic_writer(out.with_suffix(".csv")) as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["run", *Point._fields])
+        writer.writerows([name, *point] for name, points in drawn.items() for point in points)
+
+
+def parse_named(flag: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """`NAME=VALUE` texts, taken apart at the first sign of equality.
+
+    Raises:
+        ValueError: another form.
+    """
+    pairs = []
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not (name and found and value):
+            raise ValueError(f"{flag} {text!r}: write NAME=VALUE")
+        pairs.append((name, value))
+    return pairs
+
+
+def labels_before(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Name -> labels spent before the run, for every name.
+
+    Raises:
+        ValueError: a name that no run has, or what is no number of at least 0.
+    """
+    before = dict.fromkeys(names, 0.0)
+    for name, value in parse_named("--labels_before", texts):
+        if name not in before:
+            raise ValueError(f"--labels_before {name}: no run has this name; valid are {list(before)}")
+        if not value.isdecimal():
+            raise ValueError(f"--labels_before {name}={value}: a whole number of at least 0 is valid")
+        before[name] = float(value)
+    return before
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the picture and its tables are written."""
+    parser = argparse.ArgumentParser(prog="python -m launch label-curve", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--run", nargs="+", required=True, metavar="NAME=FOLDER", help="one seed each; seeds of a method share its name"
+    )
+    parser.add_argument(
+        "--labels_before", nargs="+", default=[], metavar="NAME=N", help="labels its reward model was trained on before"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=f"{' or '.join(SUFFIXES)}")
+    parser.add_argument("--title", default="Gold score by gold labels spent")
+    parser.add_argument("--gold", default="gold score", help="name of the score, for the axis")
+    args = parser.parse_args(argv)
+    if args.out.suffix not in SUFFIXES:
+        raise ValueError(f"--out {args.out}: the name must end in {' or '.join(SUFFIXES)}")
+    folders: dict[str, list[str]] = {}
+    for name, folder in parse_named("--run", args.run):
+        places = folders.setdefault(name, [])
+        if Path(folder).resolve() in [Path(place).resolve() for place in places]:
+            raise ValueError(f"--run {name}={folder} was given twice: a seed counts once")
+        places.append(folder)
+    before = labels_before(args.labels_before, list(folders))
+    runs = {name: [read_run(folder, before[name]) for folder in places] for name, places in folders.items()}
+    drawn = curves(runs)
+    picture = draw(drawn, args.title, args.gold, args.out.suffix[1:])
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_tables(args.out, runs, drawn)
+    partial = args.out.with_name(f".{args.out.name}.partial")
+    partial.write_bytes(picture)
+    partial.replace(args.out)
+    for name, points in drawn.items():
+        last = points[-1]
+        interval = "" if last.low is None else f" [{last.low:.4g}, {last.high:.4g}]"
+        print(f"{name}: {last.mean:.4g}{interval} after {last.labels:g} labels, {last.seeds} seed(s)")
+    print(args.out)
+    return 0

@@ -1,0 +1,379 @@
+"""D2PO's trainer on the CPU in fp32. Run by test_d2po_trainer.py in a process that never sees ms-swift."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+from tests.d2po import golds
+from tests.tiny import SENTENCES, build_classifier, build_model
+from trl_ext import D2POConfig, D2POTrainer
+from trl_ext.d2po.ledger import LEDGER_FILE
+from trl_ext.d2po.window import WindowSampler
+
+LETTERS, FINE, CONSTANT, NAN = (f"tests.d2po.golds:{name}" for name in ("letters", "fine", "constant", "broken"))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> Path:
+    return build_model(tmp_path_factory.mktemp("tiny") / "model", end_gain=1.5)
+
+
+@pytest.fixture(scope="session")
+def rm(tmp_path_factory) -> Path:
+    return build_classifier(tmp_path_factory.mktemp("rm") / "model", labels=1)
+
+
+@pytest.fixture(autouse=True)
+def no_calls():
+    golds.CALLS.clear()
+
+
+def conversations(count: int = 16) -> Dataset:
+    return Dataset.from_dict({"prompt": [[{"role": "user", "content": f"{SENTENCES[i % 8]} ({i})"}] for i in range(count)]})
+
+
+def settings(folder: Path, **overrides) -> dict:
+    return {
+        "output_dir": str(folder), "max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant", "bf16": False, "use_cpu": True, "max_new_tokens": 6, "max_length": 160,
+        "logging_steps": 1, "report_to": "none", "gradient_checkpointing": False, "save_strategy": "no", "seed": 5,
+        "temperature": 1.0, "beta": 0.3,
+    } | overrides  # fmt: skip
+
+
+def build(base, folder, own=None, data=None, eval_dataset=None, cls=D2POTrainer, **overrides) -> D2POTrainer:
+    return cls(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        D2POConfig(**settings(folder, **{"window_pairs": 8} | overrides)),
+        conversations() if data is None else data,
+        AutoTokenizer.from_pretrained(base),
+        discriminator=own,
+        eval_dataset=eval_dataset,
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+    )
+
+
+def weights_of(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
+
+
+def assert_same_weights(one, other) -> None:
+    assert one.keys() == other.keys() and one
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different, different
+
+
+def rows(folder: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in Path(folder, name).read_text().splitlines()]
+
+
+class Oracle:
+    """A discriminator that always agrees with gold."""
+
+    def __init__(self):
+        self.updated = []
+
+    def score(self, prompts, responses):
+        return golds.letters(prompts, responses)
+
+    def update(self, pairs, number):
+        self.updated.append((number, list(pairs)))
+        return {"pairs": float(len(pairs))}
+
+    def save(self, folder):
+        folder.mkdir(parents=True)
+
+    def load(self, folder):
+        assert folder.is_dir()
+
+    def digest(self):
+        return str(len(self.updated))
+
+
+# --- limit cases ------------------------------------------------------------------------------------------------------
+
+
+def test_opo_with_gold_and_windows_of_one_step_is_stock_online_dpo(base, tmp_path):
+    """Bit for bit: the stock trainer with the gold function as its reward and the rows in the window's order."""
+    trainer = build(base, tmp_path / "ours", mode="opo", gold=FINE, window_pairs=4)
+    trainer.train()
+    assert all(row["d2po/ties"] == 0 for row in trainer.state.log_history if "loss" in row)  # stock trains on ties
+
+    def reward(prompts, completions, **_):
+        return golds.fine([p[0]["content"] for p in prompts], [c[0]["content"] for c in completions])
+
+    order = list(WindowSampler(16, 4, 1, seed=5))
+    set_seed(5)  # as the trainer does before it makes the adapter
+    stock = OnlineDPOTrainer(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        reward_funcs=[reward],
+        args=OnlineDPOConfig(**settings(tmp_path / "stock", train_sampling_strategy="sequential") | {"beta": 0.3}),
+        train_dataset=conversations().select(order),
+        processing_class=AutoTokenizer.from_pretrained(base),
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+    )
+    stock.train()
+    assert_same_weights(weights_of(trainer), weights_of(stock))
+    for name in ("loss", "grad_norm", "rewards/margins", "objective/kl", "objective/scores"):
+        ours, theirs = ([row[name] for row in t.state.log_history if name in row] for t in (trainer, stock))
+        assert ours == theirs and len(ours) == 4, name
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_discriminator_that_agrees_with_gold_makes_it_opo_with_gold(base, tmp_path, passes):
+    opo = build(base, tmp_path / "opo", mode="opo", gold=LETTERS, window_passes=passes)
+    opo.train()
+    oracle = Oracle()
+    d2po = build(base, tmp_path / "d2po", oracle, mode="d2po", gold=LETTERS, labels_per_window=3, window_passes=passes,
+                 discriminator_url="http://127.0.0.1:1")  # fmt: skip
+    d2po.train()
+    assert_same_weights(weights_of(opo), weights_of(d2po))
+    assert len(oracle.updated) == 4 // (2 * passes) and [number for number, _ in oracle.updated] == list(range(len(oracle.updated)))
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+class Counting(D2POTrainer):
+    def __init__(self, *args, **kwargs):
+        self.generated, self.trained = 0, []
+        super().__init__(*args, **kwargs)
+
+    def _generate(self, model, prompts, images=None):
+        self.generated += self.served is None
+        return super()._generate(model, prompts, images)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        number = (self.position - 1) % self.args.window_batches
+        self.trained.append([str(ids) for ids in self.pairs.part(number, 4).completion_ids])
+        return loss
+
+
+def test_a_window_is_answered_once_and_each_pair_trained_once_a_pass(base, tmp_path):
+    trainer = build(base, tmp_path, cls=Counting, mode="opo", gold=LETTERS, window_passes=2, max_steps=8)
+    trainer.train()
+    assert trainer.generated == 4  # two windows of two batches
+    first, second = trainer.trained[:4], trainer.trained[4:]
+    assert first[:2] == first[2:] and second[:2] == second[2:] and first[0] != first[1] != second[0]
+    assert trainer.judge.window == 2
+
+
+def test_accumulated_batches_are_of_one_window(base, tmp_path):
+    """One step of 2 x 4 pairs takes the same step as one batch of 8: the mean over all pairs."""
+    apart = build(base, tmp_path / "a", mode="opo", gold=LETTERS, max_steps=1, gradient_accumulation_steps=2)
+    apart.train()
+    (row,) = [row for row in apart.state.log_history if "loss" in row]
+    assert row["d2po/labels"] == 8
+    whole = build(base, tmp_path / "b", mode="opo", gold=LETTERS, max_steps=2, learning_rate=0.0)
+    whole.train()
+    losses = [row["loss"] for row in whole.state.log_history if "loss" in row]
+    assert row["loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
+
+
+def test_the_best_of_four_is_trained_against_the_worst(base, tmp_path):
+    trainer = build(base, tmp_path, mode="opo", gold=LETTERS, completions=4, max_steps=2)
+    trainer.train()
+    found = rows(tmp_path, "rollouts.jsonl")
+    assert len(found) == 8 and all(len(row["completions"]) == 4 for row in found)
+    spread = 0
+    for row in found:
+        scores = golds.letters([row["prompt"]] * 4, row["completions"])
+        assert row["gold"] == scores
+        if row["chosen"] is not None:
+            spread += 1
+            assert sorted(row["scores"]) == [min(scores), max(scores)]
+            assert golds.letters([row["prompt"]], [row["chosen"]]) == [max(scores)]
+    assert spread and trainer.judge.gold.spent == 16  # four answers are two labels
+
+
+def test_ties_train_nothing(base, tmp_path):
+    trainer = build(base, tmp_path, mode="opo", gold=CONSTANT, weight_decay=0.0)
+    before = weights_of(trainer)
+    trainer.train()
+    assert_same_weights(before, weights_of(trainer))
+    assert {row["d2po/ties"] for row in trainer.state.log_history if "loss" in row} == {1.0}
+
+
+def test_shaping_decides_about_pairs(base, tmp_path):
+    """Answers under three words lose against longer ones whatever gold says."""
+    trainer = build(base, tmp_path, mode="opo", gold=LETTERS, keep_long=3, completions=4, max_steps=2)
+    trainer.train()
+    found = [row for row in rows(tmp_path, "rollouts.jsonl") if row["chosen"] is not None]
+    mixed = [row for row in found if len({len(text.split()) >= 3 for text in row["completions"]}) == 2]
+    assert mixed and all(len(row["chosen"].split()) >= 3 for row in mixed)
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def test_labels_decide_their_pairs(base, rm, tmp_path):
+    trainer = build(base, tmp_path, **learning(rm))
+    before = trainer.judge.discriminator.digest()
+    trainer.train()
+    found = rows(tmp_path, "rollouts.jsonl")
+    labelled = [row for row in found if row["gold"]]
+    assert len(found) == 16 and len(labelled) == 6 == len(rows(tmp_path, LEDGER_FILE)) == trainer.judge.gold.spent
+    assert [row["window"] for row in rows(tmp_path, LEDGER_FILE)] == [0, 0, 0, 1, 1, 1]
+    for row in labelled:
+        first, second = (row["completions"][place] for place in row["pair"])
+        assert row["gold"] == golds.letters([row["prompt"]] * 2, [first, second])
+        if row["gold"][0] != row["gold"][1]:
+            assert row["chosen"] == (first if row["gold"][0] > row["gold"][1] else second)
+    assert trainer.judge.discriminator.digest() != before and trainer.judge.updates == 2
+    (last,) = [row for row in trainer.state.log_history if row.get("step") == 4 and "loss" in row]
+    assert last["d2po/labels"] == 6 and 0 <= last["d2po/silver_gold_agreement"] <= 1
+
+
+def learning(rm, **overrides) -> dict:
+    return {"mode": "d2po", "gold": LETTERS, "labels_per_window": 3, "discriminator": str(rm),
+            "discriminator_learning_rate": 1e-3} | overrides  # fmt: skip
+
+
+def test_unlabelled_pairs_are_decided_by_the_updated_discriminator(base, rm, tmp_path):
+    trainer = build(base, tmp_path, **learning(rm, max_steps=2))
+    trainer.train()
+    judge = trainer.judge.discriminator
+    for row in rows(tmp_path, "rollouts.jsonl"):
+        if row["gold"] is None:
+            pair = [row["completions"][place] for place in row["pair"]]
+            assert judge.score([row["prompt"]] * 2, pair) == pytest.approx(row["scores"], abs=1e-6)
+
+
+def test_the_budget_ends_labelling_for_good(base, rm, tmp_path):
+    trainer = build(base, tmp_path, **learning(rm, max_labels=4, max_steps=8))
+    trainer.train()
+    assert trainer.judge.gold.spent == 4 == len(rows(tmp_path, LEDGER_FILE))
+    assert trainer.judge.updates == 2
+    found = rows(tmp_path, "rollouts.jsonl")
+    assert [sum(row["gold"] is not None for row in found if row["window"] == w) for w in range(4)] == [3, 1, 0, 0]
+    golds.CALLS.clear()
+
+
+def test_opo_with_gold_trains_nothing_that_the_budget_does_not_reach(base, tmp_path):
+    trainer = build(base, tmp_path, mode="opo", gold=LETTERS, max_labels=5, max_steps=2)
+    trainer.train()
+    found = rows(tmp_path, "rollouts.jsonl")
+    assert [row["gold"] is not None for row in found] == [True] * 5 + [False] * 3
+    assert all(row["chosen"] is None for row in found[5:])
+
+
+def test_a_fixed_reward_model_buys_nothing(base, rm, tmp_path):
+    trainer = build(base, tmp_path, mode="opo", discriminator=str(rm))
+    before = trainer.judge.discriminator.digest()
+    trainer.train()
+    assert not (tmp_path / LEDGER_FILE).exists() and trainer.judge.discriminator.digest() == before
+    assert all(row["chosen"] for row in rows(tmp_path, "rollouts.jsonl") if row["scores"][0] != row["scores"][1])
+
+
+def test_a_frozen_discriminator_keeps_its_weights_while_gold_corrects(base, rm, tmp_path):
+    trainer = build(base, tmp_path, **learning(rm, update_discriminator=False, max_steps=2))
+    before = trainer.judge.discriminator.digest()
+    trainer.train()
+    assert trainer.judge.discriminator.digest() == before and trainer.judge.gold.spent == 3
+
+
+def test_self_reward_ranks_by_its_own_log_ratio(base, tmp_path):
+    trainer = build(base, tmp_path, mode="self_reward", gold=LETTERS, labels_per_window=3)
+    trainer.train()
+    found = rows(tmp_path, "rollouts.jsonl")
+    first = [row for row in found if row["window"] == 0 and row["gold"] is None]
+    assert all(row["scores"] == [0.0, 0.0] and row["chosen"] is None for row in first)  # the policy is the reference
+    second = [row for row in found if row["window"] == 1 and row["gold"] is None]
+    assert any(row["chosen"] for row in second)
+
+
+def test_a_gold_function_that_fails_stops_the_run_with_its_name(base, tmp_path):
+    with pytest.raises(ValueError, match=r"gold .* returned \[nan, nan\] for 2 answers"):
+        build(base, tmp_path, mode="opo", gold=NAN).train()
+
+
+def test_evaluation_tells_gold_against_labels(base, rm, tmp_path):
+    trainer = build(base, tmp_path, eval_dataset=conversations(5), eval_strategy="steps", eval_steps=2, **learning(rm))
+    trainer.train()
+    found = [row for row in trainer.state.log_history if "eval_gold" in row]
+    assert [row["eval_gold_labels"] for row in found] == [3, 6]
+    again = trainer.evaluate()
+    assert again["eval_gold"] == found[-1]["eval_gold"] and again["eval_score"] == found[-1]["eval_score"]
+
+
+# --- resume -----------------------------------------------------------------------------------------------------------
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.step
+
+
+@pytest.mark.parametrize("step", [3, 4, 5])
+def test_a_resumed_run_ends_where_the_whole_one_does(base, rm, tmp_path, step):
+    """Stopped in the middle of a window, at its end, and in the second epoch: bit for bit, and no label bought twice."""
+    flags = learning(rm, save_strategy="steps", save_steps=1, max_steps=7, discriminator_replay=2, token_bonus=0.1)
+    whole = build(base, tmp_path / "whole", **flags)
+    whole.train()
+    stopped = build(base, tmp_path / "stopped", **flags)
+    stopped.add_callback(StopAt(step + 1))  # labels of the step after the checkpoint are in the ledger already
+    stopped.train()
+    stopped.judge.gold.ledger.close()
+    golds.CALLS.clear()
+    resumed = build(base, tmp_path / "stopped", **flags)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / f"checkpoint-{step}"))
+    assert_same_weights(weights_of(whole), weights_of(resumed))
+    assert whole.judge.discriminator.digest() == resumed.judge.discriminator.digest()
+    for name in (LEDGER_FILE, "rollouts.jsonl"):
+        assert rows(tmp_path / "whole", name) == rows(tmp_path / "stopped", name)
+    assert whole.judge.state_dict() == resumed.judge.state_dict()
+
+
+def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_path):
+    flags = learning(rm, save_strategy="steps", save_steps=2, max_steps=2)
+    first = build(base, tmp_path / "run", **flags)
+    first.train()
+    first.judge.gold.ledger.close()
+    place = str(tmp_path / "run" / "checkpoint-2")
+    other = build(base, tmp_path / "run", **flags | {"labels_per_window": 2})
+    with pytest.raises(ValueError, match="the run had labels_per_window = 3, this one has 2"):
+        other.train(resume_from_checkpoint=place)
+    with pytest.raises(ValueError, match="has 0 labels, the checkpoint .* knows of 3"):
+        build(base, tmp_path / "elsewhere", **flags).train(resume_from_checkpoint=place)
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"mode": "d2p0"}, r"--mode is 'd2p0': valid are .*did you mean 'd2po'\?"),
+        ({"mode": "opo"}, "give --gold or --discriminator"),
+        ({"mode": "opo", "gold": LETTERS, "discriminator": "x"}, "give --gold or --discriminator"),
+        ({"mode": "opo", "gold": LETTERS, "labels_per_window": 2}, "buys every label"),
+        ({"mode": "d2po", "gold": LETTERS, "labels_per_window": 2}, "needs a discriminator: one; found none"),
+        ({"mode": "self_reward", "gold": LETTERS, "labels_per_window": 2, "discriminator": "x"}, "found --discriminator"),
+        ({"mode": "d2po", "discriminator": "x", "gold": LETTERS}, r"--labels_per_window from 1 to --window_pairs 8 \(found 0\)"),
+        ({"mode": "d2po", "discriminator": "x", "labels_per_window": 2}, r"needs --gold \(found None\)"),
+        ({"mode": "opo", "gold": LETTERS, "window_pairs": 6}, "--window_pairs is 6: a multiple of 4 is valid"),
+        ({"mode": "opo", "gold": LETTERS, "completions": 3}, "--completions is 3: an even number"),
+        ({"mode": "opo", "gold": LETTERS, "missing_eos_penalty": 1.0}, "it would act after the pairs are chosen"),
+        ({"mode": "opo", "gold": LETTERS, "gold_arguments": "{"}, "is not JSON"),
+        ({"mode": "opo", "gold": "ultrafeedbackgold", "gold_arguments": '{"base_url": "http://127.0.0.1:9/v1", "model": "m"}'}, "costs money: say with --max_labels"),
+        ({"mode": "opo", "discriminator": "x", "max_labels": 3}, "--max_labels is 3: at least 1 is valid, with --gold"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_refused(overrides, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        D2POConfig(**settings(tmp_path, **{"window_pairs": 8} | overrides))
+
+
+def test_fewer_prompts_than_a_window_are_refused(base, tmp_path):
+    with pytest.raises(ValueError, match="16 prompts are fewer than one window: --window_pairs 32"):
+        build(base, tmp_path, mode="opo", gold=LETTERS, window_pairs=32).train()

@@ -1,0 +1,134 @@
+"""The script from a run file: one process, two, and two that are killed again and again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from tests.conftest import REPOSITORY
+from tests.tiny import SENTENCES, build_classifier, build_model, write_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("d2po")
+    build_model(folder / "model", end_gain=1.5)
+    build_classifier(folder / "rm", labels=1)
+    write_rows(folder / "prompts.jsonl", [{"prompt": f"{SENTENCES[i % 8]} ({i})", "kind": i} for i in range(20)])
+    return folder
+
+
+def start(world: Path, name: str, processes: int = 1, **overrides) -> subprocess.Popen:
+    settings = {
+        "model_name_or_path": str(world / "model"), "dataset_name": str(world / "prompts.jsonl"),
+        "output_dir": str(world / name), "mode": "d2po", "gold": "tests.d2po.golds:letters",
+        "discriminator": str(world / "rm"), "discriminator_learning_rate": 1e-3, "window_pairs": 8,
+        "labels_per_window": 3, "max_steps": STEPS, "per_device_train_batch_size": 4 // processes,
+        "learning_rate": 1e-2, "bf16": False, "use_cpu": True, "max_new_tokens": 6, "max_length": 160,
+        "logging_steps": 1, "report_to": "none", "gradient_checkpointing": False, "save_strategy": "steps",
+        "save_steps": 1, "seed": 5, "temperature": 1.0, "beta": 0.3, "use_peft": True, "lora_r": 4,
+        "lora_alpha": 8, "lora_target_modules": ["q_proj", "v_proj"], "disable_tqdm": True,
+        "ddp_backend": "gloo" if processes > 1 else None,
+    } | overrides  # fmt: skip
+    file = world / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
+    argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+    argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    if processes > 1:
+        argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        argv += ["--master_port", str(28800 + os.getpid() % 200)]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*argv, "-m", "trl_ext.d2po.script", "--config", str(file)], env=env, cwd=REPOSITORY, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def ledger(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "d2po_ledger.jsonl").read_text().splitlines()]
+
+
+def adapter(folder: Path) -> dict:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def discriminator(folder: Path) -> dict:
+    return load_file(folder / f"checkpoint-{STEPS}" / "discriminator" / "weights.safetensors")
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
+
+
+def test_one_process_from_a_run_file_with_evaluation(world):
+    output = finish(start(world, "one", eval_strategy="steps", eval_steps=6, eval_prompts=3))
+    assert "20 of 20 prompts kept" in output
+    state = json.loads((world / "one" / "trainer_state.json").read_text())
+    found = [row for row in state["log_history"] if "eval_gold" in row]
+    assert [row["eval_gold_labels"] for row in found] == [9, 18, 18]
+    assert len(ledger(world / "one")) == 18 and adapter(world / "one")
+
+
+@pytest.fixture(scope="module")
+def whole(world) -> Path:
+    finish(start(world, "whole", processes=2))
+    return world / "whole"
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
+def test_two_processes_killed_at_random_moments(world, whole, kills, tmp_path):
+    """Ends in the same weights, bit for bit; no label is lost or bought twice. Equal weights across ranks are asserted
+    by the run itself after every update."""
+    chance, name, killed = random.Random(kills), f"killed{kills}", 0
+    folder = world / name
+    while killed < kills:
+        process = start(world, name, processes=2, resume_from_checkpoint="true" if checkpoints(folder) else None)
+        target = len(checkpoints(folder)) + chance.randint(1, 2)
+        while process.poll() is None and len(checkpoints(folder)) < min(target, STEPS - kills + killed):
+            time.sleep(0.02)
+        time.sleep(chance.random() * 0.5)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        killed += 1
+    finish(start(world, name, processes=2, resume_from_checkpoint="true" if checkpoints(folder) else None))
+    assert ledger(folder) == ledger(whole)
+    assert same(adapter(folder), adapter(whole)) and same(discriminator(folder), discriminator(whole))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return list(folder.glob("checkpoint-*/d2po_state.json"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"gold": "bagofword"}, "bagofwords"),
+        ({"dataset_name": "none.jsonl"}, "no file none.jsonl"),
+        ({"window_pairs": 6}, "--window_pairs is 6: a multiple of 4 is valid"),
+        ({"max_length": 20}, "--max_length is 20: the longest prompt and an answer need"),
+        ({"eval_strategy": "steps"}, "--eval_prompts"),
+    ],
+)
+def test_mistakes_exit_with_2(world, overrides, message, tmp_path):
+    process = start(world, "wrong", **overrides)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode != 0 and message in output and "Traceback" not in output.split("error: ")[0]

@@ -1,0 +1,192 @@
+"""Gold function `ultrafeedbackgold`: a paid model rates how well answers follow their instruction and how they help.
+
+The requests go through the teacher client of `datasets_builders`, whose paces, retries and keys are those of
+`python -m datasets_builders teacher`.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from .annotation_prompts import alone_prompts, pair_prompts
+from .base import GoldFunction, Metadata, check_rows
+
+if TYPE_CHECKING:
+    from datasets_builders.teacher.costs import Costs
+
+Ratings = tuple[float | None, float | None]
+
+
+class Annotator(GoldFunction):
+    """Scores from 1 to 5: the mean of the ratings for following the instruction and for helping.
+
+    Calling it asks about each response alone, one request for each of the two questions; a response that could not be
+    rated scores NaN. `score_pairs` is what the method of the paper does.
+
+    Args:
+        backend: `openai` (any compatible server), `anthropic` or `gemini`; keys come from the environment.
+        model: as the server calls it.
+        base_url: address that replaces the backend's own.
+        max_attempts: answers that may be spent on a rating until one can be read.
+
+    Attributes:
+        costs: requests and tokens so far, malformed answers by reason.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        model: str,
+        base_url: str | None,
+        temperature: float | None,
+        max_tokens: int | None,
+        concurrency: int,
+        rpm_limit: float,
+        max_retries: int,
+        max_attempts: int,
+    ) -> None:
+        from datasets_builders.teacher.costs import Costs
+        from datasets_builders.teacher.endpoints import SERVICES, find_access
+
+        if backend not in SERVICES:
+            raise ValueError(f"backend is {backend!r}: valid are {sorted(SERVICES)}")
+        if backend == "anthropic" and temperature is not None:
+            raise ValueError("backend anthropic takes no temperature; leave it out")
+        super().__init__("ultrafeedbackgold", self._score_alone, costs_money=True)
+        self._client = backend, find_access(backend, base_url), model, temperature, max_tokens
+        self._pace = {"rpm_limit": rpm_limit, "max_retries": max_retries}
+        self._concurrency, self._max_attempts = concurrency, max_attempts
+        self.costs: Costs = Costs()
+
+    def score_pairs(
+        self,
+        prompts: Sequence[str],
+        first: Sequence[str],
+        second: Sequence[str],
+        metadata: Sequence[Metadata] | None = None,
+    ) -> list[Ratings]:
+        """Scores of two responses to each prompt, shown together, once in each order so that the place cannot decide.
+
+        A question whose answers could not be read in both orders counts for neither response.
+
+        Returns:
+            (score of first, score of second) a row; (None, None) for a pair that could not be rated.
+
+        Raises:
+            ValueError: lists of different length, or a server that refuses the requests.
+            OSError: three requests in a row got no answer.
+        """
+        for responses in (first, second):
+            check_rows(prompts, responses, metadata)
+        rows = list(zip(prompts, first, second, strict=True))
+        asked = [
+            (prompt.parser, prompt(question, *order), True)
+            for question, one, other in rows
+            for prompt in pair_prompts()
+            for order in ((one, other), (other, one))
+        ]
+        answers = self._ask(asked)
+        width = 2 * len(pair_prompts())
+        return [_combine(answers[start : start + width]) for start in range(0, len(answers), width)]
+
+    def _score_alone(
+        self, prompts: Sequence[str], responses: Sequence[str], metadata: Sequence[Metadata]
+    ) -> list[float]:
+        asked = [
+            (prompt.parser, prompt(question, response), False)
+            for question, response in zip(prompts, responses, strict=True)
+            for prompt in alone_prompts()
+        ]
+        answers = self._ask(asked)
+        width = len(alone_prompts())
+        rows = [answers[start : start + width] for start in range(0, len(answers), width)]
+        return [math.nan if None in row else fmean(scores[0] for scores in row if scores) for row in rows]
+
+    def _ask(self, asked: Sequence[tuple[Any, str, bool]]) -> list[tuple[float, ...] | None]:
+        """The scores in the answer to each (parser, text, whether it is a pair); None where none could be read."""
+        from datasets_builders.teacher.endpoints import Endpoint, open_client
+
+        async def all_answers() -> list[tuple[float, ...] | None]:
+            # A client belongs to the event loop that it was opened in.
+            client = open_client(*self._client)
+            endpoint, room = Endpoint(client, **self._pace), asyncio.Semaphore(self._concurrency)
+            run = _Run(endpoint, self.costs, self._max_attempts)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(run.scores(room, *one)) for one in asked]
+                return [task.result() for task in tasks]
+            except ExceptionGroup as problems:
+                raise problems.exceptions[0] from None
+            finally:
+                await client.close()
+
+        return asyncio.run(all_answers())
+
+
+class _Run:
+    """The requests of one call; what they cost is counted as it comes."""
+
+    def __init__(self, endpoint: Any, costs: "Costs", max_attempts: int) -> None:
+        self.endpoint, self.costs, self.max_attempts = endpoint, costs, max_attempts
+        self.failures_in_a_row = 0
+
+    async def scores(self, room: asyncio.Semaphore, parser: Any, text: str, pair: bool) -> tuple[float, ...] | None:
+        from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
+        from datasets_builders.teacher.endpoints import Unanswered
+        from datasets_builders.teacher.replies import Verdict, read_pair, read_reply
+        from datasets_builders.teacher.requests import SYSTEM
+
+        for _ in range(self.max_attempts):
+            async with room:
+                try:
+                    answer = await self.endpoint.ask(SYSTEM, text)
+                except Unanswered as problem:
+                    self.failures_in_a_row += 1
+                    if self.failures_in_a_row >= FAILURES_IN_A_ROW:
+                        raise OSError(f"{FAILURES_IN_A_ROW} requests in a row got no answer: {problem}") from None
+                    return None
+            self.failures_in_a_row = 0
+            reading = (read_pair if pair else read_reply)(parser, answer.text, answer.cut_off)
+            malformed = [] if isinstance(reading, Verdict) else [reading.reason]
+            self.costs.add(answer.tries, answer.tokens_in, answer.tokens_out, malformed)
+            if isinstance(reading, Verdict):
+                return reading.scores
+        return None
+
+
+def _combine(answers: Sequence[tuple[float, ...] | None]) -> Ratings:
+    """Answers (as asked, exchanged) for each question -> the means over the questions that were read in both orders."""
+    first, second = [], []
+    for forward, backward in zip(answers[::2], answers[1::2], strict=True):
+        if forward is not None and backward is not None:
+            first.append((forward[0] + backward[1]) / 2)
+            second.append((forward[1] + backward[0]) / 2)
+    return (fmean(first), fmean(second)) if first else (None, None)
+
+
+def annotator(
+    backend: str = "openai",
+    model: str = "gpt-4-0613",
+    base_url: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = 500,
+    concurrency: int = 8,
+    rpm_limit: float = 50,
+    max_retries: int = 3,
+    max_attempts: int = 2,
+) -> Annotator:
+    """See `Annotator`; the other arguments are the options of `python -m datasets_builders teacher`.
+
+    Raises:
+        ValueError: an unknown backend, no address or key, or a number that is too small.
+    """
+    if min(concurrency, rpm_limit, max_attempts) < 1 or max_retries < 0:
+        raise ValueError(
+            f"concurrency is {concurrency}, rpm_limit {rpm_limit}, max_attempts {max_attempts} and max_retries "
+            f"{max_retries}: at least 1, 1, 1 and 0 are valid"
+        )
+    return Annotator(
+        backend, model, base_url, temperature, max_tokens, concurrency, rpm_limit, max_retries, max_attempts
+    )

@@ -1,0 +1,91 @@
+"""Gold functions by their exact names."""
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .base import BatchScore, GoldFunction, with_noise
+
+# Name -> the module and factory that make it; a module is imported when its function is asked for.
+_FACTORIES = {
+    "bagofwords": ("words", "bag_of_words"),
+    "reversebow": ("words", "reverse_bag_of_words"),
+    "nouns": ("parts", "nouns"),
+    "unique_nns": ("parts", "unique_nouns"),
+    "treedep": ("trees", "tree_depth"),
+    "contpos": ("parts", "asked_part_of_speech"),
+    "nounvstoks": ("parts", "nouns_against_tokens"),
+    "tokdense": ("words", "token_density"),
+    "readinggrade": ("reading", "reading_grade"),
+    "allobjs": ("trees", "all_objectives"),
+    "omission": ("answers", "omission"),
+    "einstein": ("answers", "grid"),
+    "paraphrase": ("paraphrase", "paraphrase"),
+    "math": ("steps", "math_steps"),
+    "contrastivedistill": ("distill", "contrastive_distill"),
+    "eurusrm": ("reward_model", "eurus"),
+    "ultrafeedbackgold": ("annotation", "annotator"),
+}
+GOLD_NAMES: tuple[str, ...] = tuple(_FACTORIES)
+PAID = "ultrafeedbackgold"
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def get_gold(name: str, **arguments: Any) -> GoldFunction:
+    """The gold function `name`, or the Python function at `package.module:function`.
+
+    Args:
+        name: one of GOLD_NAMES, spelt exactly; or a path, whose function takes (prompts, responses, metadata) and
+            returns one number a response.
+        arguments: those of the function, see its factory; and, but for the paid one, `noise` (adds a number from
+            -noise to noise that is fixed for a prompt and response) and `noise_seed`.
+
+    Raises:
+        ValueError: an unknown name or argument (the nearest is offered), a missing package, or a wrong value.
+    """
+    if name in _FACTORIES:
+        module, factory_name = _FACTORIES[name]
+        factory = getattr(importlib.import_module(f".{module}", __package__), factory_name)
+    elif _FUNCTION.fullmatch(name):
+        factory = _python_function(name)
+    else:
+        raise ValueError(
+            f"unknown gold function {name!r}{_nearest(name, GOLD_NAMES)}. Valid: {', '.join(GOLD_NAMES)}, or "
+            "package.module:function"
+        )
+    valid = list(inspect.signature(factory).parameters)
+    if name == PAID:
+        _check_arguments(name, arguments, valid)
+        return factory(**arguments)
+    _check_arguments(name, arguments, [*valid, "noise", "noise_seed"])
+    noise, seed = arguments.pop("noise", 0.0), arguments.pop("noise_seed", 0)
+    return GoldFunction(name, with_noise(factory(**arguments), noise, seed))
+
+
+def _check_arguments(name: str, arguments: Iterable[str], valid: list[str]) -> None:
+    for argument in arguments:
+        if argument not in valid:
+            listed = ", ".join(valid)
+            raise ValueError(
+                f"gold function {name!r} takes no argument {argument!r}{_nearest(argument, valid)}. Valid: {listed}"
+            )
+
+
+def _nearest(word: str, valid: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _python_function(path: str) -> Callable[[], BatchScore]:
+    module, function = path.split(":")
+    try:
+        scores = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"gold function {path!r} cannot be imported: {error}") from error
+    if not callable(scores):
+        raise ValueError(f"gold function {path!r} is a {type(scores).__name__}, not a function")
+    return lambda: scores

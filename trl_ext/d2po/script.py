@@ -1,0 +1,127 @@
+"""Trains with D2PO (arXiv 2405.01511): `accelerate launch -m trl_ext.d2po.script --config run.yaml`.
+
+The arguments are TRL's data and model arguments, the fields of [`trl_ext.D2POConfig`] and those of [`PromptArguments`].
+`dataset_name` may also be a local .json or .jsonl file. A row needs `prompt`; its other columns reach gold functions.
+"""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers.utils import logging
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_peft_config
+
+from trl_ext.online_dpo.prompts import count_tokens, prepare_prompts, split_prompts
+from trl_ext.script import load_splits, model_init_kwargs, pick
+from trl_ext.shutdown import let_gloo_finish_at_exit
+
+from .config import D2POConfig
+from .trainer import D2POTrainer
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class PromptArguments:
+    """Which prompts are used.
+
+    Args:
+        max_prompt_tokens: longer prompts are left out and counted.
+        eval_prompts: prompts kept from training for evaluation, where the data has no test split; 0 is none.
+    """
+
+    max_prompt_tokens: int = field(default=256, metadata={"help": "Longer prompts are left out."})
+    eval_prompts: int = field(default=0, metadata={"help": "Prompts kept from training for evaluation."})
+
+
+def prepare_rows(rows: Dataset, tokenizer, longest: int) -> tuple[Dataset, Counter]:
+    """The rows whose prompt is new and at most `longest` tokens, in the policy's form; counts of the others by reason."""
+    places, dropped = [], Counter()
+    seen: set[str] = set()
+    prompts = []
+    for place, prompt in enumerate(rows["prompt"]):
+        kept, reasons = prepare_prompts([prompt], tokenizer, "assistant", 1, longest)
+        if kept and str(kept[0]) in seen:
+            kept, reasons = [], Counter(repeated=1)
+        dropped += reasons
+        if kept:
+            seen.add(str(kept[0]))
+            places.append(place)
+            prompts += kept
+    chosen = rows.select(places).remove_columns("prompt")
+    return chosen.add_column("prompt", prompts) if chosen.column_names else Dataset.from_dict(
+        {"prompt": prompts}
+    ), dropped
+
+
+def load_data(
+    script_args, mixture, options: PromptArguments, args: D2POConfig, tokenizer
+) -> tuple[Dataset, Dataset | None]:
+    """Training rows and, when there is evaluation, held-out rows: the test split or `eval_prompts` of the training rows."""
+    splits = load_splits(script_args, mixture)
+    train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
+    if not isinstance(train, Dataset) or "prompt" not in train.column_names:
+        raise ValueError(f"the data has the columns {train.column_names}: rows with a column 'prompt' are valid")
+    rows, dropped = prepare_rows(train, tokenizer, options.max_prompt_tokens)
+    logger.warning(f"{len(rows)} of {len(train)} prompts kept; left out: {dict(dropped) or 'none'}")
+    if not len(rows):
+        raise ValueError(f"no prompt is left; left out were {dict(dropped)}")
+    needed = options.max_prompt_tokens + args.max_new_tokens
+    longest = max(count_tokens(prompt, tokenizer) for prompt in rows["prompt"]) + args.max_new_tokens
+    if longest > args.max_length:
+        raise ValueError(
+            f"--max_length is {args.max_length}: the longest prompt and an answer need {longest}; TRL would cut the "
+            f"prompt's beginning (at most {needed} with this --max_prompt_tokens)"
+        )
+    if args.eval_strategy == "no":
+        return rows, None
+    if script_args.dataset_test_split in splits:
+        return rows, prepare_rows(splits[script_args.dataset_test_split], tokenizer, options.max_prompt_tokens)[0]
+    if not options.eval_prompts:
+        raise ValueError("--eval_strategy needs a test split (--dataset_test_split) or --eval_prompts")
+    training, held_out = split_prompts(list(range(len(rows))), options.eval_prompts, args.seed)
+    return rows.select(training), rows.select(held_out)
+
+
+def build_trainer(argv: list[str] | None) -> D2POTrainer:
+    """Policy, data and trainer of the run."""
+    parser = TrlParser((ScriptArguments, PromptArguments, D2POConfig, ModelConfig, DatasetMixtureConfig))
+    script_args, options, args, model_args, mixture = parser.parse_args_and_config(argv)
+    if not model_args.model_name_or_path:
+        raise ValueError("model_name_or_path is needed: the model to train")
+    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
+    train, test = load_data(script_args, mixture, options, args, tokenizer)
+    set_seed(args.seed)
+    settings = {"dtype": torch.float32} | model_init_kwargs(model_args)
+    return D2POTrainer(
+        AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, **settings),
+        args,
+        train,
+        tokenizer,
+        eval_dataset=test,
+        peft_config=get_peft_config(model_args),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    let_gloo_finish_at_exit()
+    try:
+        trainer = build_trainer(argv)
+        resume = trainer.args.resume_from_checkpoint
+        resume = True if str(resume).lower() == "true" else resume
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    trainer.train(resume_from_checkpoint=resume)
+    if trainer.eval_dataset is not None:
+        trainer.evaluate()
+        trainer.state.save_to_json(f"{trainer.args.output_dir}/trainer_state.json")
+    trainer.save_model()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
