@@ -30,6 +30,7 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36", "evaluate>=0.4.3"],
     "ui": ["gradio>=6.20,<7"],
+    "server": ["fastapi>=0.115", "uvicorn>=0.30"],
     "tune": ["optuna>=4.5,<6"],
     "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],

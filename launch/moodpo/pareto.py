@@ -25,8 +25,8 @@ from launch.moodpo.policy import ChatPolicy, load_form
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import DTYPES, resolve_model
-from trl_ext.online_dpo.prompts import read_prompts as read_prompt_column
 from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
+from trl_ext.online_dpo.prompts import read_prompts as read_prompt_column
 
 SHARD = shard_name(0, 1)
 digest = functools.cache(model_digest)

@@ -343,7 +343,7 @@ def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_
     other = build(base, tmp_path / "run", **flags | {"labels_per_window": 2})
     with pytest.raises(ValueError, match="the run had labels_per_window = 3, this one has 2"):
         other.train(resume_from_checkpoint=place)
-    with pytest.raises(ValueError, match="has 0 labels, the checkpoint .* knows of 3"):
+    with pytest.raises(ValueError, match=r"has 0 labels, the checkpoint .* knows of 3"):
         build(base, tmp_path / "elsewhere", **flags).train(resume_from_checkpoint=place)
 
 

@@ -33,7 +33,7 @@ class D2POConfig(OnlineConfig):
         discriminator_url: address of a running `python -m launch discriminator-server` instead.
         discriminator_kind, discriminator_loss, discriminator_learning_rate, discriminator_epochs,
         discriminator_batch_size, discriminator_max_length, discriminator_lora_rank, discriminator_replay,
-        discriminator_format: see `trl_ext.d2po.discriminator.DiscriminatorSettings`.
+        discriminator_text_format: see `trl_ext.d2po.discriminator.DiscriminatorSettings`.
         keep_long, length_penalty, scale_reward, token_bonus: see `trl_ext.d2po.shaping.ShapingSettings`.
         save_rollouts: write every window's answers, scores and labels to rollouts.jsonl.
 
@@ -54,14 +54,14 @@ class D2POConfig(OnlineConfig):
     discriminator: str | None = field(default=None, metadata={"help": "Folder of the reward model."})
     discriminator_url: str | None = field(default=None, metadata={"help": "Address of a discriminator server."})
     discriminator_kind: str = field(default="classifier", metadata={"help": "classifier or dpo."})
-    discriminator_loss: str = field(default="bt", metadata={"help": "bt or margin."})
+    discriminator_loss: str = field(default="bt", metadata={"help": "bt, margin or margin_order."})
     discriminator_learning_rate: float = field(default=1e-4, metadata={"help": "Of its own AdamW."})
     discriminator_epochs: int = field(default=1, metadata={"help": "Passes of an update over its labels."})
     discriminator_batch_size: int = field(default=8, metadata={"help": "Pairs of one of its steps."})
     discriminator_max_length: int = field(default=512, metadata={"help": "Longest text it reads, in tokens."})
     discriminator_lora_rank: int = field(default=0, metadata={"help": "Rank of its LoRA; 0 trains all its weights."})
     discriminator_replay: int = field(default=0, metadata={"help": "Earlier labels that an update sees again."})
-    discriminator_format: str = field(
+    discriminator_text_format: str = field(
         default="question_answer", metadata={"help": "Its texts: question_answer, chat or plain."}
     )
     keep_long: int = field(default=0, metadata={"help": "Answers with fewer words than this get -20."})

@@ -22,7 +22,7 @@ def discriminator_settings(args: D2POConfig) -> DiscriminatorSettings:
     """The settings of `args` whose names begin with `discriminator_`."""
     names = ("kind", "loss", "learning_rate", "epochs", "batch_size", "max_length", "lora_rank", "replay")
     given = {name: getattr(args, f"discriminator_{name}") for name in names}
-    return DiscriminatorSettings(**given, text_format=args.discriminator_format, seed=args.seed)
+    return DiscriminatorSettings(**given, text_format=args.discriminator_text_format, seed=args.seed)
 
 
 def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain | None:

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from trl_ext.online_dpo.prompts import last_user_text
-from trl_ext.online_dpo.trainer import ROW, OnlineTrainer, whole_models
+from trl_ext.online_dpo.trainer import GENERATED_REST, ROW, OnlineTrainer, whole_models
 
 from .answers import answer_window, log_ratios
 from .config import D2POConfig
@@ -105,7 +105,9 @@ class D2POTrainer(OnlineTrainer):
         whole = {name: [row for part in shares for row in part[name]] for name in share}
         own = np.array(whole.pop("own"))
         decision = self.judge.judge(
-            Window(**{**whole, "lengths": np.array(whole["lengths"])}), own if own.size else None, self.state.global_step
+            Window(**{**whole, "lengths": np.array(whole["lengths"])}),
+            own if own.size else None,
+            self.state.global_step,
         )
         rows = slice(self.accelerator.process_index * len(answers), (self.accelerator.process_index + 1) * len(answers))
         places = decision.places[rows]
@@ -120,7 +122,8 @@ class D2POTrainer(OnlineTrainer):
         """The parent's answers; in a step the stored pairs, as the parent would have just sampled them."""
         if self.served is None:
             return super()._generate(model, prompts, images)
-        return (*self.served.tensors(self.processing_class.pad_token_id, self.accelerator.device), None)
+        tensors = self.served.tensors(self.processing_class.pad_token_id, self.accelerator.device)
+        return (*tensors, *GENERATED_REST)
 
     def _generate_vllm(self, prompts, images=None):
         return super()._generate_vllm(prompts, images) if self.served is None else self._generate(None, prompts)[:4]

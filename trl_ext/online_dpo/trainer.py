@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import trl
 from datasets import Dataset
+from packaging.version import Version
 from peft import PeftModel
 from transformers import set_seed
 from transformers.integrations import deepspeed
@@ -24,6 +26,8 @@ from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_co
 from .config import OnlineConfig
 
 ROW = "row_number"
+# What `_generate` of the parent returns after the four tensors: the vision inputs, since trl 1.x.
+GENERATED_REST: tuple[None, ...] = (None,) if Version(trl.__version__) >= Version("1.0") else ()
 Prompt = str | list[dict[str, Any]]
 
 
