@@ -21,7 +21,23 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-WORDS = ["the", "river", "bread", "garden", "window", "slowly", "bright", "answer", "because", "morning", "small", "letter", "carry", "between", "silver"]
+WORDS = [
+    "the",
+    "river",
+    "bread",
+    "garden",
+    "window",
+    "slowly",
+    "bright",
+    "answer",
+    "because",
+    "morning",
+    "small",
+    "letter",
+    "carry",
+    "between",
+    "silver",
+]
 
 
 def write_pairs(path: Path, count: int, words: int) -> None:
@@ -51,13 +67,20 @@ def flags(options, data: Path, folder: Path) -> list[str]:
         "remove_unused_columns": False, "load_from_cache_file": False,
         **({"use_cpu": True} if options.cpu else {}),
     }  # fmt: skip
-    return [part for name, value in values.items() for part in (f"--{name}", str(value).lower() if isinstance(value, bool) else str(value))]
+    return [
+        part
+        for name, value in values.items()
+        for part in (f"--{name}", str(value).lower() if isinstance(value, bool) else str(value))
+    ]
 
 
 VARIANTS = {
     "stock": {},
     "live": {"MODPO_W": "0.5", "MODPO_MARGIN_ADAPTER": "{adapter}"},
-    "live2": {"MODPO_W": "0.5", "MODPO_MARGINS": '[{{"adapter": "{adapter}", "name": "a"}}, {{"adapter": "{adapter}", "name": "b"}}]'},
+    "live2": {
+        "MODPO_W": "0.5",
+        "MODPO_MARGINS": '[{{"adapter": "{adapter}", "name": "a"}}, {{"adapter": "{adapter}", "name": "b"}}]',
+    },
     "precomputed": {"MODPO_W": "0.5", "MODPO_MARGIN_ADAPTER": "{adapter}", "MODPO_STORE": "{store}"},
 }
 
@@ -145,7 +168,8 @@ def prepare(options, folder: Path) -> dict[str, str]:
     data, adapter, store = folder / "pairs.jsonl", folder / "adapter", folder / "store"
     write_pairs(data, max(options.batch * (options.rounds + 4), 16), options.max_length // 3)
     model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(options.model), LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        AutoModelForCausalLM.from_pretrained(options.model),
+        LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -184,9 +208,16 @@ def main() -> None:
             done = subprocess.run(argv, capture_output=True, text=True, check=True)
             memory[name] = json.loads(done.stdout.strip().splitlines()[-1])["peak_megabytes"]
         times = measure_time(options, places, folder)
-        result = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "command": " ".join(sys.argv)}
+        result = {
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "command": " ".join(sys.argv),
+        }
         result["variants"] = {
-            name: {**times[name], "peak_megabytes": memory[name], "memory_ratio_to_stock": memory[name] / memory["stock"]}
+            name: {
+                **times[name],
+                "peak_megabytes": memory[name],
+                "memory_ratio_to_stock": memory[name] / memory["stock"],
+            }
             for name in VARIANTS
         }
         text = json.dumps(result, indent=2)

@@ -2,39 +2,19 @@
 
     python benchmarks/modpo_trl_step.py --model MODEL [--rounds 15] [--batch 2] [--max_length 256] [--out FILE]
 
-Both trainers are built in one process and take turns on the same batches, so a drift of the machine's speed meets both; the
-median of the per-round ratios is reported. A step is `training_step`, gradient clipping, `optimizer.step()` and
-`zero_grad`. The model is a checkpoint folder, e.g. from `python -m launch embedded-model`.
+Both trainers are built in one process and take turns on the same batches; how they are timed is in `turns.py`. The model is a checkpoint folder, e.g. from `python -m launch embedded-model`.
 """
 
 import argparse
-import json
 import os
 import random
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-WORDS = [
-    "the",
-    "river",
-    "bread",
-    "garden",
-    "window",
-    "slowly",
-    "bright",
-    "answer",
-    "because",
-    "morning",
-    "small",
-    "letter",
-    "carry",
-    "between",
-    "silver",
-]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.turns import WARM_UP, WORDS, ready, report, step, take_turns
 
 
 def pairs(count: int, words: int) -> list[dict]:
@@ -90,26 +70,11 @@ def build(name: str, options, rows, adapter: str, folder: Path):
         trainer_class, args = DPOTrainer, DPOConfig(**settings)
     torch.manual_seed(0)
     lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    trainer = trainer_class(options.model, args=args, train_dataset=Dataset.from_list(rows), peft_config=lora)
-    trainer.create_optimizer()
-    trainer.current_gradient_accumulation_steps = 1  # `train()` sets it; the steps here are taken one by one
-    return trainer
-
-
-def step(trainer, batch) -> tuple[float, float]:
-    """Seconds of one optimiser step: by the clock, and of this process's processor time, which other work disturbs less."""
-    import torch
-
-    begun, worked = time.perf_counter(), time.process_time()
-    trainer.training_step(trainer.model, batch)
-    torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
-    return time.perf_counter() - begun, time.process_time() - worked
+    return ready(trainer_class(options.model, args=args, train_dataset=Dataset.from_list(rows), peft_config=lora))
 
 
 def measure(options, folder: Path) -> dict:
-    rows = pairs(options.batch * (options.rounds + 2), options.max_length // 3)
+    rows = pairs(options.batch * (options.rounds + WARM_UP), options.max_length // 3)
     adapter = make_adapter(options.model, folder / "adapter")
     trainers = {name: build(name, options, rows, adapter, folder / name) for name in ("stock", "modpo")}
     batches = {}
@@ -118,23 +83,10 @@ def measure(options, folder: Path) -> dict:
         rows = list(dataset)
         starts = range(0, len(rows), options.batch)
         batches[name] = [trainer.data_collator(rows[start : start + options.batch]) for start in starts]
-    seconds = {name: [] for name in trainers}
-    for round_number in range(options.rounds + 2):
-        order = ["stock", "modpo"] if round_number % 2 else ["modpo", "stock"]
-        for name in order:
-            taken = step(trainers[name], dict(batches[name][round_number]))
-            if round_number >= 2:  # the first two warm up
-                seconds[name].append(taken)
-    result = {"rounds": options.rounds}
-    for kind, name in enumerate(("clock", "processor")):
-        stock, ours = ([taken[kind] for taken in seconds[variant]] for variant in ("stock", "modpo"))
-        ratios = [a / b for a, b in zip(ours, stock, strict=True)]
-        result[name] = {
-            "median_seconds": {"stock": statistics.median(stock), "modpo": statistics.median(ours)},
-            "median_ratio": statistics.median(ratios),
-            "ratio_quartiles": statistics.quantiles(ratios, n=4),
-        }
-    return result
+    turns = {
+        name: lambda number, name=name: step(trainers[name], dict(batches[name][number])) for name in ("stock", "modpo")
+    }
+    return take_turns(turns, options.rounds)
 
 
 def main() -> None:
@@ -146,22 +98,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import trl
-
     with tempfile.TemporaryDirectory() as temporary:
-        result = measure(options, Path(temporary))
-    result = {
-        "machine": "2 shared x86 cores",
-        "trl": trl.__version__,
-        "batch": options.batch,
-        "max_length": options.max_length,
-    } | result
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        variants = measure(options, Path(temporary))
+    report({"batch": options.batch, "max_length": options.max_length, "variants": variants}, options.out)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(REPOSITORY))
     main()

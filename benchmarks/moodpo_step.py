@@ -8,49 +8,19 @@
 | `native` | OnlineDPOTrainer; the K reward models are handed over as models, which TRL feeds itself, instruction included |
 | `moodpo` | MOODPOOnlineDPOTrainer: weights drawn for each prompt, running normalisation, ties skipped |
 
-All read prompts with the same instructions and sample answers of the same length. A step is `training_step`, gradient
-clipping, `optimizer.step()` and `zero_grad`. The order within a round is shuffled; medians of the per-round ratios are
-reported, of elapsed and of processor time: on a machine with other load only the second is steady. Without --model the policy is a random Llama; the reward models are random Llama classifiers of its size.
+All read prompts with the same instructions and sample answers of the same length; how they are timed is in `turns.py`.
+Without --model the policy is a random Llama; the reward models are random Llama classifiers of its size.
 """
 
 import argparse
-import json
 import os
-import platform
-import random
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-WORDS = ["river", "bread", "garden", "window", "slowly", "bright", "answer", "because", "morning", "letter", "between"]
-VARIANTS = ("stock", "native", "moodpo")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def random_checkpoint(folder: Path, name: str, seed: int, **settings) -> Path:
-    """A random Llama of 12 million parameters with a byte-pair tokenizer that has a chat template."""
-    import torch
-    import transformers
-
-    from tests.tiny import build_tokenizer
-
-    folder.mkdir(parents=True)
-    build_tokenizer(folder)
-    config = transformers.LlamaConfig(
-        vocab_size=400, hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
-        num_key_value_heads=2, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, pad_token_id=0, **settings,
-    )  # fmt: skip
-    torch.manual_seed(seed)
-    getattr(transformers, name)(config).save_pretrained(folder)
-    return folder
-
-
-def prompts(count: int) -> list:
-    generator = random.Random(0)
-    texts = [" ".join(generator.choice(WORDS) for _ in range(24)) for _ in range(count)]
-    return [[{"role": "user", "content": text}] for text in texts]
+from benchmarks.turns import WARM_UP, prompts, random_checkpoint, ready, report, step, take_turns
 
 
 def build_trainers(options, policy: Path, judges: list[Path], folder: Path) -> dict:
@@ -62,7 +32,7 @@ def build_trainers(options, policy: Path, judges: list[Path], folder: Path) -> d
     from trl_ext.moodpo.instruction import annotate, strip
     from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
 
-    rows = prompts(options.batch * (options.rounds + 2))
+    rows = prompts(options.batch * (options.rounds + WARM_UP))
     names = [f"objective{k}" for k in range(len(judges))]
     models = [f"{name}={path}#0" for name, path in zip(names, judges, strict=True)]
     shared = {
@@ -104,54 +74,18 @@ def build_trainers(options, policy: Path, judges: list[Path], folder: Path) -> d
             processing_class=AutoTokenizer.from_pretrained(policy),
         ),
     }
-    for trainer in trainers.values():
-        trainer.create_optimizer()
-        trainer.model_wrapped = trainer.model
-        trainer.current_gradient_accumulation_steps = 1  # `train()` sets it; the steps here are taken one by one
-    return trainers
-
-
-def step(trainer, batch) -> tuple[float, float]:
-    """Elapsed and processor seconds of one optimiser step."""
-    import torch
-
-    begun, used = time.perf_counter(), time.process_time()
-    trainer.training_step(trainer.model, batch)
-    torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun, time.process_time() - used
+    return {name: ready(trainer) for name, trainer in trainers.items()}
 
 
 def measure(options, trainers: dict) -> dict:
-    seconds = {name: [] for name in VARIANTS}
-    for turn in range(options.rounds + 2):
-        rows = range(turn * options.batch, (turn + 1) * options.batch)
-        order = list(VARIANTS)
-        random.Random(turn).shuffle(order)
-        for name in order:
-            trainer = trainers[name]
-            taken = step(trainer, trainer.data_collator([trainer.train_dataset[row] for row in rows]))
-            if turn >= 2:  # the first two warm up
-                seconds[name].append(taken)
-    return {
-        name: {
-            kind: ratio_of([pair[place] for pair in seconds[name]], [pair[place] for pair in seconds["stock"]])
-            for place, kind in enumerate(("elapsed", "processor"))
-        }
-        for name in VARIANTS
-    }
+    def of(trainer):
+        def turn(number: int) -> None:
+            rows = range(number * options.batch, (number + 1) * options.batch)
+            step(trainer, trainer.data_collator([trainer.train_dataset[row] for row in rows]))
 
+        return turn
 
-def ratio_of(own: list[float], stock: list[float]) -> dict:
-    ratios = [a / b for a, b in zip(own, stock, strict=True)]
-    return {
-        "median_seconds": statistics.median(own),
-        "median_ratio_to_stock": statistics.median(ratios),
-        "ratio_quartiles": statistics.quantiles(ratios, n=4),
-    }
+    return take_turns({name: of(trainer) for name, trainer in trainers.items()}, options.rounds)
 
 
 def main() -> None:
@@ -165,9 +99,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import torch
-    import trl
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         policy = options.model or random_checkpoint(folder / "policy", "LlamaForCausalLM", 0, tie_word_embeddings=True)
@@ -175,20 +106,8 @@ def main() -> None:
             random_checkpoint(folder / f"judge{k}", "LlamaForSequenceClassification", k + 1, num_labels=1)
             for k in range(options.objectives)
         ]
-        result = {
-            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s), other load"
-            if options.cpu
-            else torch.cuda.get_device_name(),
-            "versions": {"trl": trl.__version__, "torch": torch.__version__},
-            "command": " ".join(sys.argv),
-            "variants": measure(options, build_trainers(options, policy, judges, folder / "run")),
-        }
-        text = json.dumps(result, indent=2)
-        print(text)
-        if options.out:
-            options.out.write_text(text + "\n", encoding="utf-8")
+        report({"variants": measure(options, build_trainers(options, policy, judges, folder / "run"))}, options.out)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(REPOSITORY))
     main()

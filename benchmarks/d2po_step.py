@@ -1,0 +1,104 @@
+"""Step time of D2PO outside updates against stock online DPO with the same reward model; updates are reported apart.
+
+    python benchmarks/d2po_step.py [--model MODEL] [--rounds 9] [--batch 4] [--window 4] [--labels 8] [--out FILE]
+
+| variant | what it is |
+|---|---|
+| `stock` | OnlineDPOTrainer, its reward function scores the same texts by the same classifier |
+| `d2po` | D2POTrainer with that classifier, kept as it is: answers of a window first, then its steps |
+| `update` | one update of the discriminator on `--labels` pairs, one pass over them |
+
+A round is one window of `--window` batches for both trainers; all sample answers of the same length. How they are timed is
+in `turns.py`.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.turns import WARM_UP, prompts, random_checkpoint, ready, report, step, take_turns
+
+
+def build_turns(options, policy: Path, judge: Path, folder: Path) -> dict:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+    from trl_ext import D2POConfig, D2POTrainer
+    from trl_ext.d2po.discriminator import DiscriminatorSettings, LabelledPair, load_discriminator
+    from trl_ext.online_dpo.prompts import completion_text, last_user_text
+
+    size = options.batch * options.window
+    shared = {
+        "output_dir": str(folder), "per_device_train_batch_size": options.batch, "learning_rate": 1e-5, "bf16": False,
+        "max_new_tokens": options.new_tokens, "max_length": 512, "report_to": "none", "gradient_checkpointing": False,
+        "max_steps": 1000, "use_cpu": options.cpu, "temperature": 1.0, "remove_unused_columns": False,
+        # every answer has the same length, so that the variants do the same work
+        "generation_kwargs": {"min_new_tokens": options.new_tokens},
+    }  # fmt: skip
+    rows = Dataset.from_dict({"prompt": prompts(size * (options.rounds + WARM_UP))})
+    device = "cpu" if options.cpu else "cuda"
+    settings = DiscriminatorSettings(lora_rank=0, batch_size=2 * options.batch)
+    scorer, learner = (load_discriminator(str(judge), settings, device) for _ in range(2))
+
+    def reward(prompts, completions, **columns):
+        return scorer.score([last_user_text(p) for p in prompts], [completion_text(c) for c in completions])
+
+    def policy_model():
+        return AutoModelForCausalLM.from_pretrained(policy)
+
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    stock = ready(
+        OnlineDPOTrainer(
+            model=policy_model(), args=OnlineDPOConfig(**shared, beta=[0.1]), reward_funcs=[reward],
+            train_dataset=rows, processing_class=tokenizer,
+        )
+    )  # fmt: skip
+    args = D2POConfig(**shared, mode="opo", discriminator=str(judge), window_pairs=size, save_rollouts=True,
+                      discriminator_batch_size=2 * options.batch)  # fmt: skip
+    d2po = ready(D2POTrainer(policy_model(), args, rows, tokenizer))
+    words = [text[0]["content"] for text in prompts(2 * options.labels)]
+
+    def stock_turn(number: int) -> None:
+        for batch in range(options.window):
+            start = number * size + batch * options.batch
+            step(stock, stock.data_collator([stock.train_dataset[row] for row in range(start, start + options.batch)]))
+
+    def d2po_turn(number: int) -> None:
+        batch = d2po.data_collator([d2po.train_dataset[row] for row in range(number * size, (number + 1) * size)])
+        for _ in range(options.window):
+            step(d2po, batch)
+
+    def update_turn(number: int) -> None:
+        pairs = zip(words[::2], words[1::2], strict=True)
+        learner.update([LabelledPair("?", better, worse, 1.0) for better, worse in pairs], number)
+
+    return {"stock": stock_turn, "d2po": d2po_turn, "update": update_turn}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=4, help="prompts a step")
+    parser.add_argument("--window", type=int, default=4, help="steps a window")
+    parser.add_argument("--labels", type=int, default=8, help="pairs of an update")
+    parser.add_argument("--new_tokens", type=int, default=32)
+    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        policy = options.model or random_checkpoint(folder / "policy", "LlamaForCausalLM", 0, tie_word_embeddings=True)
+        judge = random_checkpoint(folder / "judge", "LlamaForSequenceClassification", 1, num_labels=1)
+        turns = build_turns(options, policy, judge, folder / "run")
+        report({"steps_a_round": options.window, "variants": take_turns(turns, options.rounds)}, options.out)
+
+
+if __name__ == "__main__":
+    main()

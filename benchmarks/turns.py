@@ -1,0 +1,114 @@
+"""What the step benchmarks share: tiny models, steps that take turns in one process, and medians of paired ratios.
+
+The order within a round is shuffled and the first two rounds warm up. Ratios are of elapsed and of processor time: on a
+machine with other load only the second is steady.
+"""
+
+import json
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+WORDS = ["river", "bread", "garden", "window", "slowly", "bright", "answer", "because", "morning", "letter", "between"]
+WARM_UP = 2
+
+
+def random_checkpoint(folder: Path, name: str, seed: int, **settings) -> Path:
+    """A random Llama of 12 million parameters with a byte-pair tokenizer that has a chat template."""
+    import torch
+    import transformers
+
+    from tests.tiny import build_tokenizer
+
+    folder.mkdir(parents=True)
+    build_tokenizer(folder)
+    config = transformers.LlamaConfig(
+        vocab_size=400, hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
+        num_key_value_heads=2, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, pad_token_id=0, **settings,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    getattr(transformers, name)(config).save_pretrained(folder)
+    return folder
+
+
+def prompts(count: int) -> list:
+    generator = random.Random(0)
+    texts = [" ".join(generator.choice(WORDS) for _ in range(24)) for _ in range(count)]
+    return [[{"role": "user", "content": text}] for text in texts]
+
+
+def ready(trainer: Any) -> Any:
+    """The trainer with an optimiser, prepared for steps that are taken one by one."""
+    trainer.create_optimizer()
+    trainer.model_wrapped = trainer.model
+    trainer.current_gradient_accumulation_steps = 1  # `train()` sets it
+    return trainer
+
+
+def step(trainer: Any, batch: Any) -> None:
+    """One optimiser step: `training_step`, gradient clipping, `optimizer.step()` and `zero_grad`."""
+    import torch
+
+    trainer.training_step(trainer.model, batch)
+    torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def take_turns(variants: Mapping[str, Callable[[int], None]], rounds: int, reference: str = "stock") -> dict:
+    """{variant: {elapsed, processor: median seconds, median ratio to `reference`, its quartiles}}.
+
+    Args:
+        variants: by name, a function of the round that does one round's work.
+    """
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for turn in range(rounds + WARM_UP):
+        order = list(variants)
+        random.Random(turn).shuffle(order)
+        for name in order:
+            begun, used = time.perf_counter(), time.process_time()
+            variants[name](turn)
+            if turn >= WARM_UP:
+                seconds[name].append((time.perf_counter() - begun, time.process_time() - used))
+    return {
+        name: {
+            kind: _ratio([pair[place] for pair in own], [pair[place] for pair in seconds[reference]])
+            for place, kind in enumerate(("elapsed", "processor"))
+        }
+        for name, own in seconds.items()
+    }
+
+
+def _ratio(own: list[float], reference: list[float]) -> dict:
+    ratios = [a / b for a, b in zip(own, reference, strict=True)]
+    return {
+        "median_seconds": statistics.median(own),
+        "median_ratio": statistics.median(ratios),
+        "ratio_quartiles": statistics.quantiles(ratios, n=4),
+    }
+
+
+def report(result: dict, out: Path | None) -> None:
+    """Prints the result with machine, versions and command, and writes it to `out` if given."""
+    import torch
+    import trl
+
+    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)"
+    if torch.cuda.is_available():
+        machine = torch.cuda.get_device_name()
+    head = {
+        "machine": machine,
+        "versions": {"trl": trl.__version__, "torch": torch.__version__},
+        "command": " ".join(["python", *sys.argv]),
+    }
+    text = json.dumps(head | result, indent=2)
+    print(text)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
