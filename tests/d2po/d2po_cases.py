@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -13,6 +14,8 @@ from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 from tests.d2po import golds
 from tests.tiny import SENTENCES, build_classifier, build_model
 from trl_ext import D2POConfig, D2POTrainer
+from trl_ext.d2po.judge import WindowJudge
+from trl_ext.d2po.labelling import Window
 from trl_ext.d2po.ledger import LEDGER_FILE
 from trl_ext.d2po.window import WindowSampler
 
@@ -244,6 +247,27 @@ def test_unlabelled_pairs_are_decided_by_the_updated_discriminator(base, rm, tmp
         if row["gold"] is None:
             pair = [row["completions"][place] for place in row["pair"]]
             assert judge.score([row["prompt"]] * 2, pair) == pytest.approx(row["scores"], abs=1e-6)
+
+
+def test_random_selection_depends_on_seed_and_window(tmp_path):
+    from accelerate import Accelerator
+
+    answers = Window([f"q{i}" for i in range(64)], [[f"a{i}", f"b{i}"] for i in range(64)], np.ones((64, 2)), [{}] * 64)
+
+    def labelled(seed: int, windows: int) -> list[list[int]]:
+        args = D2POConfig(
+            **settings(tmp_path / str(seed), seed=seed, window_pairs=64, mode="d2po", gold=LETTERS, labels_per_window=8,
+                       selection="random", discriminator_url="http://127.0.0.1:1")
+        )  # fmt: skip
+        judge = WindowJudge(args, Accelerator(cpu=True), Oracle())
+        Path(args.output_dir).mkdir(exist_ok=True)
+        found = [np.flatnonzero(judge.judge(answers, None, 0).labelled).tolist() for _ in range(windows)]
+        judge.gold.ledger.close()
+        return found
+
+    first, second = labelled(1, 2)
+    assert len(first) == len(second) == 8 and first != second
+    assert labelled(1, 2) == [first, second] and labelled(2, 1) != [first]
 
 
 def test_the_budget_ends_labelling_for_good(base, rm, tmp_path):

@@ -37,6 +37,9 @@ class Learner:
         return {"pairs": float(len(pairs))}
 
 
+PLAIN = ShapingSettings()
+
+
 def window(*rows: list[str]) -> Window:
     return Window([f"q{i}" for i in range(len(rows))], list(rows), np.full((len(rows), len(rows[0])), 5), [{}] * len(rows))
 
@@ -49,7 +52,7 @@ def gold(tmp_path):
     return make
 
 
-def decide(rows: Window, learner: Learner, gold: GoldLabels, budget: int, shaping=ShapingSettings(), update=True):
+def decide(rows: Window, learner: Learner, gold: GoldLabels, budget: int, shaping=PLAIN, update=True):
     return decide_with_labels(
         rows, score_all(rows, learner.score), Shaping(shaping), gold, budget=budget, selection="confidence",
         generator=np.random.default_rng(0), discriminator=learner if update else None, number=7, where={"window": 3},
@@ -145,7 +148,7 @@ def test_gold_alone_trains_only_what_was_bought_whatever_the_shaping(gold):
 
 
 def test_scores_alone_buy_nothing():
-    decision = decide_by_scores(THREE, score_all(THREE, Learner(SCORES).score), Shaping(ShapingSettings()))
+    decision = decide_by_scores(THREE, score_all(THREE, Learner(SCORES).score), Shaping(PLAIN))
     assert decision.scores.tolist() == [[0.5, 0.4], [1.0, 3.0], [2.0, 2.3]] and not decision.labelled.any()
 
 
