@@ -635,3 +635,6 @@ def test_two_ranks_draw_the_same_weights_for_the_same_rows(base, tmp_path):
     for epoch, row, *weights in drawn:
         assert tuple(weights) == sampler.draw(epoch, row)
     assert ranks[0]["evaluation"] == ranks[1]["evaluation"] and len(ranks[0]["evaluation"]) > 10
+    for rank in ranks:  # an epoch has two steps; the run was continued after the third
+        assert rank["drawn_after_resume"] == rank["drawn"][-2:]
+        assert rank["digest_after_resume"] == rank["digest"]
