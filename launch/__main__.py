@@ -8,6 +8,7 @@ import sys
 
 # verb -> (module with main(argv) -> exit code, one line of help)
 VERBS = {
+    "doctor": ("launch.doctor.doctor", "what is wrong with a run, its data and its machine, before it costs money"),
     "helpsteer-modpo": ("launch.pipelines.modpo", "the resumable MODPO pipeline, from data to a trade-off report"),
     "precompute-margins": ("swift_ext.modpo.precompute", "reference and margin log-probs, once, beside the data"),
     "check-margin": ("launch.evaluate.check_margin", "does a margin adapter prefer chosen over rejected?"),

@@ -1,0 +1,1 @@
+"""`python -m launch doctor`: everything about a run that can be known before it costs money, one small check a file."""

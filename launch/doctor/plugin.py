@@ -1,0 +1,66 @@
+"""Is the method that the settings speak of the one that will be trained?"""
+
+from pathlib import Path
+
+from launch.doctor.arguments import MODULES, is_here
+from launch.doctor.findings import Finding, error, ok, skipped, warning
+from launch.doctor.methods import METHODS, plugin_stems
+from launch.doctor.run_file import Run
+
+NAME = "plugin"
+RLHF_TYPE = {"modpo": "dpo", "bt_grpo": "grpo", "pairwise_judge": "grpo"}
+PREFIX = {"modpo": "MODPO_", "bt_grpo": "BT_", "pairwise_judge": "JUDGE_"}
+
+
+def check_upstream(run: Run) -> list[Finding]:
+    """An error when the upstream of the run is not in this environment."""
+    if run.method is None or is_here(run.method):
+        return []
+    module = MODULES[run.method.upstream]
+    environment = {"ms-swift": ".venv", "trl": ".venv or .venv-trl", "megatron": "one with megatron-core"}
+    mend = f"use the environment {environment.get(run.method.upstream, '.venv')}"
+    level = warning if run.method.upstream == "megatron" else error
+    return level(
+        "upstream", f"{run.method.name} runs on {run.method.upstream}, and {module} is not installed here", mend
+    )
+
+
+def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
+    """Plugin files that are there, of the trainer that `rlhf_type` builds, and no settings without their plugin."""
+    if run.method is None or run.method.upstream != "ms-swift":
+        return skipped(NAME, "only runs of ms-swift load a plugin")
+    stems, findings = plugin_stems(run.given), []
+    for path in run.list_of("external_plugins"):
+        if not Path(path).is_file():
+            name = Path(path).stem if Path(path).stem in RLHF_TYPE else "modpo"
+            findings += error(NAME, f"no plugin file {path}", f"--external_plugins $(python -m swift_ext {name})")
+    for name in RLHF_TYPE.keys() & set(stems):
+        built = str(run.given.get("rlhf_type", "dpo"))
+        if built != RLHF_TYPE[name]:
+            found = (
+                f"the plugin {name} registers for rlhf_type {RLHF_TYPE[name]}, the run has {built}: it would do nothing"
+            )
+            findings += error(NAME, found, f"rlhf_type: {RLHF_TYPE[name]}")
+    if {"bt_grpo", "pairwise_judge"} <= set(stems):
+        findings += error(
+            NAME, "bt_grpo and pairwise_judge both register for grpo: the last one wins", "load one of them"
+        )
+    for name, prefix in PREFIX.items():
+        set_here = sorted(key for key in environ if key.startswith(prefix))
+        if set_here and name not in stems and run.given.get("rlhf_type", "dpo") == RLHF_TYPE[name]:
+            found = (
+                f"{len(set_here)} settings {prefix}* ({', '.join(set_here[:4])}) but the plugin {name} is not loaded"
+            )
+            findings += error(
+                NAME, f"{found}: plain {RLHF_TYPE[name].upper()} would be trained",
+                f"external_plugins: swift_ext/plugins/{name}.py, or $(python -m swift_ext {name})",
+            )  # fmt: skip
+    if findings:
+        return findings
+    ours = [name for name in stems if name in METHODS]
+    return ok(
+        NAME,
+        f"{', '.join(ours)} is loaded for rlhf_type {run.given.get('rlhf_type', 'dpo')}"
+        if ours
+        else "none, none needed",
+    )

@@ -1,0 +1,140 @@
+"""A run as it will be started: run file, flags that override it, environment, number of processes."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launch.doctor.methods import Method, detect, named
+
+ENVIRONMENT_KEYS = ("ENV", "env")  # of ms-swift and of TRL
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be started.
+
+    Attributes:
+        file: the run file, or None when everything came by flags and environment.
+        method: None when nothing says what kind of run it is.
+        values: keys of the run file, without its environment.
+        overrides: flags given beside it, as upstream would be given them: name -> one text or several.
+        environment: the run file's environment map.
+        processes: processes of the run.
+    """
+
+    file: Path | None
+    method: Method | None
+    values: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    processes: int = 1
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Every key that was set, flags above the file."""
+        return {**self.values, **self.overrides}
+
+    def list_of(self, name: str) -> list[str]:
+        """The values of a key that takes several, as texts; nothing given is an empty list."""
+        value = self.given.get(name)
+        if value is None:
+            return []
+        return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+
+
+def read_flags(argv: Sequence[str]) -> dict[str, Any]:
+    """`--name value ...` and `--name=value` as a mapping; several values are a list, none is the text `true`.
+
+    Raises:
+        ValueError: a value without a flag before it.
+    """
+    flags: dict[str, Any] = {}
+    name = None
+    for text in argv:
+        if text.startswith("--"):
+            name, sign, value = text[2:].partition("=")
+            flags[name] = [value] if sign else []
+        elif name is None:
+            raise ValueError(f"unexpected {text!r}: one run file, then flags of the run such as --model PATH")
+        else:
+            flags[name].append(text)
+    return {key: values[0] if len(values) == 1 else values or "true" for key, values in flags.items()}
+
+
+def read_run(path: Path | None, flags: Sequence[str], method: str | None, processes: int | None) -> Run:
+    """The run that a run file, flags and the environment make together.
+
+    Raises:
+        ValueError: no such file, not a YAML or JSON mapping, an unknown method, or a bad number of processes.
+    """
+    values, header = ({}, "") if path is None else _read_file(path)
+    environment: dict[str, str] = {}
+    for key in ENVIRONMENT_KEYS:
+        found = values.pop(key, None) or {}
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: {key} must be a mapping of variables, found {found!r}")
+        environment |= {str(name): str(value) for name, value in found.items()}
+    overrides = read_flags(flags)
+    given = {**values, **overrides}
+    kind = named(method) if method else detect(given, {**os.environ, **environment}, header)
+    return Run(path, kind, values, overrides, environment, _processes(processes, environment))
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], str]:
+    if not path.is_file():
+        raise ValueError(f"no run file {path}")
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: neither YAML nor JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    return values, "\n".join(line for line in text.splitlines() if line.startswith("#"))
+
+
+def _processes(given: int | None, environment: dict[str, str]) -> int:
+    if given is not None:
+        return given
+    environ = {**environment, **os.environ}
+    counts = []
+    for name in ("NPROC_PER_NODE", "NNODES"):
+        text = environ.get(name, "1")
+        if not text.isdigit() or int(text) < 1:
+            raise ValueError(f"{name} is {text!r}: a whole number of at least 1 is valid")
+        counts.append(int(text))
+    return counts[0] * counts[1]
+
+
+@contextmanager
+def environment_of(run: Run) -> Iterator[None]:
+    """Inside, environment and command line are those that the trainer's process would see; afterwards as before.
+
+    ms-swift lets the shell win over the run file and `model_kwargs` win over both; TRL lets the run file win.
+    """
+    saved, argv = dict(os.environ), sys.argv
+    sys.argv = ["doctor"]
+    try:
+        if run.method is not None and run.method.upstream == "trl":
+            os.environ.update(run.environment)
+        else:
+            for name, value in run.environment.items():
+                os.environ.setdefault(name, value)
+            if run.file is not None:
+                os.environ["SWIFT_CONFIG_FILE"] = str(run.file)
+            if (kwargs := run.given.get("model_kwargs")) is not None:
+                text = kwargs if isinstance(kwargs, str) else json.dumps(kwargs)
+                os.environ.update({name.upper(): str(value) for name, value in json.loads(text).items()})
+                sys.argv += ["--model_kwargs", text]
+        yield
+    finally:
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(saved)

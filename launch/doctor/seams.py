@@ -1,0 +1,69 @@
+"""Are the methods that the pack overrides still there, with the parameters that it hands over?"""
+
+import importlib
+import inspect
+import sys
+
+from launch.doctor.arguments import is_here
+from launch.doctor.findings import Finding, error, ok, skipped
+from launch.doctor.methods import METHODS, Method
+from launch.doctor.seam_table import SEAMS, Seam
+from launch.doctor.versions import installed
+
+NAME = "seams"
+
+
+def missing(seam: Seam) -> str | None:
+    """What the installed upstream lacks of a seam, in words; None: all there."""
+    module, _, attributes = seam.path.partition(":")
+    try:
+        target = importlib.import_module(module)
+    except ImportError as problem:
+        return f"{module} cannot be imported ({problem})"
+    owner = target
+    for name in attributes.split("."):
+        if not hasattr(target, name):
+            return f"no {seam.path.replace(':', '.')}"
+        owner, target = target, getattr(target, name)
+    if attributes.endswith(".__init__") and "__init__" not in vars(owner) and "swift.rlhf_trainers" in sys.modules:
+        return None  # ms-swift deletes the constructors of TRL's trainers in its process
+    if seam.entry is not None:
+        return None if seam.entry in target else f"{seam.path.replace(':', '.')} has no entry {seam.entry!r}"
+    if not seam.parameters:
+        return None
+    found = inspect.signature(target).parameters
+    anything = [one.kind for one in found.values()]
+    if inspect.Parameter.VAR_KEYWORD in anything and inspect.Parameter.VAR_POSITIONAL in anything:
+        return None
+    absent = [name for name in seam.parameters if name not in found]
+    return f"{seam.path.replace(':', '.')} takes no {', '.join(absent)}, only {', '.join(found)}" if absent else None
+
+
+def check_seams(method: Method | None) -> list[Finding]:
+    """The seams of the method, or of every method whose upstream is installed."""
+    findings = []
+    for name in [method.name] if method else SEAMS:
+        of = METHODS[name]
+        if name not in SEAMS:
+            findings += skipped(NAME, f"{name} is plain {of.upstream}: nothing of the pack hooks in")
+        elif not is_here(of):
+            findings += skipped(NAME, f"{name}: {of.upstream} is not installed in this environment")
+        else:
+            findings += _check(of)
+    return findings
+
+
+def _check(method: Method) -> list[Finding]:
+    seams = SEAMS[method.name]
+    upstream = f"{method.upstream} {installed(method.upstream)}"
+    lost = [(seam, text) for seam in seams if (text := missing(seam)) is not None]
+    if not lost:
+        return ok(NAME, f"{method.name}: all {len(seams)} seams are in {upstream}")
+    mend = f"install a version of the tested set (launch/constraints-{'swift' if method.upstream == 'ms-swift' else 'trl'}.txt)"
+    return [
+        one
+        for seam, text in lost
+        for one in error(
+            NAME, f"{method.name}: {text} in {upstream}, needed for: {seam.why}; 1 of {len(seams)} seams", mend
+        )
+    ]
