@@ -1,0 +1,106 @@
+"""Pictures of a study, drawn without a display: its history, what mattered, and the front of two objectives."""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from launch.evaluate.picture import ACCENT, FRONT, GRID, INK, SOFT, UNTOUCHED, plain
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+COLOURS = {"COMPLETE": ACCENT, "PRUNED": FRONT, "RUNNING": GRID, "FAIL": UNTOUCHED}
+
+
+def pictures(study: "Study", label: str, importances: Mapping[str, float]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """PNGs by file name, and the reasons why others are missing."""
+    drawn, left_out = {}, {}
+    trials = study.get_trials(deepcopy=False)
+    several = len(study.directions) > 1
+    if several:
+        drawn["front.png"] = draw_front(study, label)
+    elif any(trial.intermediate_values for trial in trials):
+        drawn["history.png"] = draw_history(trials, label)
+    else:
+        left_out["history.png"] = "no trial has reached a rung yet"
+    if importances:
+        drawn["importance.png"] = draw_importances(importances)
+    else:
+        left_out["importance.png"] = "it needs two complete trials of different value"
+    return drawn, left_out
+
+
+def draw_history(trials, label: str) -> bytes:
+    """Each trial's curve over its rungs, and the best complete value so far over the trials."""
+    figure, (curves, history) = _figure(2, "history of the study")
+    best, so_far = None, []
+    for trial in trials:
+        steps, colour = sorted(trial.intermediate_values), COLOURS[trial.state.name]
+        if steps:
+            values = [trial.intermediate_values[step] for step in steps]
+            curves.plot(steps, values, marker="o", markersize=4, linewidth=1.4, color=colour, alpha=0.8)
+            history.plot([trial.number], [values[-1]], "o", markersize=6, color=colour)
+        if trial.state.name == "COMPLETE":
+            best = trial.value if best is None else max(best, trial.value)
+        if best is not None:
+            so_far.append((trial.number, best))
+    if so_far:
+        history.step(*zip(*so_far, strict=True), where="post", color=INK, linewidth=1.2, label="best so far")
+    for state, colour in COLOURS.items():
+        if count := sum(trial.state.name == state for trial in trials):
+            history.plot([], [], "o", color=colour, label=f"{state.lower()} ({count})")
+    history.legend(frameon=False, fontsize=8, labelcolor=INK)
+    _label(curves, "training step", label)
+    _label(history, "trial", "objective at the last rung reached")
+    return _png(figure)
+
+
+def draw_importances(importances: Mapping[str, float]) -> bytes:
+    """One bar a setting."""
+    figure, (axes,) = _figure(1, "what mattered")
+    names = sorted(importances, key=importances.get)
+    axes.barh(names, [importances[name] for name in names], color=ACCENT)
+    _label(axes, "share of the spread over complete trials", "")
+    return _png(figure)
+
+
+def draw_front(study: "Study", label: str) -> bytes:
+    """The first two objectives of all complete trials, those on the front in the accent colour."""
+    figure, (axes,) = _figure(1, "front of the study")
+    on_front = {trial.number for trial in study.best_trials}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.values:
+            colour = ACCENT if trial.number in on_front else FRONT
+            axes.plot(*[[value] for value in trial.values[:2]], "o", color=colour, markersize=6)
+            axes.annotate(str(trial.number), trial.values[:2], xytext=(5, 4), textcoords="offset points", fontsize=8)
+    across, up = label.split(" and ")[:2]
+    _label(axes, across, up)
+    return _png(figure)
+
+
+def _figure(panels: int, title: str):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A figure of its own, not pyplot (which Optuna's own pictures use): no global state, no display.
+    figure = Figure(figsize=(2.2 + 4.2 * panels, 4.0), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    return figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def _label(axes, across: str, up: str) -> None:
+    axes.set_xlabel(plain(across), color=INK, fontsize=9)
+    axes.set_ylabel(plain(up), color=INK, fontsize=8 if len(up) > 40 else 9)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,53 @@
+"""The training process of a trial: started where it left off, ended with its worker."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from launch.pipelines.modpo import latest_checkpoint
+from launch.tune.lease import Lease
+
+SECONDS_TO_END = 10
+
+
+def command(folder: Path, rungs: list[int]) -> list[str]:
+    """The trial in `folder`, from its newest complete checkpoint if it has one."""
+    argv = [sys.executable, "-m", "launch.tune.train", "--config", str(folder / "run.yaml")]
+    argv += ["--rung_steps", *map(str, rungs), "--rung_folder", str(folder / "rungs")]
+    checkpoint = latest_checkpoint(folder)
+    return argv if checkpoint is None else [*argv, "--resume_from_checkpoint", str(checkpoint)]
+
+
+@contextmanager
+def training(argv: list[str], log: Path, gpu_id: str | None, lease: Lease) -> Iterator[subprocess.Popen]:
+    """Runs `argv`, which holds the lease too, and never leaves it behind.
+
+    Args:
+        gpu_id: for CUDA_VISIBLE_DEVICES; None leaves the variable as it is.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if gpu_id is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu_id
+    with open(log, "a", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, pass_fds=[lease.descriptor]
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(timeout=SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def last_words(log: Path, lines: int = 12) -> str:
+    """The end of a log, for a message."""
+    return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-lines:])
