@@ -46,7 +46,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
-    package_data={"launch": ["*.sh", "*.txt", "runs/**/*", "data/*", "accelerate/*", "deepspeed/*"], "datasets_builders": ["data/*"]},
+    package_data={"launch": ["*.sh", "*.txt", "runs/**/*", "data/*", "accelerate/*", "deepspeed/*", "slurm/*"], "datasets_builders": ["data/*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
 )
