@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from datasets_builders.choices import nearest
 
@@ -16,7 +16,6 @@ TUNABLE = (
     "learning_rate", "weight_decay", "warmup_ratio", "beta", "margin_mult", "label_smoothing", "max_grad_norm",
     "lora_r", "lora_alpha", "lora_dropout", "gradient_accumulation_steps", "lr_scheduler_type",
 )  # fmt: skip
-NEEDED = ("beta", "margin_mult", "warmup_ratio")  # the tuner computes with these; left out of a space they are fixed
 
 
 class Interval(BaseModel):
@@ -59,7 +58,6 @@ class Choices(BaseModel):
 
 
 Space = dict[str, Interval | Choices]
-_ADAPTER = TypeAdapter(Space)
 DEFAULT = {
     "learning_rate": {"low": 5e-5, "high": 8e-4, "log": True},
     "weight_decay": {"low": 0.0, "high": 0.1},
@@ -84,13 +82,17 @@ def make_space(entries: dict[str, Any], where: str = "space") -> Space:
             raise ValueError(f"{where}: {name!r} cannot be tuned; {nearest(str(name), TUNABLE)}")
         if not isinstance(entry, dict) or not ("choices" in entry or {"low", "high"} <= set(entry)):
             raise ValueError(f"{where}: {name} needs low and high, or choices, found {entry!r}")
-    try:
-        return _ADAPTER.validate_python(entries)
-    except ValidationError as error:
-        kinds = {name: "Choices" if "choices" in entry else "Interval" for name, entry in entries.items()}
-        issues = [issue for issue in error.errors() if kinds[issue["loc"][0]] in issue["loc"]]
-        lines = [f"{issue['loc'][0]}: {issue['msg'].removeprefix('Value error, ')}" for issue in issues]
-        raise ValueError(f"{where}: {'; '.join(lines)}") from error
+    space, problems = {}, []
+    for name, entry in entries.items():
+        try:
+            space[name] = (Choices if "choices" in entry else Interval).model_validate(entry)
+        except ValidationError as error:
+            for issue in error.errors():
+                inner = "".join(f" {part}" for part in issue["loc"])
+                problems.append(f"{name}:{inner} {issue['msg'].removeprefix('Value error, ')}")
+    if problems:
+        raise ValueError(f"{where}: {'; '.join(problems)}")
+    return space
 
 
 def read_space(path: Path | None) -> Space:
