@@ -9,14 +9,7 @@ from typing import Any
 from launch.evaluate.picture import point_name
 from launch.evaluate.tradeoff import monotonicity_line
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --ink: #1f2430; --soft: #5b6472; --line: #d9dde3; --paper: #ffffff; --band: #f4f6f9; --mark: #1d4ed8; }
+STYLE = """:root { color-scheme: light dark; --ink: #1f2430; --soft: #5b6472; --line: #d9dde3; --paper: #ffffff; --band: #f4f6f9; --mark: #1d4ed8; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ef; --soft: #a3acba; --line: #363d49; --paper: #15181e; --band: #1e232c; --mark: #8fb4ff; }
 }
@@ -31,7 +24,16 @@ td small { color: var(--soft); display: block; } .front { color: var(--mark); fo
 img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line); background: #fff; }
 .answers td, .answers th { white-space: pre-wrap; overflow-wrap: anywhere; text-align: left; min-width: 15rem; max-width: 26rem; font-size: .92rem; }
 .answers tr:nth-child(even) { background: var(--band); }
-</style>
+"""
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+$style</style>
 </head>
 <body>
 <h1>$title</h1>
@@ -76,7 +78,8 @@ def facts(report: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(report: Mapping[str, Any], summary: Mapping[str, Any] | None, units: Mapping[str, str]) -> str:
+def summary_table(report: Mapping[str, Any], summary: Mapping[str, Any] | None, units: Mapping[str, str]) -> str:
+    """One summary of `build_report` as HTML: its table, front, hypervolume and monotonicity."""
     if summary is None:
         return "<p>No prompt is left: every one was truncated or cut off for at least one model.</p>"
     names = list(next(iter(summary["labels"].values())))
@@ -138,12 +141,13 @@ def render_page(
     """
     x, y = report["x"], report["y"]
     return _PAGE.substitute(
+        style=STYLE,
         title=escape(title),
         subtitle=escape(f"{y} against {x} for {len(report['labels'])} models on {report['full']['n']} prompts"),
         alt=escape(f"Scatter of {y} against {x}, one point a model, numbers in the table below"),
         picture=base64.b64encode(picture).decode("ascii"),
         reference=escape(report["reference"]),
-        full=_table(report, report["full"], units),
-        uncapped=_table(report, report["uncapped"], units),
+        full=summary_table(report, report["full"], units),
+        uncapped=summary_table(report, report["uncapped"], units),
         answers=_answers(examples, report["labels"]),
     )

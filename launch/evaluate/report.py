@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import atomic_writer, write_json
+from launch.evaluate.directions import direct_scores, minus
 from launch.evaluate.options import positive
 from launch.evaluate.page import facts, number, render_page, signed
 from launch.evaluate.picture import draw_tradeoff
@@ -135,6 +136,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--weights", nargs="+", default=[], metavar="NAME=W", help="the weight each label was trained with"
     )
     parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--show", nargs="+", default=[], metavar="REWARD", help="further columns (default: all scores)")
+    parser.add_argument(
+        "--minimise", nargs="+", default=[], metavar="REWARD", help="less is better: shown as `minus REWARD`"
+    )
     parser.add_argument("--gens", metavar="DIR", help="what `generate --out` wrote: adds answers side by side")
     parser.add_argument("--title", default="What the weight buys")
     parser.add_argument("--units", nargs="+", default=[], metavar="REWARD=UNIT", help="default: as `score` noted them")
@@ -153,12 +158,13 @@ def _request(args: argparse.Namespace) -> Request:
         if len(parts) != 2:
             raise ValueError(f"--hv_reference {args.hv_reference!r}: write X,Y")
         corner = (parts[0], parts[1])
+    x, y = (minus(name) if name in args.minimise else name for name in (args.x, args.y))
     weights = {label: parse_number(w, "--weights") for label, w in parse_pairs(args.weights, "--weights").items()}
     return Request(
         labels=tuple(map(check_label, args.labels)),
         reference=args.reference,
-        x=args.x,
-        y=args.y,
+        x=x,
+        y=y,
         weights=weights,
         hv_reference=corner,
         resamples=args.resamples,
@@ -171,7 +177,10 @@ def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     request = _request(args)
     units = read_units(args.scores) | parse_pairs(args.units, "--units")
-    report = build_report(read_scores(args.scores, request.labels), request)
+    units |= {minus(name): f"minus {units.get(name, 'score')}" for name in args.minimise}
+    shown = [args.x, args.y, *args.show] if args.show else []
+    table = direct_scores(read_scores(args.scores, request.labels), shown, args.minimise)
+    report = build_report(table, request)
     examples = collect_examples(args.gens, request.labels) if args.gens else []
     picture = draw_tradeoff(report, units, args.title)
     out = Path(args.out)

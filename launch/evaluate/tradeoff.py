@@ -102,9 +102,10 @@ def _check_aligned(table: Mapping[str, Rows]) -> None:
 
 
 def uncapped_prompts(table: Mapping[str, Rows]) -> set[str]:
-    """Prompts of which no answer of ANY label was cut off and no prompt was truncated."""
+    """Prompts of which no answer of ANY label was cut off, no prompt was truncated, and nothing was cut for scoring."""
     prompts = {key for rows in table.values() for key, _ in rows}
-    cut = {key for rows in table.values() for (key, _), row in rows.items() if row["capped"] or row["prompt_truncated"]}
+    flags = ("capped", "prompt_truncated", "reward_truncated")  # the last one is of `armorm` alone
+    cut = {key for rows in table.values() for (key, _), row in rows.items() if any(map(row.get, flags))}
     return prompts - cut
 
 
