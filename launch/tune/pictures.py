@@ -60,7 +60,7 @@ def draw_importances(importances: Mapping[str, float]) -> bytes:
     figure, (axes,) = _figure(1, "what mattered")
     names = sorted(importances, key=importances.get)
     axes.barh(names, [importances[name] for name in names], color=ACCENT)
-    _label(axes, "share of the spread over complete trials", "")
+    _label(axes, "PED-ANOVA importance for the best complete trials", "")
     return _png(figure)
 
 

@@ -91,18 +91,18 @@ def best(study: "Study", folder: Path) -> dict[str, Any]:
 
 
 def importances(study: "Study") -> dict[str, float]:
-    """Setting -> share of the objective's spread over the complete trials (PED-ANOVA); empty when it cannot be told.
+    """Setting -> how much it sets the best tenth of the complete trials apart (PED-ANOVA, arXiv 2304.10255), summing to 1.
 
-    Of a front, the importance for its first objective.
+    Of a front, the best are those that no other dominates. Empty when there is nothing to tell apart.
     """
-    from optuna.importance import get_param_importances
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(done) < LEAST_FOR_IMPORTANCE or len({trial.values[0] for trial in done}) < 2:
+    if len(done) < LEAST_FOR_IMPORTANCE or len({tuple(trial.values) for trial in done}) < 2:
         return {}
-    target = (lambda trial: trial.values[0]) if len(study.directions) > 1 else None
-    return {name: float(share) for name, share in get_param_importances(study, target=target).items()}
+    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    return {name: float(share) for name, share in found.items()}
 
 
 def write_summary(study: "Study", folder: Path, label: str, say: Callable[[str], None]) -> None:
