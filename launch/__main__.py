@@ -28,6 +28,7 @@ VERBS = {
     "steer": ("launch.moodpo.steer", "answers of a policy that is steered by weights, one for each set of weights"),
     "steer-page": ("launch.moodpo.page", "a page with one slider an objective and the answers beside each other"),
     "soup": ("launch.moodpo.soup", "rewarded soups: adapters or checkpoints mixed by weights, exactly"),
+    "steer-rows": ("launch.moodpo.hindsight", "supervised rows that teach a model to read its weights, before MOODPO"),
     "pareto": ("launch.moodpo.pareto", "steered, fixed, mixed and untouched policies: answers, scores and one picture"),
     "pareto-draw": ("launch.moodpo.pareto_draw", "the picture and the tables of `pareto`, again"),
     "eval-bt": ("launch.bt.eval_bt", "accuracy, loss and calibration of a generative reward model on pairs"),
