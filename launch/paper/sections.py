@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from launch.evaluate.page import number, signed, summary_table
+from launch.paper.comparison import LENGTHS
 from launch.paper.head_summary import shown_heads
 from launch.paper.html import Cell, estimate, folded, interval, paragraph, table
 from launch.paper.win_rate import SHARES
@@ -78,7 +79,13 @@ def conflicts(result: Result) -> str:
 def run_comparison(result: Result) -> str:
     """`comparison.json` of `compare-runs`."""
     parts = [paragraph(f"{result['new']} (new) minus {result['old']} (old), paired by prompt.", True)]
-    parts.append(_differences(result["rows"], ("label", "metric"), "old", "new"))
+    shown = {*shown_heads([row["metric"] for row in result["rows"] if row["metric"] not in LENGTHS]), *LENGTHS}
+    for rows, title in (
+        ([row for row in result["rows"] if row["metric"] in shown], None),
+        ([row for row in result["rows"] if row["metric"] not in shown], "all other heads"),
+    ):
+        inner = _differences(rows, ("label", "metric"), "old", "new") if rows else ""
+        parts.append(folded(title, inner) if title and rows else inner)
     if result["against_reference"]:
         inner = _differences(result["against_reference"], ("run", "label", "metric"), result["reference"], "label")
         parts.append(folded(f"within each run, minus {result['reference']}", inner))

@@ -52,10 +52,10 @@ def gens(tmp_path_factory):
 def launch():
     """launch("verb", ...) in a process of its own; returns it, done."""
 
-    def run(*argv, **environment):
+    def run(*argv, cwd=None, **environment):
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         argv = [sys.executable, "-m", "launch", *map(str, argv)]
-        return subprocess.run(argv, env=env | environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(argv, env=env | environment, capture_output=True, text=True, timeout=300, cwd=cwd)
 
     return run
 
