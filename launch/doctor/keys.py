@@ -10,6 +10,13 @@ from launch.doctor.run_file import Run
 from trl_ext.modpo.margins import nearest_name_hint
 
 NAME = "keys"
+# The same thing under ms-swift's name and under TRL's, which spelling alone does not find.
+SAME = (
+    ("model", "model_name_or_path"), ("dataset", "dataset_name"), ("torch_dtype", "dtype"), ("lora_rank", "lora_r"),
+    ("target_modules", "lora_target_modules"), ("modules_to_save", "lora_modules_to_save"),
+    ("max_completion_length", "max_new_tokens"),
+)  # fmt: skip
+_OTHER = {**dict(SAME), **{second: first for first, second in SAME}}
 
 
 def megatron_names(folder: Path) -> list[str]:
@@ -47,10 +54,12 @@ def check_keys(run: Run) -> list[Finding]:
     findings = []
     for name in unknown:
         where = "flag" if name in run.overrides else f"key of {run.file}"
-        hint = nearest_name_hint(name, known)
+        other = _OTHER.get(name)
+        near = nearest_name_hint(name, known).removeprefix("; ")
         mend = (
-            hint.removeprefix("; ")
-            or f"leave it out, or say with --method which kind of run this is ({run.method.name})"
+            f"here it is called {other!r}"
+            if other in known
+            else near or f"leave it out, or say --method ({run.method.name}?)"
         )
         findings += error(NAME, f"{name!r} ({where}) is no argument of {run.method.name}, 1 of {len(given)} keys", mend)
     return findings

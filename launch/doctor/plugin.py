@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from launch.doctor.arguments import MODULES, is_here
-from launch.doctor.findings import Finding, error, ok, skipped, warning
+from launch.doctor.findings import Finding, error, ok, warning
 from launch.doctor.methods import METHODS, plugin_stems
 from launch.doctor.run_file import Run
 
@@ -27,8 +27,12 @@ def check_upstream(run: Run) -> list[Finding]:
 
 def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
     """Plugin files that are there, of the trainer that `rlhf_type` builds, and no settings without their plugin."""
-    if run.method is None or run.method.upstream != "ms-swift":
-        return skipped(NAME, "only runs of ms-swift load a plugin")
+    if run.method.upstream != "ms-swift":
+        idle = sorted(key for key in environ if key.startswith(tuple(PREFIX.values())))
+        found = (
+            f"{len(idle)} settings of a plugin ({', '.join(idle[:4])}): a run of {run.method.name} does not read them"
+        )
+        return warning(NAME, found, "write them as keys of the run file") if idle else []
     stems, findings = plugin_stems(run.given), []
     for path in run.list_of("external_plugins"):
         if not Path(path).is_file():

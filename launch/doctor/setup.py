@@ -1,10 +1,9 @@
 """A run with every value filled in, and the first refusals: those that the method makes itself when it is built."""
 
+import os
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from launch.doctor.arguments import build_trl, is_here, load, parse
@@ -81,6 +80,11 @@ def read_setup(run: Run) -> tuple[Setup, list[Finding]]:
             )
     except ValueError as problem:
         findings += error(NAME, str(problem), "the message names the setting and what is valid")
+    except OSError as problem:  # a gold model or a tokenizer that a setting names and the hub would be asked for
+        what = str(problem).splitlines()[0]
+        findings += skipped(
+            NAME, f"not all settings are checked, a model they name is not here: {what}", "run it where the models are"
+        )
     return setup, findings
 
 
@@ -95,10 +99,10 @@ def _plugin(setup: Setup) -> list[Finding]:
         setup.margins = setup.settings.resolve(setup.value("beta", 0.1))
         if setup.values is not None:
             refuse_what_cannot_work(setup.settings, setup.margins, setup.values, setup.values)
-    given = {name: getattr(setup.settings, name) for name in sorted(setup.settings.model_fields_set)}
     prefix = setup.settings.model_config["env_prefix"]
-    text = ", ".join(f"{prefix}{name.upper()}={value}" for name, value in given.items() if name != "margins")
-    return ok(NAME, f"{len(given)} of {len(type(setup.settings).model_fields)} settings given: {text or 'none'}")
+    given = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(prefix))
+    known = len(type(setup.settings).model_fields)
+    return ok(NAME, f"{len(given)} of {known} settings given: {', '.join(given) or 'none'}")
 
 
 def _pipeline(run: Run) -> list[Finding]:
@@ -126,14 +130,23 @@ def _texts(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
+def check_judge_reward() -> list[Finding]:
+    """The file that says who judges where a pairwise judge is the reward, when the environment names one."""
+    path = os.environ.get("PAIRWISE_JUDGE_CONFIG")
+    if path is None:
+        return []
+    from launch.judge.reward_settings import read_settings
+
+    judge = read_settings(path)
+    who = judge.model or f"{judge.api_model} at a server"
+    if judge.model and here(judge.model) is None:
+        return skipped(NAME, f"PAIRWISE_JUDGE_CONFIG: the judge {judge.model} is not here")
+    return ok(NAME, f"PAIRWISE_JUDGE_CONFIG={path}: {who} judges")
+
+
 def here(path: str | Path | None) -> Path | None:
     """A local folder or file behind a name, without ms-swift's `#COUNT`; None for hub names and what is not there."""
     if not path:
         return None
     place = Path(str(path).partition("#")[0])
     return place if place.exists() else None
-
-
-def view(setup: Setup, names: Sequence[str], **more: Any) -> SimpleNamespace:
-    """Some of the arguments as an object of their own."""
-    return SimpleNamespace(**{name: getattr(setup.values, name, None) for name in names}, **more)

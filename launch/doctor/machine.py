@@ -1,0 +1,124 @@
+"""GPU, NCCL, vLLM, DeepSpeed and trackers, as far as the run asks for them."""
+
+import os
+from importlib.util import find_spec
+
+from launch.doctor.findings import Finding, error, ok, warning
+from launch.doctor.memory import zero_of
+from launch.doctor.setup import Setup
+from launch.doctor.sizes import gigabytes
+from launch.doctor.versions import installed
+
+NAME = "machine"
+TRACKERS = {
+    "wandb": "wandb",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "mlflow": "mlflow",
+}
+
+
+def describe_machine() -> str:
+    """CUDA devices, NCCL, vLLM and DeepSpeed in one sentence."""
+    import torch
+
+    engines = ", ".join(f"{name} {installed(name) or 'not installed'}" for name in ("vllm", "deepspeed"))
+    if not torch.cuda.is_available():
+        why = (
+            "torch is built without CUDA"
+            if torch.version.cuda is None
+            else f"torch is built for CUDA {torch.version.cuda}"
+        )
+        return f"no CUDA device ({why}), NCCL not usable; {engines}"
+    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    named = ", ".join(f"{one.name} {gigabytes(one.total_memory)} (sm_{one.major}{one.minor})" for one in devices)
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else "not built in"
+    bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+    return f"{len(devices)} CUDA devices: {named}; CUDA {torch.version.cuda}, {bf16}, NCCL {nccl}; {engines}"
+
+
+def check_machine(setup: Setup | None) -> list[Finding]:
+    """The machine in words, then what the run needs of it and does not find."""
+    findings = ok(NAME, describe_machine())
+    if setup is None or setup.values is None:
+        return findings
+    for check in (_devices, _processes_on_cpu, _deepspeed, _vllm, _trackers):
+        findings += check(setup)
+    return findings
+
+
+def _devices(setup: Setup) -> list[Finding]:
+    import torch
+
+    if setup.value("use_cpu"):
+        return []
+    if not torch.cuda.is_available():
+        found = "the run wants a GPU (use_cpu is off) and there is none here"
+        return warning(NAME, found, "right on a login node; to train here: use_cpu: true (and bf16: false)")
+    here, nodes = torch.cuda.device_count(), _nodes()
+    wanted = -(-setup.run.processes // nodes)
+    if wanted > here:
+        found = f"{wanted} processes a node and {here} CUDA devices: two would share a device, which NCCL refuses"
+        return error(NAME, found, f"NPROC_PER_NODE={here}")
+    if setup.value("bf16") and not torch.cuda.is_bf16_supported():
+        return error(NAME, "bf16 is on and the device has none", "bf16: false, fp16: true")
+    return []
+
+
+def _nodes() -> int:
+    return max(int(os.environ.get("NNODES", "1") or 1), 1)
+
+
+def _processes_on_cpu(setup: Setup) -> list[Finding]:
+    if not setup.value("use_cpu") or setup.run.processes == 1 or setup.value("ddp_backend") == "gloo":
+        return []
+    if setup.run.method.upstream == "trl":
+        return []  # accelerate launch --cpu chooses gloo itself
+    found = f"{setup.run.processes} processes on the CPU with ddp_backend {setup.value('ddp_backend')}: NCCL needs GPUs"
+    return error(NAME, found, "--ddp_backend gloo")
+
+
+def _deepspeed(setup: Setup) -> list[Finding]:
+    given = setup.value("deepspeed")
+    if not given:
+        return []
+    zero = zero_of(given)
+    if find_spec("deepspeed") is None:
+        return error(NAME, f"deepspeed: {given} and DeepSpeed is not installed", 'pip install -e ".[deepspeed]"')
+    findings: list[Finding] = []
+    if setup.run.method.upstream == "ms-swift" and setup.value("use_cpu") and setup.value("torch_dtype") != "bfloat16":
+        found = f"deepspeed on the CPU with torch_dtype {setup.value('torch_dtype')}: ms-swift turns to fp16, which CPUs refuse"
+        findings += error(NAME, found, "torch_dtype: bfloat16")
+    if zero.stage == 3 and not setup.full and setup.value("gradient_checkpointing"):
+        found = "ZeRO-3 with a LoRA and gradient checkpointing: the re-entrant kind alone works"
+        findings += warning(NAME, found, "gradient_checkpointing_kwargs: {use_reentrant: true}, or ZeRO-2")
+    return findings
+
+
+def _vllm(setup: Setup) -> list[Finding]:
+    if not setup.value("use_vllm"):
+        return []
+    mode = setup.value("vllm_mode")
+    if find_spec("vllm") is None and mode != "server":
+        return error(
+            NAME,
+            f"use_vllm with vllm_mode {mode} and vLLM is not installed",
+            'pip install -e ".[vllm]", or use_vllm: false',
+        )
+    share, tensor = setup.value("vllm_tensor_parallel_size", 1), setup.run.processes
+    if mode == "colocate" and share > 1 and tensor % share:
+        return error(
+            NAME, f"vllm_tensor_parallel_size {share} does not divide {tensor} processes", "a divisor of the processes"
+        )
+    return []
+
+
+def _trackers(setup: Setup) -> list[Finding]:
+    given = setup.value("report_to") or []
+    named = [given] if isinstance(given, str) else given
+    lost = [name for name in named if name in TRACKERS and find_spec(TRACKERS[name]) is None]
+    if lost:
+        found = f"report_to names {len(lost)} of {len(named)} trackers that are not installed: {', '.join(lost)}"
+        return error(NAME, found, f"pip install {lost[0]}, or report_to: none")
+    return []

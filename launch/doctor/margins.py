@@ -1,0 +1,123 @@
+"""Margins: which way they push, on which base they stand, and whether an adapter ranks its own pairs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.doctor.findings import Finding, error, ok, skipped, warning
+from launch.doctor.rows import readable
+from launch.doctor.setup import Setup, here
+from launch.doctor.sizes import parameters, tensors_of
+from trl_ext.modpo.margins import Margin
+
+DIRECTION, BASE = "margin direction", "margin base"
+SMALL = 200_000_000  # parameters of a base that is loaded to probe a margin without being asked
+ENOUGH = 0.6  # of check-margin
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a margin is tried out: pairs it should rank, how many of them, and whether large models may be loaded."""
+
+    pairs: str | None = None
+    count: int = 32
+    load: bool = False
+
+
+def check_margins(setup: Setup, probe: Probe) -> list[Finding]:
+    """For each margin: its direction in words; for an adapter its base, and its ranking of pairs."""
+    findings: list[Finding] = []
+    for margin in setup.margins:
+        if margin.beta < 0:
+            mend = f"role: {'cost' if margin.role == 'reward' else 'reward'} with beta {-margin.beta:g} says the same in words"
+            findings += warning(DIRECTION, margin.direction(), mend)
+        else:
+            findings += ok(DIRECTION, margin.direction())
+        if margin.kind == "adapter" and setup.base is not None:
+            problems = _base(margin, setup)
+            findings += problems or ok(
+                BASE, f"margin {margin.name!r}: {margin.source} was trained on this run's base {setup.base}"
+            )
+            if not problems:
+                findings += _ranking(margin, setup, probe)
+        elif margin.kind == "classifier" and here(margin.source) is None:
+            findings += skipped(BASE, f"margin {margin.name!r}: the classifier {margin.source} is not here")
+    return findings
+
+
+def _base(margin: Margin, setup: Setup) -> list[Finding]:
+    from trl_ext.modpo.adapters import check_same_base
+
+    try:
+        check_same_base(margin, str(setup.value("ref_model") or setup.base))
+    except ValueError as problem:
+        return error(
+            BASE, str(problem), "train the margin adapter on this base, or set allow_other_base for the same model"
+        )
+    return []
+
+
+def own_pairs(adapter: Path) -> str | None:
+    """The pairs an adapter was evaluated or trained on by ms-swift, where its args.json names files that are here."""
+    path = adapter / "args.json"
+    if not path.is_file():
+        return None
+    args: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    named = [*(args.get("val_dataset") or []), *(args.get("dataset") or [])]
+    return next((str(here(one)) for one in named if readable(str(one))), None)
+
+
+def _command(margin: Margin, setup: Setup) -> str:
+    return f"python -m launch check-margin --model {setup.base} --adapter {margin.source} --pairs HELD_OUT_PAIRS"
+
+
+def _ranking(margin: Margin, setup: Setup, probe: Probe) -> list[Finding]:
+    """Does the adapter prefer the chosen answers of pairs of its own objective?"""
+    pairs = probe.pairs or own_pairs(Path(margin.source))
+    base = here(setup.base)
+    if pairs is None or base is None:
+        why = "no pairs of its own are known" if pairs is None else f"{setup.base} is not here"
+        mend = f"--margin_pairs FILE, or {_command(margin, setup)}"
+        return skipped(DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", mend)
+    if not probe.load and (size := parameters(tensors_of(base))) > SMALL:
+        why = f"the base has {size / 1e9:.2g} billion parameters"
+        return skipped(
+            DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", f"--load, or {_command(margin, setup)}"
+        )
+    if setup.run.method.upstream != "ms-swift":
+        why = "check-margin reads tokens as ms-swift's template does"
+        return skipped(
+            DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", f"in .venv: {_command(margin, setup)}"
+        )
+    return _tried(margin, setup, pairs, probe.count)
+
+
+def _tried(margin: Margin, setup: Setup, pairs: str, count: int) -> list[Finding]:
+    from launch.evaluate.check_margin import check_margin, read_pairs
+    from launch.evaluate.policy import Policy
+
+    policy = Policy(
+        str(setup.base),
+        adapters={margin.name: margin.source},
+        model_type=setup.value("model_type"),
+        template_type=setup.value("template"),
+        system=setup.value("system"),
+        torch_dtype=setup.value("torch_dtype"),
+        max_length=setup.value("max_length"),
+    )
+    outcome = check_margin(policy, margin.name, read_pairs(pairs, count), abs(margin.beta))
+    low, high = outcome["accuracy_interval"]
+    found = (
+        f"margin {margin.name!r} ranks {outcome['wins']} of {outcome['n']} pairs of {pairs} chosen above rejected "
+        f"({outcome['accuracy']:.2f} [{low:.2f}, {high:.2f}])"
+    )
+    if high < 0.5:
+        return error(
+            DIRECTION,
+            f"{found}: it prefers the REJECTED answers",
+            "train it on its own pairs, unswapped; check the folder",
+        )
+    if outcome["accuracy"] < ENOUGH:
+        return warning(DIRECTION, f"{found}, under {ENOUGH}", _command(margin, setup))
+    return ok(DIRECTION, found)

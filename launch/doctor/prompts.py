@@ -1,0 +1,77 @@
+"""Prompts of the online methods: kept and left out by reason, and room for weights and an answer."""
+
+from itertools import islice
+
+from datasets_builders.io import read_rows
+from launch.doctor.findings import Finding, error, ok, skipped, warning
+from launch.doctor.rows import readable
+from launch.doctor.setup import Setup, here
+
+NAME = "rows"
+
+
+def check_prompts(setup: Setup, limit: int | None) -> list[Finding]:
+    """Prompts of MOODPO and D2PO through their own readers, with the policy's tokenizer where it is here."""
+    rows = setup.run.method.rows
+    if rows not in ("prompt file", "prompts"):
+        return []
+    source = str(setup.value("csv_path" if rows == "prompt file" else "dataset_name") or "")
+    if (rows == "prompt file" and here(source) is None) or (rows == "prompts" and not readable(source)):
+        return skipped(
+            NAME, f"{source or 'no data set'} is not here: its prompts are not checked", "name a file that is here"
+        )
+    if not setup.objects:
+        return skipped(NAME, "the arguments were refused: prompts are not read")
+    base = here(setup.base)
+    if base is None:
+        return skipped(NAME, f"the model {setup.base} is not here: its tokenizer decides about prompts")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    check = _moodpo if rows == "prompt file" else _d2po
+    try:
+        return check(setup, source, tokenizer, limit)
+    except ValueError as problem:
+        return error(NAME, str(problem), "the message names the flag and what is valid")
+
+
+def _moodpo(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Finding]:
+    from trl_ext.moodpo.script import check_room
+    from trl_ext.online_dpo.prompts import prepare_prompts, read_prompts
+
+    options, args = setup.objects
+    prompts = read_prompts(source, options.prompt_column)[:limit]
+    kept, dropped = prepare_prompts(
+        prompts, tokenizer, options.exp_type, options.min_prompt_tokens, options.max_prompt_tokens
+    )
+    if kept:
+        check_room(kept[0], options, args, tokenizer)
+    return _judge(source, len(kept), len(prompts), dict(dropped))
+
+
+def _d2po(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Finding]:
+    from datasets import Dataset
+
+    from trl_ext.d2po.script import PromptArguments, prepare_rows
+    from trl_ext.online_dpo.prompts import count_tokens
+
+    options = next(one for one in setup.objects if isinstance(one, PromptArguments))
+    rows = [row for _, row in islice(read_rows(source), limit)]
+    if absent := sum("prompt" not in row for row in rows):
+        return error(NAME, f"{source}: {absent} of {len(rows)} rows have no column prompt", "name the column prompt")
+    kept, dropped = prepare_rows(Dataset.from_list(rows), tokenizer, options.max_prompt_tokens)
+    if len(kept):
+        needed = max(count_tokens(one, tokenizer) for one in kept["prompt"]) + setup.value("max_new_tokens")
+        if needed > setup.value("max_length"):
+            found = (
+                f"the longest prompt and an answer need {needed} tokens, --max_length is {setup.value('max_length')}"
+            )
+            return error(NAME, found, f"max_length: {needed}, or a smaller max_prompt_tokens")
+    return _judge(source, len(kept), len(rows), dict(dropped))
+
+
+def _judge(source: str, kept: int, total: int, dropped: dict[str, int]) -> list[Finding]:
+    found = f"{source}: {kept} of {total} prompts kept; left out: {dropped or 'none'}"
+    if not kept:
+        return error(NAME, found, "change min_prompt_tokens and max_prompt_tokens, or the file")
+    return warning(NAME, found, "is that meant?") if kept < 0.5 * total else ok(NAME, found)

@@ -1,0 +1,143 @@
+"""The first rows of a preference data set, read as the run's method needs them, with counts by reason."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from datasets_builders.io import SUFFIXES, SkipCounter, read_located_rows
+from launch.doctor.findings import Finding, error, ok, skipped, warning
+from launch.doctor.setup import Setup, here
+from launch.evaluate.records import check_messages
+
+NAME = "rows"
+# A few bad rows of many are the builders' counted skips; more means that the file is of another kind.
+MOST_BAD = 0.01
+Row = dict[str, Any]
+
+
+def swift_pair_fault(row: Row, where: str) -> str | None:
+    """Why ms-swift's DPO cannot learn from a row, as a short reason; None: it can."""
+    if "messages" not in row:
+        return "no column messages"
+    messages = check_messages(row["messages"], where)
+    if messages[-1]["role"] != "assistant":
+        return f"messages end with {messages[-1]['role']}, not with the chosen assistant answer"
+    if row.get("rejected_messages"):
+        rejected = check_messages(row["rejected_messages"], where)[-1]["content"]
+    else:
+        rejected = row.get("rejected_response")
+    if not isinstance(rejected, str) or not rejected:
+        return "no rejected_response"
+    if not messages[-1]["content"].strip():
+        return "the chosen answer is empty"
+    return "the chosen answer equals the rejected one" if messages[-1]["content"] == rejected else None
+
+
+def trl_pair_fault(row: Row, where: str) -> str | None:
+    """The same for TRL's DPO; a prompt may be implied by two conversations."""
+    for name in ("chosen", "rejected"):
+        if not row.get(name):
+            return f"no {name}"
+        if not isinstance(row[name], str):
+            check_messages(row[name], where)
+    if not row.get("prompt") and isinstance(row["chosen"], str):
+        return "no prompt"
+    return "the chosen answer equals the rejected one" if row["chosen"] == row["rejected"] else None
+
+
+def prompt_fault(row: Row, where: str) -> str | None:
+    """Why GRPO cannot generate from a row: it needs messages that end with the user's."""
+    if "messages" not in row:
+        return "no column messages"
+    check_messages(row["messages"], where)
+    return None
+
+
+FAULTS: dict[str, Callable[[Row, str], str | None]] = {
+    "pairs": swift_pair_fault,
+    "trl pairs": trl_pair_fault,
+    "scored pairs": prompt_fault,
+    "judged pairs": prompt_fault,
+}
+
+
+def count_faults(source: str, fault: Callable[[Row, str], str | None], limit: int | None) -> SkipCounter:
+    """Usable and unusable rows among the first `limit`, lines that hold no row among the latter."""
+    counter = SkipCounter()
+
+    def bad_line(problem) -> None:
+        counter.skip(problem.reason, str(problem))
+
+    for where, row in islice(read_located_rows(source, bad_line), limit):
+        try:
+            reason = fault(row, str(where))
+        except ValueError:
+            reason = "messages are no list of role and content"
+        counter.keep() if reason is None else counter.skip(reason, str(where))
+    return counter
+
+
+def sources(setup: Setup) -> list[str]:
+    """The data sets that a run names, files and hub names alike."""
+    if setup.run.method.upstream == "trl":
+        return [str(setup.value("dataset_name"))] if setup.value("dataset_name") else []
+    found: list[str] = []
+    for name in ("dataset", "val_dataset"):
+        given = setup.value(name) or []
+        found += [str(one) for one in (given if isinstance(given, list) else [given])]
+    return found
+
+
+def readable(source: str) -> bool:
+    """Whether a source is a local file, or a folder of files, of a kind that the project's reader reads."""
+    path = here(source)
+    return path is not None and (path.is_dir() or path.name.endswith(SUFFIXES))
+
+
+def check_rows(setup: Setup, limit: int | None) -> list[Finding]:
+    """Usable rows and the others by reason, for each local file; what is not here is said."""
+    fault = FAULTS.get(setup.run.method.rows)
+    named = sources(setup)
+    if fault is None:
+        return []
+    if not named and setup.value("datasets"):
+        return skipped(NAME, f"{len(setup.value('datasets'))} data sets of a mixture: their rows are not checked")
+    if not named:
+        return error(NAME, f"{setup.run.method.name} names no data set", "dataset: FILE")
+    findings: list[Finding] = []
+    for source in named:
+        if not readable(source):
+            findings += skipped(
+                NAME, f"{source} is not here, or no {', '.join(SUFFIXES)}: its rows are not checked", _fetch(source)
+            )
+        else:
+            findings += _judge(source, count_faults(str(here(source)), fault, limit), limit)
+    return findings
+
+
+def _fetch(source: str) -> str:
+    return "run the command of the run file's line Data:, or run the doctor where the data is"
+
+
+def _judge(source: str, counter: SkipCounter, limit: int | None) -> list[Finding]:
+    of = f"of the first {counter.total}" if limit and counter.total >= limit else f"of {counter.total}"
+    if not counter.total:
+        return error(NAME, f"{source} holds 0 rows", "make the data again")
+    if not counter.skipped:
+        return ok(NAME, f"{source}: {counter.kept} {of} rows are usable")
+    reasons = "; ".join(
+        f"{count} x {reason} (first: {counter.first[reason]})" for reason, count in counter.skipped.items()
+    )
+    bad = sum(counter.skipped.values())
+    say = error if bad > MOST_BAD * counter.total else warning
+    return say(
+        NAME,
+        f"{source}: {bad} {of} rows are unusable: {reasons}",
+        "python -m launch check-pairs, or build the data again",
+    )
+
+
+def column_names(rows: Iterable[Row]) -> set[str]:
+    """Columns that every one of the rows has, with a value."""
+    sets = [{name for name, value in row.items() if value is not None} for row in rows]
+    return set.intersection(*sets) if sets else set()

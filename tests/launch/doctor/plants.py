@@ -1,0 +1,222 @@
+"""Mistakes, each planted into a clean set-up of one method: what is changed, and what the doctor must say."""
+
+import copy
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import tiny
+from tests.launch.doctor.clean_runs import clean_runs
+
+Run = dict[str, Any]
+
+
+@dataclass
+class Place:
+    """Where a mistake is planted: the clean run, the shared models and data, a folder of its own, pytest's patcher."""
+
+    run: Run
+    world: Path
+    folder: Path
+    patch: Any
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A mistake.
+
+    Attributes:
+        name: as in the table of docs/doctor.md.
+        method: of the clean run it is planted into.
+        plant: changes the place and returns further flags of the doctor.
+        check: the one check that must find an error; no other may.
+        found: pattern of the finding, with its number.
+        mend: pattern of the mend.
+    """
+
+    name: str
+    method: str
+    plant: Callable[[Place], list[str] | None]
+    check: str
+    found: str
+    mend: str = ""
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def setting(**values: Any) -> Callable[[Place], None]:
+    """Keys of the run; None takes one out."""
+
+    def plant(place: Place) -> None:
+        for name, value in values.items():
+            place.run.pop(name) if value is None else place.run.update({name: value})
+
+    return plant
+
+
+def variable(**values: Any) -> Callable[[Place], None]:
+    return lambda place: place.run["ENV"].update(values)
+
+
+def flags(*argv: str) -> Callable[[Place], list[str]]:
+    return lambda place: list(argv)
+
+
+def three_rows_without_an_answer(place: Place) -> None:
+    rows = rows_of(place.world / "pairs.jsonl")
+    for row in rows[:3]:
+        row["rejected_response"] = ""
+    place.run["dataset"] = str(tiny.write_rows(place.folder / "pairs.jsonl", rows))
+
+
+def half_a_pair(place: Place) -> None:
+    rows = rows_of(place.world / "scored.jsonl")
+    place.run["dataset"] = str(tiny.write_rows(place.folder / "scored.jsonl", rows[:5] + rows[6:]))
+
+
+def rows_without_labels(place: Place) -> None:
+    rows = rows_of(place.world / "judged.jsonl")
+    for row in rows:
+        del row["preference_strength"]
+    place.run["dataset"] = str(tiny.write_rows(place.folder / "judged.jsonl", rows))
+    place.run["reward_funcs"] = ["pairwise_preference_by_strength"]
+
+
+def contrary_margin(place: Place) -> list[str]:
+    return ["--margin_pairs", str(place.world / "contrary.jsonl")]
+
+
+def equal_samples(place: Place) -> list[str]:
+    rows = [{"rewards": [50.0] * 8} for _ in range(19)] + [{"rewards": [50.0] * 4 + [60.0] * 4}]
+    return ["--samples", str(tiny.write_rows(place.folder / "samples.jsonl", rows))]
+
+
+def huge_model(place: Place) -> None:
+    """A model folder whose header speaks of 10^12 parameters; no byte of them is there."""
+    folder = place.folder / "huge"
+    folder.mkdir()
+    for path in (place.world / "model").iterdir():
+        if path.suffix != ".safetensors":
+            (folder / path.name).write_bytes(path.read_bytes())
+    header = json.dumps({"layers.0.q_proj.weight": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4]}})
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0\0\0\0")
+    place.run["model"] = str(folder)
+
+
+def other_trl(place: Place) -> None:
+    """Metadata of a TRL that ms-swift does not allow, found before the real one."""
+    info = place.folder / "site" / "trl-1.5.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trl\nVersion: 1.5.0\n")
+    place.patch.syspath_prepend(str(info.parent))
+
+
+def lost_seam(place: Place) -> None:
+    from swift.rlhf_trainers import DPOTrainer
+
+    place.patch.delattr(DPOTrainer, "compute_ref_log_probs")
+
+
+def unfinished_store(place: Place) -> None:
+    (place.folder / "store").mkdir()
+    place.run["ENV"]["MODPO_STORE"] = str(place.folder / "store")
+
+
+PLANTS = [
+    Plant(
+        "misspelt key", "modpo", setting(per_device_train_batchsize=2), "keys",
+        r"'per_device_train_batchsize' .* 1 of 20 keys", "did you mean 'per_device_train_batch_size'",
+    ),
+    Plant(
+        "misspelt setting", "modpo", variable(MODPO_MARGIN_ROL="cost"), "settings",
+        r"unknown setting MODPO_MARGIN_ROL; did you mean 'MODPO_MARGIN_ROLE'",
+    ),
+    Plant(
+        "settings without their plugin", "modpo", setting(external_plugins=None), "plugin",
+        r"3 settings MODPO_\*.*plain DPO would be trained", "python -m swift_ext modpo",
+    ),
+    Plant(
+        "a batch that cuts pairs", "bt_grpo", setting(generation_batch_size=12, num_generations=4), "batches",
+        r"generates 12 completions at a time .* no multiple of 8 .* valid: --generation_batch_size 8 or 16 with",
+    ),
+    Plant(
+        "rows without a rejected answer", "modpo", three_rows_without_an_answer, "rows",
+        r"3 of 24 rows are unusable: 3 x no rejected_response \(first: .*pairs.jsonl:1\)", "check-pairs",
+    ),
+    Plant("half a pair", "bt_grpo", half_a_pair, "pairs", r"1 of 8 pairs have a fault \(1 incomplete\)", "pointwise"),
+    Plant(
+        "a reward without its column", "pairwise_judge", rows_without_labels, "rewards",
+        r"all of 16 rows have them but for preference_strength", "helpsteer2-pairwise",
+    ),
+    Plant(
+        "a misspelt reward", "bt_grpo", setting(reward_funcs=["bt_pointwise_baseline", "bt_pointwise_gradd"]), "rewards",
+        r"no reward 'bt_pointwise_gradd' among \d+", "bt_pointwise_graded",
+    ),
+    Plant(
+        "a margin adapter of another base", "modpo",
+        lambda place: place.run.update(model=str(place.world / "other_model")), "margin base",
+        r"was trained on base model .*model.* and its weights differ", "train the margin adapter on this base",
+    ),
+    Plant(
+        "a margin that prefers the rejected answers", "modpo", contrary_margin, "margin direction",
+        r"ranks 0 of 24 pairs .* \(0.00 \[0.00, 0.1\d\]\): it prefers the REJECTED", "unswapped",
+    ),
+    Plant(
+        "a reference that LoRA refuses", "modpo", lambda place: place.run.update(ref_model=str(place.world / "model")),
+        "reference", r"ref_model .* with tuner_type lora: ms-swift refuses it, 1 of 2", "leave ref_model out",
+    ),
+    Plant(
+        "an unfinished margin store", "modpo", unfinished_store, "reference",
+        r"no manifest.json there \(it is unfinished", "precompute-margins",
+    ),
+    Plant(
+        "groups without spread", "bt_grpo", equal_samples, "zero variance",
+        r"97% \[9\d%, 100%\] of groups of 2 would have equal scores \(20 prompts, 8 or more", "warm-up",
+    ),
+    Plant(
+        "a model that does not fit", "bt_grpo", huge_model, "memory",
+        r"weights 4e\+03 GB .* but the CPU has [\d.]+ GB", "zero3",
+    ),
+    Plant(
+        "checkpoints that fill the disk", "modpo", setting(max_steps=10**9, save_steps=1), "disk",
+        r"1000000000 checkpoints x 0.0492 MB = 4.92e\+04 GB", "save_total_limit",
+    ),
+    Plant(
+        "a TRL that ms-swift does not allow", "modpo", other_trl, "versions",
+        r"ms-swift 4.6.0 needs trl<1.0.*, found 1.5.0", "constraints-swift.txt",
+    ),
+    Plant(
+        "an upstream without a seam", "modpo", lost_seam, "seams",
+        r"takes no batch|no swift.rlhf_trainers.DPOTrainer.compute_ref_log_probs", "constraints-swift.txt",
+    ),
+    Plant(
+        "NCCL on the CPU", "modpo", flags("--num_processes", "2"), "machine",
+        r"2 processes on the CPU with ddp_backend None", "--ddp_backend gloo",
+    ),
+    Plant(
+        "no module to train", "modpo", setting(target_modules=["q_projection"]), "trainability",
+        r"0 parameters are trained: no module of the model is one of q_projection", "target modules",
+    ),
+    Plant(
+        "a window that does not divide", "d2po", flags("--num_processes", "3"), "batches",
+        r"3 processes: --window_pairs is 8: a multiple of 12 is valid",
+    ),
+    Plant(
+        "no room for weights and answer", "moodpo", setting(max_length=64), "rows",
+        r"--max_length is 64: a prompt of 64 tokens .* need \d+",
+    ),
+    Plant(
+        "a key of the other stack", "modpo-trl", setting(lora_rank=8), "keys", r"'lora_rank' .* 1 of 20 keys", "here it is called 'lora_r'",
+    ),
+]  # fmt: skip
+
+
+def planted(plant: Plant, world: Path, folder: Path, patch: Any) -> tuple[Run, list[str]]:
+    """The run with the mistake in it, and flags of the doctor."""
+    place = Place(copy.deepcopy(clean_runs(world)[plant.method]), world, folder, patch)
+    return place.run, plant.plant(place) or []

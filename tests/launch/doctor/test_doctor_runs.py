@@ -1,0 +1,46 @@
+"""The run files of the pack: every key is known to its upstream, and what is not here is said, not tripped over."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from launch.doctor.arguments import is_here
+from launch.doctor.doctor import main
+from launch.doctor.run_file import read_run
+from tests.conftest import REPOSITORY
+from tests.launch.doctor.conftest import HAS_SWIFT
+
+RUN_FILES = sorted((REPOSITORY / "launch" / "runs").glob("*/*.yaml"))
+METHOD_OF_FOLDER = {
+    "bt_grpo": {"bt_grpo", "swift-sft"}, "d2po": {"d2po", "trl-dpo", "trl-reward", "swift-rm"}, "moodpo": {"moodpo"},
+    "modpo": {"modpo-pipeline"}, "modpo_trl": {"modpo-trl", "trl-dpo"}, "pairwise_judge": {"pairwise_judge", "megatron"},
+}  # fmt: skip
+# What a machine without the run's GPU, data, models or engines may lack; nothing else may be an error.
+MAY_LACK = {"machine", "upstream", "trainability", "rows", "margin base"}
+
+
+def findings_of(path: Path, tmp_path: Path) -> list[dict]:
+    out = tmp_path / "findings.json"
+    main([str(path), "--json", str(out)])
+    return json.loads(out.read_text())["findings"]
+
+
+@pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_keys_of_a_run_file_are_known_and_nothing_breaks(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    method = read_run(path, [], None, None).method
+    assert method.name in METHOD_OF_FOLDER.get(path.parent.name, {method.name})
+    findings = findings_of(path, tmp_path)
+    keys = [one for one in findings if one["check"] == "keys"]
+    known = HAS_SWIFT if method.upstream in ("ms-swift", "megatron") else is_here(method)
+    assert [one["level"] for one in keys] == ["ok" if known else "skipped"]
+    errors = [one for one in findings if one["level"] == "error"]
+    errors = [one for one in errors if "vllm_mode server of trl 0.29.1" not in one["found"]]  # a run file for TRL 1.x
+    assert {one["check"] for one in errors} <= MAY_LACK, errors
+    assert not [one for one in findings if "the check itself failed" in one["found"]]
+
+
+def test_the_folder_of_run_files_is_read():
+    assert Counter(path.parent.name for path in RUN_FILES)["bt_grpo"] >= 23
