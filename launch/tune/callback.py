@@ -20,12 +20,14 @@ def evaluation_at(history: Sequence[dict], step: int) -> dict:
     """
     evaluations = {row["step"]: row for row in history if "eval_loss" in row}
     if step not in evaluations:
-        raise ValueError(f"step {step} was not evaluated, only {sorted(evaluations)} were: eval_steps must divide it")
+        raise ValueError(f"step {step} was not evaluated, only {sorted(evaluations)} were")
     return evaluations[step]
 
 
 class RungCallback(TrainerCallback):
-    """Stops a run at the first rung whose answer is STOP. The schedule of the run knows nothing of rungs.
+    """Evaluates and saves at every rung, and stops at the first whose answer is STOP.
+
+    The run's learning rate knows nothing of rungs: it is that of the full length from the first step on.
 
     Args:
         rungs: steps, increasing; the last one is the run's `max_steps`.
@@ -46,9 +48,8 @@ class RungCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self._leave_without_worker()
-        behind = [step for step in self.rungs if step < state.global_step and self.files.reported(step) is None]
-        if behind:
-            evaluation_at(state.log_history, behind[0])
+        if state.global_step in self.rungs:
+            control.should_evaluate = control.should_save = True
 
     def on_evaluate(self, args, state, control, **kwargs):
         if state.global_step in self.rungs:

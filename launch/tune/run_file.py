@@ -66,7 +66,8 @@ def trial_run_file(
     """All settings of one trial, for `trl_ext.modpo.script`.
 
     `margin_mult` multiplies the beta of every margin: that of the run for an adapter, its own for another margin.
-    `warmup_ratio` becomes `warmup_steps` of the full length, which the schedule has from the first step on.
+    `warmup_ratio` becomes `warmup_steps` of the full length, which the schedule has from the first step on. Evaluations
+    and checkpoints at the rungs are the callback's; the run file alone evaluates and saves at the end.
     """
     parameters = dict(parameters)
     mult = parameters.pop("margin_mult", 1.0)
@@ -87,7 +88,7 @@ def trial_run_file(
         merged = {name: value for name, value in merged.items() if name != "warmup_ratio"}
         merged["warmup_steps"] = round(full * ratio)
     return merged | {
-        "output_dir": str(folder), "w": settings.w, "beta": beta, "margins": margins, "seed": settings.train_seed,
-        "max_steps": full, "precompute_ref_log_probs": True, "eval_strategy": "steps", "eval_steps": settings.eval_steps,
-        "save_strategy": "steps", "save_steps": settings.save_steps, "load_best_model_at_end": False,
+        "output_dir": str(folder), "run_name": f"{settings.study_name}_{folder.name}", "w": settings.w, "beta": beta, "margins": margins, "seed": settings.train_seed,
+        "max_steps": full, "precompute_ref_log_probs": True, "eval_strategy": "steps", "eval_steps": settings.eval_steps or full,
+        "save_strategy": "steps", "save_steps": settings.save_steps or full, "load_best_model_at_end": False,
     }  # fmt: skip

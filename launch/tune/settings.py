@@ -1,7 +1,6 @@
 """Settings of a study, typed and checked together, and what of them makes it that study and no other."""
 
 from itertools import pairwise
-from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,8 +39,8 @@ class TuneSettings(BaseModel):
     dataset_name: str | None = Field(None, description="folder or data set with a train and a test split")
     w: float = Field(0.7, gt=0, le=1, description="weight of the preference, the same in all trials")
     train_seed: int = Field(42, ge=0, description="of the training runs")
-    eval_steps: Positive | None = Field(None, description="steps between evaluations (default: the largest that fits)")
-    save_steps: Positive | None = Field(None, description="steps between checkpoints (default: --eval_steps)")
+    eval_steps: Positive | None = Field(None, description="further evaluations every so many steps, beside the rungs'")
+    save_steps: Positive | None = Field(None, description="further checkpoints every so many steps, beside the rungs'")
     # worker
     worker_id: str = Field("worker0", description="name of this worker; one alive at a time")
     gpu_id: str | None = Field(None, description="CUDA_VISIBLE_DEVICES of its runs; '' for the processor")
@@ -54,14 +53,6 @@ class TuneSettings(BaseModel):
         check_label(self.study_name)
         check_label(self.worker_id)
         check_rungs(self.rung_steps, self.reduction_factor)
-        every = gcd(*self.rung_steps) if self.eval_steps is None else self.eval_steps
-        if missed := [step for step in self.rung_steps if step % every]:
-            fits = [size for size in range(1, every + 1) if not any(step % size for step in self.rung_steps)]
-            raise ValueError(
-                f"eval_steps {every} does not divide the rungs {missed}, whose own evaluation is needed; "
-                f"the nearest that does is {fits[-1]}"
-            )
-        self.eval_steps, self.save_steps = every, self.save_steps or every
         if not self.config.is_file():
             raise ValueError(f"config: no file {self.config}")
         return self

@@ -83,7 +83,8 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--worker_id {settings.worker_id}: a worker of this name is at work on {settings.study_name}")
     space = read_space(settings.space)
     study = open_study(settings, objective)
-    study.set_user_attr("objective", objective.label)
+    if "objective" not in study.user_attrs:
+        study.set_user_attr("objective", objective.label)
     before = signal.signal(signal.SIGTERM, _interrupted)  # a scheduler ends a worker as Ctrl-C does
     try:
         counts = states(study)

@@ -69,6 +69,7 @@ def test_twelve_trials_of_two_workers_one_killed_and_replaced(study_flags, tmp_p
     # The rungs' scores are those of the trainer's own log at that very step.
     for trial in finished:
         rows = {row["step"]: row for row in history(folder / f"trial_{trial.number:04d}") if "eval_loss" in row}
+        assert list(rows) == list(trial.intermediate_values)  # evaluated at the rungs and nowhere else
         for step, value in trial.intermediate_values.items():
             row = rows[step]
             assert value == pytest.approx(0.7 * row["eval_ranking/preference"] + 0.3 * row["eval_ranking/margin"], abs=1e-12)
@@ -103,7 +104,7 @@ def rate(step: int, peak: float, warmup: int) -> float:
 
 def test_an_orphaned_run_leaves_and_is_continued_by_the_next_worker(study_flags, tmp_path):
     """Only the worker is killed; its run notices, and the trial is nobody else's before that."""
-    flags, folder = [*study_flags, "--n_trials", "1", "--rung_steps", "4,8,400"], tmp_path / "out" / "s"
+    flags, folder = [*study_flags, "--n_trials", "1", "--rung_steps", "4,8,400", "--save_steps", "4"], tmp_path / "out" / "s"
     worker, trial = start(flags, tmp_path, "first.log"), tmp_path / "out" / "s" / "trial_0000"
     wait_for(lambda: goes_on(trial), [worker])
     orphans = children(worker.pid)
