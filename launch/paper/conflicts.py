@@ -15,8 +15,9 @@ from launch.bt.table import aligned, markdown, number
 from launch.paper.conflict import compare_objectives, prompt_conflicts, tertiles
 from launch.paper.files import write_csv, write_text
 from launch.paper.head_summary import shown_heads
-from launch.paper.ratings import STYLES, best_differs, differences, group_by_prompt, objectives_of
+from launch.paper.ratings import best_differs, differences, group_by_prompt
 from launch.paper.score_files import read_score_files, score_table
+from launch.paper.styles import STYLES, objectives_of
 
 KIND = "conflicts"
 ESTIMATES = ("conflict_ratio", "pearson", "spearman", "kendall")

@@ -1,22 +1,15 @@
-"""Replies with several ratings each, from the rows of a data set."""
+"""The rated replies of a data set: grouped by prompt, and compared with each other."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from datasets_builders.choices import nearest
-from datasets_builders.fields import RowError, require, require_rating, require_text
-from datasets_builders.helpsteer import ATTRIBUTES
 from datasets_builders.io import Location, SkipCounter
-from datasets_builders.readers.beavertails import LABEL_OF
-from datasets_builders.readers.ultrafeedback import DIMENSIONS, parse_rating, rating_of
 from datasets_builders.scratch import digest
 from datasets_builders.source import parse_rows
-
-Replies = list[tuple[bytes, list[float | None]]]
-Reader = Callable[[Mapping[str, Any], Sequence[str]], tuple[str, Iterable[tuple[str, list[float | None]]]]]
+from launch.paper.styles import STYLES
 
 
 class RatedPrompt(NamedTuple):
@@ -25,77 +18,12 @@ class RatedPrompt(NamedTuple):
     Attributes:
         texts: a digest of each reply; equal ones are the same reply.
         ratings: (replies, objectives), NaN where one was not given.
+        groups: a number for each reply; only those of the same group can be compared.
     """
 
     texts: list[bytes]
     ratings: np.ndarray
-
-
-def read_columns(row: Mapping[str, Any], objectives: Sequence[str]) -> tuple[str, list[tuple[str, list]]]:
-    """A row of HelpSteer's shape: `prompt`, `response` and one column an objective; null or text is no rating.
-
-    Raises:
-        RowError: a missing field or an empty text.
-    """
-    if absent := [name for name in objectives if name not in row]:
-        raise RowError("missing_field", f"missing field {absent[0]!r}; {nearest(absent[0], sorted(row))}")
-    ratings = [parse_rating(row[name]) for name in objectives]
-    return require_text(row, "prompt"), [(require_text(row, "response"), ratings)]
-
-
-def read_ultrafeedback(row: Mapping[str, Any], objectives: Sequence[str]) -> tuple[str, list[tuple[str, list]]]:
-    """A row of UltraFeedback: `instruction` and `completions` with annotations; an empty reply has no rating.
-
-    Raises:
-        RowError: a missing field, an empty instruction, or completions of another form.
-    """
-    completions = require(row, "completions")
-    if not isinstance(completions, list) or not all(isinstance(one, Mapping) for one in completions):
-        raise RowError("wrong_type", "field 'completions' must be a list of objects")
-    replies = []
-    for one in completions:
-        text = one.get("response")
-        written = isinstance(text, str) and not text.isspace() and text
-        replies.append((text or "", [rating_of(one, name) if written else None for name in objectives]))
-    return require_text(row, "instruction"), replies
-
-
-def read_safe_rlhf(row: Mapping[str, Any], objectives: Sequence[str]) -> tuple[str, list[tuple[str, list]]]:
-    """A row of PKU-SafeRLHF: two replies and one label an objective, which rates the named reply 1 and the other 0.
-
-    Raises:
-        RowError: a missing or empty field, or a label that is neither 0 nor 1.
-    """
-    better = [require_rating(row, LABEL_OF[name], 0, 1) for name in objectives]
-    replies = [require_text(row, f"response_{side}") for side in (0, 1)]
-    return require_text(row, "prompt"), [
-        (text, [float(label == side) for label in better]) for side, text in enumerate(replies)
-    ]
-
-
-# style -> (reader, default objectives, all objectives or None for any column)
-STYLES: dict[str, tuple[Reader, tuple[str, ...], tuple[str, ...] | None]] = {
-    "helpsteer": (read_columns, ATTRIBUTES, None),
-    "ultrafeedback": (read_ultrafeedback, DIMENSIONS[:-1], DIMENSIONS),
-    "safe_rlhf": (read_safe_rlhf, tuple(LABEL_OF), tuple(LABEL_OF)),
-}
-
-
-def objectives_of(style: str, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The objectives to compare: `wanted`, or those that the style is known for.
-
-    Raises:
-        ValueError: one that the style has not, one twice, or a single one.
-    """
-    _, default, valid = STYLES[style]
-    for place, name in enumerate(wanted):
-        if valid is not None and name not in valid:
-            raise ValueError(f"--objectives {name}: {nearest(name, valid)}")
-        if name in wanted[:place]:
-            raise ValueError(f"--objectives names {name!r} twice")
-    if len(wanted) == 1:
-        raise ValueError("--objectives: a conflict needs two or more of them")
-    return tuple(wanted) or default
+    groups: list[int]
 
 
 def group_by_prompt(
@@ -114,47 +42,52 @@ def group_by_prompt(
     Raises:
         ValueError: unusable rows above `max_skipped_share`.
     """
-    reader = STYLES[style][0]
-    prompts: dict[bytes, Replies] = {}
-    for _, (prompt, replies) in parse_rows(rows, lambda row: reader(row, objectives), skips, max_skipped_share):
+    read, pairwise = STYLES[style].read, STYLES[style].pairwise
+    prompts: dict[bytes, list[tuple[bytes, list[float | None], int]]] = {}
+    parsed = parse_rows(rows, lambda row: read(row, objectives), skips, max_skipped_share)
+    for number, (_, (prompt, replies)) in enumerate(parsed):
         key = digest(prompt)
         if key in prompts or max_prompts is None or len(prompts) < max_prompts:
-            prompts.setdefault(key, []).extend((digest(text), ratings) for text, ratings in replies)
+            group = number if pairwise else 0
+            prompts.setdefault(key, []).extend((digest(text), ratings, group) for text, ratings in replies)
     skips.check(max_skipped_share)
     return [
-        RatedPrompt([text for text, _ in replies], np.array([ratings for _, ratings in replies], dtype=float))
-        for replies in prompts.values()
+        RatedPrompt(list(texts), np.array(ratings, dtype=float), list(groups))
+        for texts, ratings, groups in (zip(*replies, strict=True) for replies in prompts.values())
     ]
 
 
 def differences(prompts: Sequence[RatedPrompt]) -> tuple[np.ndarray, np.ndarray, int]:
-    """All pairs of different replies: (N, K) ratings of the earlier one minus the later one's, (N,) number of the
-    prompt; and how many pairs were left out because both replies are the same text."""
+    """All pairs of different replies of a group: (N, K) ratings of the earlier one minus the later one's, (N,) number
+    of the prompt; and how many pairs were left out because both replies are the same text."""
     rows, numbers, identical = [], [], 0
-    for number, prompt in enumerate(prompts):
-        for j, k in combinations(range(len(prompt.texts)), 2):
-            if prompt.texts[j] == prompt.texts[k]:
+    for number, (texts, ratings, groups) in enumerate(prompts):
+        for j, k in combinations(range(len(texts)), 2):
+            if groups[j] != groups[k]:
+                continue
+            if texts[j] == texts[k]:
                 identical += 1
             else:
-                rows.append(prompt.ratings[j] - prompt.ratings[k])
+                rows.append(ratings[j] - ratings[k])
                 numbers.append(number)
     width = prompts[0].ratings.shape[1] if prompts else 0
     return np.array(rows, dtype=float).reshape(-1, width), np.array(numbers, dtype=int), identical
 
 
 def best_differs(prompts: Iterable[RatedPrompt], first: int, second: int) -> tuple[int, int, int]:
-    """(prompts without a reply that is best in both objectives, prompts that can tell, prompts that cannot).
+    """(groups without a reply that is best in both objectives, groups that can tell, groups that cannot).
 
-    A prompt can tell when its replies rated in both objectives are not all equal in one of them. Of several best
+    A group can tell when its replies rated in both objectives are not all equal in one of them. Of several best
     replies any may be the one.
     """
     differ = tell = mute = 0
-    for prompt in prompts:
-        both = prompt.ratings[:, [first, second]]
-        both = both[np.isfinite(both).all(axis=1)]
-        if len(both) < 2 or (both.max(axis=0) == both.min(axis=0)).any():
-            mute += 1
-            continue
-        tell += 1
-        differ += not (both == both.max(axis=0)).all(axis=1).any()
+    for _, ratings, groups in prompts:
+        for group in dict.fromkeys(groups):
+            both = ratings[np.array(groups) == group][:, [first, second]]
+            both = both[np.isfinite(both).all(axis=1)]
+            if len(both) < 2 or (both.max(axis=0) == both.min(axis=0)).any():
+                mute += 1
+                continue
+            tell += 1
+            differ += not (both == both.max(axis=0)).all(axis=1).any()
     return differ, tell, mute

@@ -55,7 +55,7 @@ def test_the_interval_is_that_of_whole_prompts():
     """Copying each prompt's only comparison tenfold changes nothing; ten new prompts would narrow the interval."""
     first, second = np.array(HELPFUL), np.array(HARMLESS)
     one = compare_objectives(first, second, np.arange(12), directed=True)
-    copies = compare_objectives(np.tile(first, 10), np.tile(second, 10), np.tile(np.arange(12), 10), directed=True)
+    copies = compare_objectives(*(np.repeat(one, 10) for one in (first, second, np.arange(12))), directed=True)
     for name in ("conflict_ratio", "pearson", "spearman"):
         assert [copies[name][end] for end in ("value", "low", "high")] == pytest.approx(
             [one[name][end] for end in ("value", "low", "high")], abs=1e-9
@@ -112,10 +112,10 @@ def test_tertiles_by_hand():
 
 def test_best_replies_and_identical_replies():
     ratings = [[3, 1], [1, 3], [3, 3]]
-    agree = RatedPrompt([b"a", b"b", b"c"], np.array(ratings, dtype=float))  # c is best in both
-    differ = RatedPrompt([b"a", b"b", b"b"], np.array([[3, 1], [1, 3], [1, 3]], dtype=float))
-    mute = RatedPrompt([b"a", b"b"], np.array([[2, 1], [2, 3]], dtype=float))
-    lost = RatedPrompt([b"a", b"b"], np.array([[2, np.nan], [3, 1]], dtype=float))
+    agree = RatedPrompt([b"a", b"b", b"c"], np.array(ratings, dtype=float), [0] * 3)  # c is best in both
+    differ = RatedPrompt([b"a", b"b", b"b"], np.array([[3, 1], [1, 3], [1, 3]], dtype=float), [0] * 3)
+    mute = RatedPrompt([b"a", b"b"], np.array([[2, 1], [2, 3]], dtype=float), [0] * 2)
+    lost = RatedPrompt([b"a", b"b"], np.array([[2, np.nan], [3, 1]], dtype=float), [0] * 2)
     assert best_differs([agree, differ, mute, lost], 0, 1) == (1, 2, 2)
     deltas, numbers, identical = differences([agree, differ])
     assert deltas.tolist()[:3] == [[2, -2], [0, -2], [-2, 0]] and numbers.tolist() == [0, 0, 0, 1, 1]
@@ -188,6 +188,32 @@ def test_ultrafeedback_and_safe_rlhf_rows(tmp_path):
     found = result["pairs"][0]
     assert (found["first"], found["agree"], found["conflict"]) == ("better", 1, 2)
     assert result["identical_replies"] == 1
+
+
+def test_labels_of_one_pair_say_nothing_about_the_replies_of_another(tmp_path):
+    """Two pairs of one prompt: within each, the labels agree; across, x1 against y2 was never judged."""
+    rows = [{"prompt": "p", "response_0": f"x{place}", "response_1": f"y{place}", "better_response_id": place,
+             "safer_response_id": place} for place in (0, 1)]  # fmt: skip
+    result = run(["--data", tiny.write_rows(tmp_path / "safe.jsonl", rows), "--style", "safe_rlhf"], tmp_path / "safe")
+    (found,) = result["pairs"]
+    assert (result["prompts"], found["comparisons"], found["agree"], found["conflict"]) == (1, 2, 2, 0)
+    assert found["best_reply_differs"]["n"] == 2 and found["prompts_with_conflict"]["n"] == 1
+
+
+def test_pairs_against_functions_of_the_text(tmp_path, capsys):
+    def pair(prompt, chosen, rejected):
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": chosen}]
+        return {"messages": messages, "rejected_response": rejected}
+
+    rows = [pair("a", "one", "one two"), pair("b", "one two three", "one"), pair("b", "one two", "two one"),
+            pair("c", "no", "no"), {"messages": [], "rejected_response": "x"}]  # fmt: skip
+    data = tiny.write_rows(tmp_path / "pairs.jsonl", rows)
+    flags = ["--data", data, "--style", "pairs", "--max_skipped_share", 0.2]
+    result = run([*flags, "--objectives", "preferred", "brevity"], tmp_path / "out")
+    (found,) = result["pairs"]
+    assert (found["agree"], found["conflict"], found["ties"]["second"], result["identical_replies"]) == (1, 1, 1, 1)
+    assert "1 rows skipped, wrong_type" in capsys.readouterr().out
+    assert len(run(flags, tmp_path / "all")["objectives"]) == 6
 
 
 def score_row(index, helpful, harmless):
