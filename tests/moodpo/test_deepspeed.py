@@ -1,0 +1,63 @@
+"""The script on two processes from launch/deepspeed: the steps of DDP."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import REPOSITORY
+from tests.tiny import SENTENCES, build_model, write_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """run(name, *flags) -> (losses, mean scores of the first objective, the run's folder)."""
+    world = tmp_path_factory.mktemp("moodpo_deepspeed")
+    build_model(world / "model", end_gain=1.5)
+    write_rows(world / "prompts.jsonl", [{"prompt": f"{SENTENCES[i % 8]} ({i})"} for i in range(8)])
+
+    def start(name, *flags):
+        argv = [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
+            str(28300 + os.getpid() % 200), "-m", "trl_ext.moodpo.script", "--csv_path", world / "prompts.jsonl",
+            "--sft_model_path", world / "model", "--output_dir", world / name, "--disable_wandb", "--lora_rank", 4,
+            "--reward_models", "first=tests.moodpo.reward_functions:first", "second=tests.moodpo.reward_functions:second",
+            "--min_prompt_tokens", 1, "--max_prompt_tokens", 60, "--max_steps", 4, "--per_device_train_batch_size", 2, "--learning_rate", 1e-2,
+            "--bf16", "false", "--use_cpu", "true", "--max_new_tokens", 6, "--max_length", 160, "--temperature", 1.0,
+            "--beta", 0.3, "--logging_steps", 1, "--report_to", "none", "--gradient_checkpointing", "false",
+            "--save_strategy", "no", "--seed", 5, "--disable_tqdm", "true", "--ddp_backend", "gloo", *flags,
+        ]  # fmt: skip
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*map(str, argv)], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        series = [
+            [float(text) for text in re.findall(rf"'{key}': '?(-?[\d.]+(?:e-?\d+)?)", done.stdout)]
+            for key in ("loss", "objective/scores/first")
+        ]
+        return *series, world / name
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def ddp(run):
+    return run("ddp")
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_deepspeed_takes_the_steps_of_ddp(stage, run, ddp):
+    """In fp32; the answers are sampled by the same random numbers, so the scores agree to the last digit logged."""
+    pytest.importorskip("deepspeed")
+    losses, scores, folder = run(stage, "--deepspeed", f"launch/deepspeed/{stage}.json")
+    assert len(losses) == 4 and len(set(losses)) > 1
+    assert losses == pytest.approx(ddp[0], abs=1e-3)
+    assert scores == pytest.approx(ddp[1], rel=1e-3)
+    saved, expected = (load_file(path / "adapter_model.safetensors") for path in (folder, ddp[2]))
+    assert saved.keys() == expected.keys()
+    assert all(saved[name] == pytest.approx(expected[name], abs=1e-2) for name in saved)
