@@ -1,6 +1,7 @@
 """The training process of a trial: started where it left off, ended with its worker."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ def training(argv: list[str], log: Path, gpu_id: str | None, lease: Lease) -> It
     if gpu_id is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu_id
     with open(log, "a", encoding="utf-8") as output:
+        print(f"$ {shlex.join(argv)}", file=output, flush=True)
         process = subprocess.Popen(
             argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, pass_fds=[lease.descriptor]
         )

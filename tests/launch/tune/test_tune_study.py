@@ -73,15 +73,20 @@ def test_a_lease_is_free_when_worker_and_run_are_gone_and_not_before(tmp_path):
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 CLAIMER = """
-import sys
+import sys, time
+from pathlib import Path
 from launch.tune.study import claim, open_study
-from launch.tune.space import make_space
 from tests.launch.tune.test_tune_study import RANKING, SPACE
 from launch.tune.settings import TuneSettings
 from optuna.trial import TrialState
 out, config, name = sys.argv[1:]
 settings = TuneSettings(study_name="s", output_root=out, rung_steps=[2, 4, 8], config=config, n_trials=10, worker_id=name)
 study = open_study(settings, RANKING)
+ready = Path(out, "ready")
+ready.mkdir(exist_ok=True)
+(ready / name).touch()
+while len(list(ready.iterdir())) < 5:
+    time.sleep(0.001)
 while (claimed := claim(study, settings, SPACE)) is not None:
     number = claimed.trial.number
     state = TrialState.FAIL if number % 3 == 0 else TrialState.COMPLETE
