@@ -145,13 +145,15 @@ def test_the_beginning_token_is_never_doubled(reward_model, tmp_path):
 
 def test_what_is_cut_is_counted_marked_and_keeps_the_answer(scores, reward_model, tmp_path, capsys):
     gens = write_gens(tmp_path / "gens", ("sft",))
-    main(flags(reward_model, gens, tmp_path / "out", "--max_length", 40))
+    reader = MultiHeadReward(reward_model)
+    whole = [len(reader.encode_record(generation(index, "sft"))[0]["input_ids"]) for index in range(12)]
+    limit = sorted(whole)[6]  # the length of a row that just fits
+    main(flags(reward_model, gens, tmp_path / "out", "--max_length", limit))
     found = rows(tmp_path / "out/sft.jsonl")
-    model = MultiHeadReward(reward_model, max_length=40)
+    assert [row["reward_truncated"] for row in found] == [length > limit for length in whole]
+    model = MultiHeadReward(reward_model, max_length=limit)
     encoded = [model.encode_record(generation(index, "sft")) for index in range(12)]
-    assert 0 < sum(cut for _, cut in encoded) < 12
-    assert [row["reward_truncated"] for row in found] == [cut for _, cut in encoded]
-    assert max(len(ids["input_ids"]) for ids, _ in encoded) == 40
+    assert [len(ids["input_ids"]) for ids, _ in encoded] == [min(length, limit) for length in whole]
     place = next(place for place, (_, cut) in enumerate(encoded) if cut)
     assert generation(place, "sft")["response"] in model.tokenizer.decode(encoded[place][0]["input_ids"])
     count = sum(cut for _, cut in encoded)
