@@ -62,13 +62,20 @@ def checkpoints_of(setup: Setup) -> int | None:
 
 
 def checkpoint_bytes(setup: Setup) -> int | None:
-    """Weights that are trained and, unless only the model is saved, the optimiser's two fp32 states and its weights."""
-    trained = next((part for part in parts_of(setup) if part.trains), None)
-    if trained is None or trained.parameters is None:
+    """Weights that are trained and, unless only the model is saved, two states of AdamW (DeepSpeed: and fp32 weights).
+
+    A discriminator of D2PO lies in every checkpoint too, in fp32 with its own two states.
+    """
+    trained = [part for part in parts_of(setup) if part.trains]
+    if not trained or any(part.parameters is None for part in trained):
         return None
-    b = dtype_bytes(setup) if trained.name == "base" else 4
-    states = 12 if zero_of(setup.value("deepspeed")).stage >= 0 else 2 * b
-    return trained.parameters * (b + (0 if setup.value("save_only_model") else states))
+    total = 0
+    for part in trained:
+        own = part.name == "discriminator"
+        b = dtype_bytes(setup) if part.name == "base" else 4
+        states = 12 if zero_of(setup.value("deepspeed")).stage >= 0 and not own else 2 * b
+        total += part.parameters * (b + (0 if setup.value("save_only_model") and not own else states))
+    return total
 
 
 def check_disk(setup: Setup) -> list[Finding]:

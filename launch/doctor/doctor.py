@@ -35,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num_processes", type=positive_integer, help="processes of the run (default: NPROC_PER_NODE x NNODES)"
     )
+    parser.add_argument("--accelerate_config", type=Path, metavar="FILE", help="the --config_file of accelerate launch")
     parser.add_argument(
         "--constraints", type=Path, metavar="FILE", help="versions to compare with (default: the tested set)"
     )
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     run_file = Path(argv[0]) if argv and not argv[0].startswith("--") else None
     options, flags = make_parser().parse_known_args(argv[run_file is not None :])
     with quietly():
-        run = read_run(run_file, flags, options.method, options.num_processes)
+        run = read_run(run_file, flags, options.method, options.num_processes, options.accelerate_config)
         with environment_of(run):
             findings = list(examine(run, options))
     name = run.method.name if run.method else "nothing but the environment"
@@ -85,8 +86,9 @@ def examine(run: Run, options: argparse.Namespace) -> Iterator[Finding]:
     from launch.doctor import keys, machine, plugin, seams, setup, versions
 
     yield from guarded("versions", lambda: versions.check_versions(options.constraints))
-    yield from guarded("upstream", lambda: plugin.check_upstream(run))
-    yield from guarded("seams", lambda: seams.check_seams(run.method))
+    if run.given:
+        yield from guarded("upstream", lambda: plugin.check_upstream(run))
+    yield from guarded("seams", lambda: seams.check_seams(run.method if run.given else None))
     if not run.given:
         yield from guarded("machine", lambda: machine.check_machine(None))
         yield from of_environment(run)

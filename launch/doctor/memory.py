@@ -66,6 +66,11 @@ def zero_of(given: Any) -> Zero:
         if not given.lstrip().startswith("{") and not Path(given).is_file():
             raise ValueError(f"deepspeed {given!r} is neither zero0 ... zero3, zero2_offload, zero3_offload nor a file")
         given = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text("utf-8"))
+    if "zero_stage" in given:  # accelerate's own keys
+        offloads = (
+            given.get(f"offload_{what}_device", "none") not in ("none", None) for what in ("optimizer", "param")
+        )
+        return Zero(int(given["zero_stage"]), *offloads)
     zero = given.get("zero_optimization") or {}
     off = {
         name: (zero.get(name) or {}).get("device", "none") not in ("none", None)
@@ -110,7 +115,7 @@ def logits_bytes(setup: Setup, b: int) -> float:
     base = here(setup.base)
     vocabulary = read_config(base).get("vocab_size", 0) if base else 0
     method = setup.run.method
-    sides = 1 if method.grouped or method.name == "swift-sft" else 2
+    sides = 1 if method.grouped or method.name.endswith("-sft") else 2
     tokens = setup.value("max_completion_length" if method.grouped else "max_length", 0) or 0
     if method.name in ("swift-rm", "trl-reward"):
         return 0.0

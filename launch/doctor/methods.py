@@ -62,6 +62,7 @@ _ALL = (
     Method("megatron", "megatron"),
     Method("trl-dpo", "trl", _trl("trl.DPOConfig"), "trl pairs"),
     Method("trl-reward", "trl", _trl("trl.RewardConfig"), "trl pairs"),
+    Method("trl-sft", "trl", _trl("trl.SFTConfig")),
 )
 METHODS = {method.name: method for method in _ALL}
 _OF_PLUGIN = {method.plugin: method for method in _ALL if method.plugin}
@@ -106,8 +107,9 @@ def detect(values: Mapping[str, Any], environ: Mapping[str, str], header: str = 
     if "model_name_or_path" in values or "dataset_name" in values:
         if {"w", "margins"} & values.keys():
             return METHODS["modpo-trl"]
-        reward = values.get("lora_task_type") == "SEQ_CLS" or "trl reward" in header
-        return METHODS["trl-reward" if reward else "trl-dpo"]
+        said = re.search(r"\btrl(?:\.scripts\.| )(dpo|reward|sft)\b", header)
+        guess = "reward" if values.get("lora_task_type") == "SEQ_CLS" else "dpo"
+        return METHODS[f"trl-{said[1] if said else guess}"]
     if re.search(r"^#\s*Launch:\s+swift sft ", header, re.MULTILINE):
         return METHODS["swift-sft"]
     if "rlhf_type" in values:

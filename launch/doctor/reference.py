@@ -10,7 +10,7 @@ NAME = "reference"
 def check_reference(setup: Setup) -> list[Finding]:
     """The resolved reference; an error where upstream refuses it, or where it reads other tokens."""
     method = setup.run.method
-    if setup.values is None or method.name in ("swift-rm", "swift-sft", "swift-rlhf", "trl-reward"):
+    if setup.values is None or method.name in ("swift-rm", "swift-sft", "swift-rlhf", "trl-reward", "trl-sft"):
         return [] if setup.values is not None else skipped(NAME, "no argument could be read")
     findings = _refused(setup)
     if findings:

@@ -27,6 +27,7 @@ class Run:
         overrides: flags given beside it, as upstream would be given them: name -> one text or several.
         environment: the run file's environment map.
         processes: processes of the run.
+        engine: DeepSpeed settings of accelerate's configuration, where the run has one.
     """
 
     file: Path | None
@@ -35,6 +36,7 @@ class Run:
     overrides: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     processes: int = 1
+    engine: Any = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -68,8 +70,10 @@ def read_flags(argv: Sequence[str]) -> dict[str, Any]:
     return {key: values[0] if len(values) == 1 else values or "true" for key, values in flags.items()}
 
 
-def read_run(path: Path | None, flags: Sequence[str], method: str | None, processes: int | None) -> Run:
-    """The run that a run file, flags and the environment make together.
+def read_run(
+    path: Path | None, flags: Sequence[str], method: str | None, processes: int | None, accelerate: Path | None = None
+) -> Run:
+    """The run that a run file, flags, the environment and a configuration of accelerate make together.
 
     Raises:
         ValueError: no such file, not a YAML or JSON mapping, an unknown method, or a bad number of processes.
@@ -84,7 +88,28 @@ def read_run(path: Path | None, flags: Sequence[str], method: str | None, proces
     overrides = read_flags(flags)
     given = {**values, **overrides}
     kind = named(method) if method else detect(given, {**os.environ, **environment}, header)
-    return Run(path, kind, values, overrides, environment, _processes(processes, environment))
+    started, engine = (None, None) if accelerate is None else read_accelerate(accelerate)
+    return Run(path, kind, values, overrides, environment, processes or started or _processes(environment), engine)
+
+
+def read_accelerate(path: Path) -> tuple[int, Any]:
+    """Processes, and DeepSpeed's settings, of a file for `accelerate launch --config_file`.
+
+    FSDP that shards everything is told as ZeRO-3, which divides the same things among the processes.
+
+    Raises:
+        ValueError: no such file, or no mapping.
+    """
+    values, _ = _read_file(path)
+    engine = None
+    if values.get("distributed_type") == "DEEPSPEED":
+        config = values.get("deepspeed_config") or {}
+        engine = config.get("deepspeed_config_file") or config
+    elif values.get("distributed_type") == "FSDP":
+        config = values.get("fsdp_config") or {}
+        whole = str(config.get("fsdp_reshard_after_forward", config.get("fsdp_sharding_strategy", "true"))).upper()
+        engine = {"zero_stage": 3 if whole in ("TRUE", "FULL_SHARD", "1") else 2}
+    return int(values.get("num_processes", 1)), engine
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], str]:
@@ -100,9 +125,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], str]:
     return values, "\n".join(line for line in text.splitlines() if line.startswith("#"))
 
 
-def _processes(given: int | None, environment: dict[str, str]) -> int:
-    if given is not None:
-        return given
+def _processes(environment: dict[str, str]) -> int:
     environ = {**environment, **os.environ}
     counts = []
     for name in ("NPROC_PER_NODE", "NNODES"):

@@ -34,6 +34,8 @@ class Setup:
 
     def value(self, name: str, default: Any = None) -> Any:
         """An argument of the run; what could not be parsed is taken as it was given."""
+        if name == "deepspeed" and self.run.engine is not None:
+            return self.run.engine
         if self.values is None:
             return self.run.given.get(name, default)
         found = getattr(self.values, name, None)

@@ -1,5 +1,7 @@
 """Installed versions against the tested set and against what the upstreams themselves ask for."""
 
+import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -26,6 +28,13 @@ CORE = (
 
 
 def installed(name: str) -> str | None:
+    """The version of a distribution; None where it is not installed."""
+    return _installed(name, tuple(sys.path))
+
+
+@cache
+def _installed(name: str, search: tuple[str, ...]) -> str | None:
+    # Reading metadata is slow, and every check asks; another search path is another answer.
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,27 +1,14 @@
 """Mistakes, each planted into a clean set-up of one method: what is changed, and what the doctor must say."""
 
 import copy
-import json
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import tiny
+from tests.launch.doctor import planting
 from tests.launch.doctor.clean_runs import clean_runs
-
-Run = dict[str, Any]
-
-
-@dataclass
-class Place:
-    """Where a mistake is planted: the clean run, the shared models and data, a folder of its own, pytest's patcher."""
-
-    run: Run
-    world: Path
-    folder: Path
-    patch: Any
+from tests.launch.doctor.planting import Place, Run, flags, setting, variable
 
 
 @dataclass(frozen=True)
@@ -45,88 +32,6 @@ class Plant:
     mend: str = ""
 
 
-def rows_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def setting(**values: Any) -> Callable[[Place], None]:
-    """Keys of the run; None takes one out."""
-
-    def plant(place: Place) -> None:
-        for name, value in values.items():
-            place.run.pop(name) if value is None else place.run.update({name: value})
-
-    return plant
-
-
-def variable(**values: Any) -> Callable[[Place], None]:
-    return lambda place: place.run["ENV"].update(values)
-
-
-def flags(*argv: str) -> Callable[[Place], list[str]]:
-    return lambda place: list(argv)
-
-
-def three_rows_without_an_answer(place: Place) -> None:
-    rows = rows_of(place.world / "pairs.jsonl")
-    for row in rows[:3]:
-        row["rejected_response"] = ""
-    place.run["dataset"] = str(tiny.write_rows(place.folder / "pairs.jsonl", rows))
-
-
-def half_a_pair(place: Place) -> None:
-    rows = rows_of(place.world / "scored.jsonl")
-    place.run["dataset"] = str(tiny.write_rows(place.folder / "scored.jsonl", rows[:5] + rows[6:]))
-
-
-def rows_without_labels(place: Place) -> None:
-    rows = rows_of(place.world / "judged.jsonl")
-    for row in rows:
-        del row["preference_strength"]
-    place.run["dataset"] = str(tiny.write_rows(place.folder / "judged.jsonl", rows))
-    place.run["reward_funcs"] = ["pairwise_preference_by_strength"]
-
-
-def contrary_margin(place: Place) -> list[str]:
-    return ["--margin_pairs", str(place.world / "contrary.jsonl")]
-
-
-def equal_samples(place: Place) -> list[str]:
-    rows = [{"rewards": [50.0] * 8} for _ in range(19)] + [{"rewards": [50.0] * 4 + [60.0] * 4}]
-    return ["--samples", str(tiny.write_rows(place.folder / "samples.jsonl", rows))]
-
-
-def huge_model(place: Place) -> None:
-    """A model folder whose header speaks of 10^12 parameters; no byte of them is there."""
-    folder = place.folder / "huge"
-    folder.mkdir()
-    for path in (place.world / "model").iterdir():
-        if path.suffix != ".safetensors":
-            (folder / path.name).write_bytes(path.read_bytes())
-    header = json.dumps({"layers.0.q_proj.weight": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4]}})
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0\0\0\0")
-    place.run["model"] = str(folder)
-
-
-def other_trl(place: Place) -> None:
-    """Metadata of a TRL that ms-swift does not allow, found before the real one."""
-    info = place.folder / "site" / "trl-1.5.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trl\nVersion: 1.5.0\n")
-    place.patch.syspath_prepend(str(info.parent))
-
-
-def lost_seam(place: Place) -> None:
-    from swift.rlhf_trainers import DPOTrainer
-
-    place.patch.delattr(DPOTrainer, "compute_ref_log_probs")
-
-
-def unfinished_store(place: Place) -> None:
-    (place.folder / "store").mkdir()
-    place.run["ENV"]["MODPO_STORE"] = str(place.folder / "store")
-
-
 PLANTS = [
     Plant(
         "misspelt key", "modpo", setting(per_device_train_batchsize=2), "keys",
@@ -145,12 +50,12 @@ PLANTS = [
         r"generates 12 completions at a time .* no multiple of 8 .* valid: --generation_batch_size 8 or 16 with",
     ),
     Plant(
-        "rows without a rejected answer", "modpo", three_rows_without_an_answer, "rows",
+        "rows without a rejected answer", "modpo", planting.three_rows_without_an_answer, "rows",
         r"3 of 24 rows are unusable: 3 x no rejected_response \(first: .*pairs.jsonl:1\)", "check-pairs",
     ),
-    Plant("half a pair", "bt_grpo", half_a_pair, "pairs", r"1 of 8 pairs have a fault \(1 incomplete\)", "pointwise"),
+    Plant("half a pair", "bt_grpo", planting.half_a_pair, "pairs", r"1 of 8 pairs have a fault \(1 incomplete\)", "pointwise"),
     Plant(
-        "a reward without its column", "pairwise_judge", rows_without_labels, "rewards",
+        "a reward without its column", "pairwise_judge", planting.rows_without_labels, "rewards",
         r"all of 16 rows have them but for preference_strength", "helpsteer2-pairwise",
     ),
     Plant(
@@ -163,7 +68,7 @@ PLANTS = [
         r"was trained on base model .*model.* and its weights differ", "train the margin adapter on this base",
     ),
     Plant(
-        "a margin that prefers the rejected answers", "modpo", contrary_margin, "margin direction",
+        "a margin that prefers the rejected answers", "modpo", planting.contrary_margin, "margin direction",
         r"ranks 0 of 24 pairs .* \(0.00 \[0.00, 0.1\d\]\): it prefers the REJECTED", "unswapped",
     ),
     Plant(
@@ -171,15 +76,15 @@ PLANTS = [
         "reference", r"ref_model .* with tuner_type lora: ms-swift refuses it, 1 of 2", "leave ref_model out",
     ),
     Plant(
-        "an unfinished margin store", "modpo", unfinished_store, "reference",
+        "an unfinished margin store", "modpo", planting.unfinished_store, "reference",
         r"no manifest.json there \(it is unfinished", "precompute-margins",
     ),
     Plant(
-        "groups without spread", "bt_grpo", equal_samples, "zero variance",
+        "groups without spread", "bt_grpo", planting.equal_samples, "zero variance",
         r"97% \[9\d%, 100%\] of groups of 2 would have equal scores \(20 prompts, 8 or more", "warm-up",
     ),
     Plant(
-        "a model that does not fit", "bt_grpo", huge_model, "memory",
+        "a model that does not fit", "bt_grpo", planting.huge_model, "memory",
         r"weights 4e\+03 GB .* but the CPU has [\d.]+ GB", "zero3",
     ),
     Plant(
@@ -187,11 +92,11 @@ PLANTS = [
         r"1000000000 checkpoints x 0.0492 MB = 4.92e\+04 GB", "save_total_limit",
     ),
     Plant(
-        "a TRL that ms-swift does not allow", "modpo", other_trl, "versions",
+        "a TRL that ms-swift does not allow", "modpo", planting.other_trl, "versions",
         r"ms-swift 4.6.0 needs trl<1.0.*, found 1.5.0", "constraints-swift.txt",
     ),
     Plant(
-        "an upstream without a seam", "modpo", lost_seam, "seams",
+        "an upstream without a seam", "modpo", planting.lost_seam, "seams",
         r"takes no batch|no swift.rlhf_trainers.DPOTrainer.compute_ref_log_probs", "constraints-swift.txt",
     ),
     Plant(

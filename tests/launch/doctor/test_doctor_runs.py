@@ -1,6 +1,8 @@
 """The run files of the pack: every key is known to its upstream, and what is not here is said, not tripped over."""
 
+import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from tests.conftest import REPOSITORY
 from tests.launch.doctor.conftest import HAS_SWIFT
 
 RUN_FILES = sorted((REPOSITORY / "launch" / "runs").glob("*/*.yaml"))
-METHOD_OF_FOLDER = {
-    "bt_grpo": {"bt_grpo", "swift-sft"}, "d2po": {"d2po", "trl-dpo", "trl-reward", "swift-rm"}, "moodpo": {"moodpo"},
-    "modpo": {"modpo-pipeline"}, "modpo_trl": {"modpo-trl", "trl-dpo"}, "pairwise_judge": {"pairwise_judge", "megatron"},
+# What the launch line in a file's header says, and the method that it is.
+LAUNCHED = {
+    r"-m trl_ext\.modpo\.script": "modpo-trl", r"-m trl_ext\.(moodpo|d2po)\.script": None, r"trl(?:\.scripts\.| )(dpo|reward|sft)\b": "trl-",
+    r"launch helpsteer-modpo": "modpo-pipeline", r"megatron rlhf": "megatron", r"swift sft": "swift-sft",
 }  # fmt: skip
 # What a machine without the run's GPU, data, models or engines may lack; nothing else may be an error.
 MAY_LACK = {"machine", "upstream", "trainability", "rows", "margin base"}
@@ -27,11 +30,21 @@ def findings_of(path: Path, tmp_path: Path) -> list[dict]:
     return json.loads(out.read_text())["findings"]
 
 
+def launched(path: Path) -> str | None:
+    """The method by the first launch line of the file's header that names one."""
+    lines = path.read_text().partition("# Launch:")[2].splitlines()
+    for line in itertools.takewhile(lambda text: not text or text.startswith("#") or text is lines[0], lines):
+        for pattern, name in LAUNCHED.items():
+            if found := re.search(pattern, line):
+                return found[1] if name is None else name + found[1] if name.endswith("-") else name
+    return None
+
+
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_keys_of_a_run_file_are_known_and_nothing_breaks(path, tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     method = read_run(path, [], None, None).method
-    assert method.name in METHOD_OF_FOLDER.get(path.parent.name, {method.name})
+    assert method.name == (launched(path) or method.name)
     findings = findings_of(path, tmp_path)
     keys = [one for one in findings if one["check"] == "keys"]
     known = HAS_SWIFT if method.upstream in ("ms-swift", "megatron") else is_here(method)

@@ -1,0 +1,177 @@
+"""What the command line takes: run files of both stacks, flags above them, the environment alone; and what it refuses."""
+
+import logging
+import os
+import sys
+
+import pytest
+
+from launch.doctor.doctor import guarded, main
+from launch.doctor.methods import detect
+from launch.doctor.run_file import environment_of, read_flags, read_run
+from tests.launch.doctor.clean_runs import clean_runs, write_run
+from tests.launch.doctor.conftest import HAS_SWIFT
+from tests.tiny import write_rows
+
+swift_only = pytest.mark.skipif(not HAS_SWIFT, reason="ms-swift is not installed in this environment")
+
+
+def of(findings: list[dict], check: str) -> list[dict]:
+    return [one for one in findings if one["check"] == check]
+
+
+@pytest.mark.parametrize(
+    ("values", "environ", "header", "name"),
+    [
+        ({"external_plugins": ["a/modpo.py"], "model": "m"}, {}, "", "modpo"),
+        ({"external_plugins": "x/bt_grpo.py", "micro_batch_size": 1}, {}, "", "megatron"),
+        ({"model_name_or_path": "m", "w": 1}, {}, "", "modpo-trl"),
+        ({"model_name_or_path": "m", "gold": "g"}, {}, "", "d2po"),
+        ({"model_name_or_path": "m"}, {}, "# Launch:   trl reward --config x", "trl-reward"),
+        ({"model_name_or_path": "m"}, {}, "", "trl-dpo"),
+        ({"csv_path": "p.csv"}, {}, "", "moodpo"),
+        ({"w_values": [1]}, {}, "", "modpo-pipeline"),
+        ({"model": "m", "rlhf_type": "rm"}, {}, "", "swift-rm"),
+        ({"model": "m"}, {"MODPO_W": "1"}, "", "modpo"),
+        ({"model": "m"}, {}, "# Launch:   swift sft x.yaml", "swift-sft"),
+    ],
+)
+def test_the_method_is_told_by_plugin_keys_launch_line_or_environment(values, environ, header, name):
+    assert detect(values, environ, header).name == name
+
+
+def test_flags_with_one_value_several_and_none():
+    assert read_flags(["--a", "1", "--b", "x", "y", "--c=3", "--d"]) == {
+        "a": "1",
+        "b": ["x", "y"],
+        "c": "3",
+        "d": "true",
+    }
+    with pytest.raises(ValueError, match="unexpected 'x'"):
+        read_flags(["x", "--a"])
+
+
+def test_environment_command_line_and_logging_are_as_before(world, doctor, monkeypatch):
+    monkeypatch.setenv("MODPO_W", "0.25")
+    before, argv, level = dict(os.environ), sys.argv, logging.root.manager.disable
+    doctor(clean_runs(world)["modpo-trl"])
+    assert (dict(os.environ), sys.argv, logging.root.manager.disable) == (before, argv, level)
+
+
+def test_model_kwargs_win_over_the_run_file(tmp_path):
+    run = write_run(tmp_path / "run.yaml", {"model": "m", "ENV": {"MODPO_W": 0.5}, "model_kwargs": '{"modpo_w": 0.7}'})
+    with environment_of(read_run(run, [], "modpo", None)):
+        assert os.environ["MODPO_W"] == "0.7"
+    assert "MODPO_W" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "expected keys and values, found a list"),
+        ("a: [", "neither YAML nor JSON"),
+        ("ENV: 3\n", "must be a mapping"),
+    ],
+)
+def test_a_run_file_that_is_none_is_refused(tmp_path, text, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        main([str(path)])
+
+
+def test_what_cannot_be_told_is_refused_with_the_names(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"nothing says what kind of run .*--method, one of modpo, bt_grpo"):
+        main(["--learning_rate", "1"])
+    with pytest.raises(ValueError, match="--method 'mopdo': did you mean 'modpo'"):
+        main(["--method", "mopdo"])
+    monkeypatch.setenv("NPROC_PER_NODE", "two")
+    with pytest.raises(ValueError, match="NPROC_PER_NODE is 'two'"):
+        main([])
+
+
+def test_a_check_that_breaks_is_a_finding_and_hides_no_other():
+    (found,) = guarded("rows", lambda: [][1])
+    assert (found.check, found.level) == ("rows", "error")
+    assert found.found.startswith(
+        "the check itself failed: IndexError: list index out of range (test_doctor_command.py:"
+    )
+
+
+def test_the_environment_alone(doctor, monkeypatch):
+    monkeypatch.setenv("MODPO_W", "0.5")
+    monkeypatch.setenv("MODPO_MARGIN_FUNCTION", "brevity")
+    monkeypatch.setenv("MODPO_MARGIN_ROLE", "cost")
+    code, findings = doctor(None)
+    assert code == 0
+    assert "pushes TOWARD longer answers" in of(findings, "margin direction")[0]["found"]
+    monkeypatch.setenv("MODPO_W", "-1")
+    code, findings = doctor(None)
+    assert code == 1 and "MODPO_W must be above 0" in of(findings, "settings")[0]["found"]
+
+
+@swift_only
+def test_flags_override_the_run_file(world, doctor):
+    run = clean_runs(world)["bt_grpo"]
+    code, findings = doctor(run, "--num_generations", "4", "--generation_batch_size", "16")
+    assert code == 0 and "2 whole pairs x 2 x 4 completions" in of(findings, "batches")[0]["found"]
+    code, findings = doctor(run, "--num_generation", "4")
+    assert code == 1 and "'num_generation' (flag)" in of(findings, "keys")[0]["found"]
+
+
+@swift_only
+def test_a_variable_of_the_shell_that_contradicts_the_run_file(world, doctor, monkeypatch):
+    monkeypatch.setenv("MODPO_W", "0.9")
+    code, findings = doctor(clean_runs(world)["modpo"])
+    assert code == 1 and "MODPO_W is '0.9' in the shell but" in of(findings, "settings")[0]["found"]
+
+
+@swift_only
+def test_warnings_do_not_fail(world, doctor):
+    run = clean_runs(world)["modpo"]
+    run["ENV"]["MODPO_MARGIN_BETA"] = -0.1
+    code, findings = doctor(run)
+    assert code == 0
+    (found,) = [one for one in of(findings, "margin direction") if one["level"] == "warning"]
+    assert "AWAY FROM" in found["found"] and "role: cost with beta 0.1" in found["mend"]
+    code, findings = doctor(clean_runs(world)["modpo"], "--adapters", str(world / "margin"))
+    assert code == 0 and of(findings, "reference")[0]["level"] == "warning"
+    assert "they differ at step 0" in of(findings, "reference")[0]["found"]
+
+
+@swift_only
+def test_a_margin_that_ranks_its_pairs(world, contrary, tmp_path, doctor):
+    import json
+
+    rows = [json.loads(line) for line in contrary.read_text().splitlines()]
+    turned = [
+        {"messages": [row["messages"][0], {"role": "assistant", "content": row["rejected_response"]}],
+         "rejected_response": row["messages"][1]["content"]}
+        for row in rows
+    ]  # fmt: skip
+    code, findings = doctor(
+        clean_runs(world)["modpo"],
+        "--margin_pairs",
+        str(write_rows(tmp_path / "p.jsonl", turned)),
+        "--probe_pairs",
+        "20",
+    )
+    assert code == 0 and "ranks 20 of 20 pairs" in of(findings, "margin direction")[1]["found"]
+
+
+@pytest.mark.parametrize("method", ["modpo", "modpo-trl", "moodpo"])
+def test_load_counts_what_the_headers_said(method, world, doctor):
+    if method == "modpo" and not HAS_SWIFT:
+        pytest.skip("ms-swift is not installed in this environment")
+    code, findings = doctor(clean_runs(world)[method], "--load")
+    (found,) = [one["found"] for one in of(findings, "trainability") if one["found"].startswith("loaded:")]
+    assert code == 0 and "0 of margins, 0 of the base train, as counted from the headers" in found
+
+
+@pytest.mark.skipif(HAS_SWIFT, reason="ms-swift is installed in this environment")
+def test_a_missing_upstream_is_said(world, doctor):
+    code, findings = doctor(clean_runs(world)["bt_grpo"])
+    assert code == 1
+    assert [one["check"] for one in findings if one["level"] == "error"] == ["upstream"]
+    assert "bt_grpo runs on ms-swift, and swift is not installed here" in of(findings, "upstream")[0]["found"]
+    assert of(findings, "keys")[0]["level"] == "skipped"
