@@ -73,13 +73,11 @@ def trial_run_file(
     mult = parameters.pop("margin_mult", 1.0)
     ratio = parameters.pop("warmup_ratio", None)
     beta = parameters.get("beta", run_file.get("beta", 0.1))
+    # As written, weights that are left to 1 - w included: the file then serves other weights too.
     margins = [
-        {
-            margin.kind: margin.source, "name": margin.name, "role": margin.role, "weight": margin.weight,
-            "beta": margin.beta * mult, "head": margin.head, "allow_other_base": margin.allow_other_base,
-        }
-        for margin in resolved(specs, settings.w, beta)
-    ]  # fmt: skip
+        spec.model_dump(exclude_none=True) | {"name": margin.name, "beta": margin.beta * mult}
+        for spec, margin in zip(specs, resolved(specs, settings.w, beta), strict=True)
+    ]
     given = {"model_name_or_path": settings.sft_model_name, "dataset_name": settings.dataset_name}
     full = settings.rung_steps[-1]
     merged = {name: value for name, value in run_file.items() if name not in SHORT_FORM}
@@ -88,7 +86,8 @@ def trial_run_file(
         merged = {name: value for name, value in merged.items() if name != "warmup_ratio"}
         merged["warmup_steps"] = round(full * ratio)
     return merged | {
-        "output_dir": str(folder), "run_name": f"{settings.study_name}_{folder.name}", "w": settings.w, "beta": beta, "margins": margins, "seed": settings.train_seed,
-        "max_steps": full, "precompute_ref_log_probs": True, "eval_strategy": "steps", "eval_steps": settings.eval_steps or full,
-        "save_strategy": "steps", "save_steps": settings.save_steps or full, "load_best_model_at_end": False,
+        "output_dir": str(folder), "run_name": f"{settings.study_name}_{folder.name}", "w": settings.w, "beta": beta,
+        "margins": margins, "seed": settings.train_seed, "max_steps": full, "precompute_ref_log_probs": True,
+        "eval_strategy": "steps", "eval_steps": settings.eval_steps or full, "save_strategy": "steps",
+        "save_steps": settings.save_steps or full, "load_best_model_at_end": False,
     }  # fmt: skip

@@ -4,7 +4,9 @@
 The run file alone is one of `trl_ext.modpo.script`: it trains the same policy without a study.
 """
 
+import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,21 @@ class RungArguments:
     rung_folder: str = field(metadata={"help": "Folder of the reports and answers."})
 
 
+def refuse_shared_rows(train: Iterable[dict], test: Iterable[dict]) -> None:
+    """Whether the pairs that judge are kept out of training.
+
+    Raises:
+        ValueError: they are not.
+    """
+
+    def key(row: dict) -> str:
+        return json.dumps([row.get(name) for name in ("prompt", "chosen", "rejected")])
+
+    held_out = {key(row) for row in test}
+    if shared := sum(key(row) in held_out for row in train):
+        raise ValueError(f"{shared} training pairs are among those held out: a study must be judged by other pairs")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Trains, from `resume_from_checkpoint` if given, until the end or a rung that stops it. Only an end is saved."""
     parser = TrlParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig, RungArguments))
@@ -36,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         splits = load_splits(script_args, mixture)
         train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
         test = pick(splits, script_args.dataset_test_split, "dataset_test_split")
+        refuse_shared_rows(train, test)
         set_seed(args.seed)  # TRL 0.29 draws new LoRA weights before it sets the seed
         args.model_init_kwargs = {**model_init_kwargs(model_args), **(args.model_init_kwargs or {})}
         callback = RungCallback(rungs.rung_steps, RungFiles(Path(rungs.rung_folder)))

@@ -110,7 +110,7 @@ def test_the_run_file_of_a_trial(base, adapter, tmp_path):
     run_file = read_run_file(base)
     run = trial_run_file(settings, run_file, margin_specs(settings, run_file), parameters, tmp_path / "t")
     assert run["margins"] == [
-        {"adapter": str(adapter), "name": "margin", "role": "cost", "weight": 0.3, "beta": pytest.approx(0.3), "head": 0, "allow_other_base": False}
+        {"adapter": str(adapter), "name": "margin", "role": "cost", "beta": pytest.approx(0.3), "head": 0, "allow_other_base": False}
     ]
     assert (run["beta"], run["learning_rate"], run["w"], run["weight_decay"]) == (0.2, 1e-4, 0.7, 0.05)
     assert run["warmup_steps"] == 10 and "warmup_ratio" not in run and "margin_function" not in run

@@ -209,3 +209,10 @@ def test_mistakes_end_with_one_line(parts, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*flags, "4"])
     assert "max_steps 8 must be the last of rung_steps [4]" in capsys.readouterr().err
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        write_rows(tmp_path / "data" / f"{split}.jsonl", parts.rows[:5] if split == "train" else parts.rows[3:])
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run | {"dataset_name": str(tmp_path / "data")}))
+    with pytest.raises(SystemExit, match="2"):
+        main([*flags, "4", "8"])
+    assert "error: 2 training pairs are among those held out" in capsys.readouterr().err
