@@ -71,32 +71,34 @@ def compare_objectives(
 def _estimates(
     a: np.ndarray, b: np.ndarray, prompt: np.ndarray, directed: bool, resamples: int, seed: int
 ) -> dict[str, Any]:
-    from scipy.sparse import csr_matrix
-
     if not len(a):
         return {name: {"value": None, "low": None, "high": None, "n": 0} for name in ("conflict_ratio", *NAMES)}
     points = np.column_stack([a, b])
     if not directed:
         points, prompt = np.concatenate([points, -points]), np.tile(prompt, 2)
     # Adding 0 makes -0 a 0, which would be another point.
-    (x, y), place = (lambda found: (found[0].T, found[1].reshape(-1)))(
-        np.unique(points + 0.0, axis=0, return_inverse=True)
-    )
+    cells, place = np.unique(points + 0.0, axis=0, return_inverse=True)
+    (x, y), place = cells.T, place.reshape(-1)
     size = prompt.max() + 1
-    of_prompt = csr_matrix((np.ones(len(place)), (prompt, place)), shape=(size, len(x)))
+    # How often each prompt holds each point, ordered by the point.
+    entries, counts = np.unique(np.column_stack([place, prompt]), axis=0, return_counts=True)
+    starts, holder = np.searchsorted(entries[:, 0], np.arange(len(x))), entries[:, 1]
+
+    def drawn_points(drawn: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(drawn[:, holder] * counts, starts, axis=1)
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
         opposed, decided = ((weights * chosen).sum(axis=1) for chosen in (x * y < 0, x * y != 0))
         ratio = np.where(decided > 0, opposed / np.maximum(decided, 1), np.nan)
         return {"conflict_ratio": ratio, **correlations(x, y, weights)}
 
-    value = measure(np.asarray(of_prompt.sum(axis=0)).reshape(1, -1))
+    value = measure(drawn_points(np.ones((1, size))))
     draws = {name: np.empty(resamples) for name in value}
-    generator, step = np.random.default_rng(seed), max(1, CHUNK // max(size, len(x)))
+    generator, step = np.random.default_rng(seed), max(1, CHUNK // len(entries))
     for start in range(0, resamples, step):
         part = slice(start, min(start + step, resamples))
         drawn = generator.multinomial(size, np.full(size, 1 / size), size=part.stop - part.start)
-        for name, found in measure(np.asarray(drawn @ of_prompt)).items():
+        for name, found in measure(drawn_points(drawn)).items():
             draws[name][part] = found
     decided = int(((a != 0) & (b != 0)).sum())
     counts = {"conflict_ratio": decided} | dict.fromkeys(NAMES, len(a))

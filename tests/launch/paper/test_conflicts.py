@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from launch.__main__ import main
 from launch.paper.conflict import compare_objectives, conflict_ratio, prompt_conflicts, tertiles
 from launch.paper.correlation import correlations
 from launch.paper.ratings import RatedPrompt, best_differs, differences
 from tests import tiny
+
+stats = pytest.importorskip("scipy.stats")
 
 # Reference numbers: two models on twelve prompts; a zero on either axis is no conflict and no agreement.
 HELPFUL = [0.007, -1.401, -0.446, 0.0, -0.776, 0.3, 0.301, 2.49, -0.232, 0.575, -0.914, -0.698]
