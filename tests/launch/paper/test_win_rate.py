@@ -12,6 +12,7 @@ from launch.judge.verdicts import JudgedRow
 from launch.paper.win_stats import Outcome, outcome_of, outcomes, wilson, win_statistics
 from tests import tiny
 from tests.fake_teacher import FakeTeacher
+from tests.launch.judge.judge_server import build_tiny_judge
 from tests.launch.paper.conftest import generation
 
 KEY = "sk-secret-1234567890"
@@ -182,6 +183,29 @@ def test_the_file_of_a_local_judge_gives_the_same_result(gens, tmp_path, capsys)
     assert main(["win-rate", "--gens", *gens, "--write_pairs", "--out", str(tmp_path / "pairs")]) == 0
     pairs = [json.loads(line) for line in (tmp_path / "pairs/pairs.jsonl").read_text().splitlines()]
     assert len(pairs) == 6 and pairs[0]["response_1"] == ANSWERS[0][0] and pairs[0]["prompt"][-1]["role"] == "user"
+
+
+@pytest.mark.integration
+def test_a_local_judge_from_pairs_to_the_win_rate(launch, gens, tmp_path):
+    pytest.importorskip("swift")
+    model = build_tiny_judge(tmp_path / "judge", seed=3)
+    done = launch("win-rate", "--gens", *gens, "--write_pairs", "--out", tmp_path / "wins")
+    assert done.returncode == 0, done.stderr
+    judge = ["judge", "--model", model, "--model_type", "llama", "--template", "chatml", "--dtype", "fp32",
+             "--max_new_tokens", 1, "--votes", 3, "--do_sample", "--top_k", 3, "--top_p", 1,
+             "--pairs", tmp_path / "wins/pairs.jsonl", "--out", tmp_path / "judged"]  # fmt: skip
+    done = launch(*judge)
+    assert done.returncode == 0, done.stderr
+    verdicts = tmp_path / "judged/verdicts.jsonl"
+    done = launch("win-rate", "--verdicts", verdicts, "--names", "modpo", "sft", "--out", tmp_path / "wins")
+    assert done.returncode == 0, done.stderr
+    found = result(tmp_path / "wins")
+    pairs = [json.loads(line) for line in (tmp_path / "judged/pairs.jsonl").read_text().splitlines()]
+    assert found["pairs"] == len(pairs) == 6 and (found["a"], found["b"]) == ("modpo", "sft")
+    # The judge's own file says the same of each pair, its tie of two orders that differ included.
+    assert found["counts"] == {name: sum(pair["verdict"] == name for pair in pairs) for name in ("A", "tie", "B")}
+    disagree = sum(pair["agree"] is False for pair in pairs)
+    assert found["ties_by_reason"].get("orders disagree", 0) == disagree
 
 
 def row(side, *verdicts, pair="p"):
