@@ -124,6 +124,7 @@ def of_training(found: Setup, options: argparse.Namespace) -> Iterator[Finding]:
     from launch.doctor import (
         batches,
         disk,
+        lengths,
         margins,
         memory,
         pairs,
@@ -139,6 +140,7 @@ def of_training(found: Setup, options: argparse.Namespace) -> Iterator[Finding]:
     probe = margins.Probe(options.margin_pairs, options.probe_pairs, options.load)
     yield from guarded("rows", lambda: rows.check_rows(found, limit))
     yield from guarded("rows", lambda: prompts.check_prompts(found, limit))
+    yield from guarded("lengths", lambda: lengths.check_lengths(found))
     yield from guarded("pairs", lambda: pairs.check_pairs(found))
     yield from guarded("rewards", lambda: rewards.check_rewards(found, limit))
     yield from guarded("batches", lambda: batches.check_batches(found))

@@ -53,6 +53,10 @@ PLANTS = [
         "rows without a rejected answer", "modpo", planting.three_rows_without_an_answer, "rows",
         r"3 of 24 rows are unusable: 3 x no rejected_response \(first: .*pairs.jsonl:1\)", "check-pairs",
     ),
+    Plant(
+        "rows that are all too long", "modpo", setting(max_length=16), "lengths",
+        r"24 of 24 rows are longer than max_length 16 \(median \d+, longest \d+\) and would be left out", r"max_length: \d+",
+    ),
     Plant("half a pair", "bt_grpo", planting.half_a_pair, "pairs", r"1 of 8 pairs have a fault \(1 incomplete\)", "pointwise"),
     Plant(
         "a reward without its column", "pairwise_judge", planting.rows_without_labels, "rewards",

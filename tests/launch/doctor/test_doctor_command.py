@@ -120,6 +120,26 @@ def test_flags_override_the_run_file(world, doctor):
 
 
 @swift_only
+@pytest.mark.parametrize(
+    ("processes", "found"),
+    [
+        (1, "1 process: each generates 16 completions at a time = 2 whole pairs x 2 x 4 completions, in 4 micro-steps"),
+        (
+            2,
+            "2 processes: each generates 8 completions at a time = 1 whole pairs x 2 x 4 completions, in 2 micro-steps",
+        ),
+        (3, "generation_batch_size (16) must be divisible by the global batch size (12)"),
+        (4, "each of 4 ranks generates 4 completions at a time"),
+    ],
+)
+def test_batches_of_several_processes(processes, found, world, doctor):
+    run = clean_runs(world)["bt_grpo"] | {"num_generations": 4, "generation_batch_size": 16, "ddp_backend": "gloo"}
+    code, findings = doctor(run, "--num_processes", str(processes))
+    assert found in of(findings, "batches")[0]["found"]
+    assert code == (processes > 2)
+
+
+@swift_only
 def test_a_variable_of_the_shell_that_contradicts_the_run_file(world, doctor, monkeypatch):
     monkeypatch.setenv("MODPO_W", "0.9")
     code, findings = doctor(clean_runs(world)["modpo"])
