@@ -53,6 +53,8 @@ class TuneSettings(BaseModel):
         check_label(self.study_name)
         check_label(self.worker_id)
         check_rungs(self.rung_steps, self.reduction_factor)
+        if "," in (self.gpu_id or ""):
+            raise ValueError(f"gpu_id {self.gpu_id!r}: one device a worker; start a worker for each")
         if not self.config.is_file():
             raise ValueError(f"config: no file {self.config}")
         return self

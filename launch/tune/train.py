@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         script_args, args, model_args, mixture, rungs = parser.parse_args_and_config(argv)
         if args.max_steps != rungs.rung_steps[-1]:
             raise ValueError(f"max_steps {args.max_steps} must be the last of rung_steps {rungs.rung_steps}")
+        if args.n_gpu > 1:  # transformers would wrap the model in DataParallel
+            raise ValueError(f"{args.n_gpu} GPUs are visible to this run: give each worker one with --gpu_id")
         splits = load_splits(script_args, mixture)
         train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
         test = pick(splits, script_args.dataset_test_split, "dataset_test_split")

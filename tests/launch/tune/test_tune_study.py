@@ -14,6 +14,7 @@ from launch.tune.objective import make_objective
 from launch.tune.settings import TuneSettings
 from launch.tune.space import make_space
 from launch.tune.study import JOURNAL, claim, make_sampler, open_study, worker_seed
+from launch.tune.training import command, training
 from tests.conftest import REPOSITORY
 
 VECTORS = json.loads((REPOSITORY / "tests" / "vectors" / "tuning.json").read_text())
@@ -68,6 +69,35 @@ def test_a_lease_is_free_when_worker_and_run_are_gone_and_not_before(tmp_path):
     assert json.loads(path.read_text())["holder"] == "b"
     lease.release()
     assert Lease.take(path, "c") is not None
+
+
+@pytest.mark.parametrize(("gpu_id", "seen"), [(None, "inherited"), ("", ""), ("3", "3")])
+def test_a_run_sees_its_device_and_its_log_begins_with_its_command(gpu_id, seen, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "inherited")
+    lease, log = Lease.take(tmp_path / "t.lock", "a"), tmp_path / "logs" / "train.log"
+    argv = [sys.executable, "-c", "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))"]
+    with training(argv, log, gpu_id, lease) as process:
+        process.wait()
+    first, second = log.read_text().splitlines()
+    assert first.startswith(f"$ {sys.executable} -c ") and second == repr(seen)
+
+
+def test_a_run_ends_with_an_interrupted_worker(tmp_path):
+    lease = Lease.take(tmp_path / "t.lock", "a")
+    with pytest.raises(KeyboardInterrupt), training(["sleep", "60"], tmp_path / "log", None, lease) as process:
+        raise KeyboardInterrupt
+    assert process.returncode == -signal.SIGTERM
+    lease.release()
+    assert Lease.take(tmp_path / "t.lock", "b") is not None
+
+
+def test_a_run_is_continued_from_its_newest_whole_checkpoint(tmp_path):
+    for step, files in ((8, ["trainer_state.json"]), (16, ["trainer_state.json"]), (24, [])):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in files:
+            (tmp_path / f"checkpoint-{step}" / name).touch()
+    assert command(tmp_path, [8, 32])[-2:] == ["--resume_from_checkpoint", str(tmp_path / "checkpoint-16")]
+    assert command(tmp_path / "none", [8, 32])[-2:] == ["--rung_folder", str(tmp_path / "none" / "rungs")]
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
