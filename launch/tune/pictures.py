@@ -35,7 +35,7 @@ def draw_history(trials, label: str) -> bytes:
     figure, (curves, history) = _figure(2, "history of the study")
     best, so_far = None, []
     for trial in trials:
-        steps, colour = sorted(trial.intermediate_values), COLOURS[trial.state.name]
+        steps, colour = sorted(trial.intermediate_values), COLOURS.get(trial.state.name, GRID)
         if steps:
             values = [trial.intermediate_values[step] for step in steps]
             curves.plot(steps, values, marker="o", markersize=4, linewidth=1.4, color=colour, alpha=0.8)

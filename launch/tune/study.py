@@ -90,7 +90,10 @@ def open_study(settings: TuneSettings, objective: Objective) -> "Study":
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "study.lock"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        check_settings(folder / SETTINGS, settings.identity())
+        try:
+            check_settings(folder / SETTINGS, settings.identity())
+        except ValueError as error:
+            raise ValueError(str(error).split("; use another")[0] + "; use another --study_name") from error
         study = optuna.create_study(
             study_name=settings.study_name,
             storage=open_storage(folder),
@@ -128,9 +131,12 @@ def claim(study: "Study", settings: TuneSettings, space: Space, may_start: bool 
         trials = study.get_trials(deepcopy=False)
         for left in (trial for trial in trials if trial.state == TrialState.RUNNING):
             lease = Lease.take(_lease_path(settings.folder, left.number), settings.worker_id)
-            if lease is not None:
+            if lease is None:
+                continue
+            if study.get_trials(deepcopy=False)[left.number].state == TrialState.RUNNING:
                 # Optuna has no public way back to a running trial.
                 return _begin(Trial(study, left._trial_id), settings, space, lease, True)
+            lease.release()  # it ended since the trials were read
         if not may_start or sum(trial.state != TrialState.WAITING for trial in trials) >= settings.n_trials:
             return None
         trial = study.ask()

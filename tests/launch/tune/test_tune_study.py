@@ -149,6 +149,26 @@ def test_running_trials_count_and_left_ones_come_first(settings):
     assert study.trials[1].user_attrs["worker_id"] == "a" and len(study.trials) == 2
 
 
+def test_a_trial_that_ended_while_the_trials_were_read_is_left_alone(settings, monkeypatch):
+    """Its worker tells the study and gives the lease free without the lock that claims are made under."""
+    mine, other = settings(n_trials=2, worker_id="a"), settings(n_trials=2, worker_id="b")
+    study, again = open_study(mine, RANKING), open_study(other, RANKING)
+    ends, read = claim(again, other, SPACE), study.get_trials
+
+    def read_and_then_it_ends(*args, **kwargs):
+        found = read(*args, **kwargs)
+        if ends.lease is not None:
+            again.tell(ends.trial, 0.5)
+            ends.lease.release()
+            ends.lease = None
+        return found
+
+    monkeypatch.setattr(study, "get_trials", read_and_then_it_ends)
+    claimed = claim(study, mine, SPACE)
+    assert claimed.trial.number == 1 and not claimed.taken_over
+    assert [trial.state.name for trial in read()] == ["COMPLETE", "RUNNING"]
+
+
 def test_a_worker_that_died_while_it_drew_parameters(settings):
     mine = settings(n_trials=1)
     study = open_study(mine, RANKING)
@@ -169,7 +189,7 @@ def test_out_of_time_a_worker_still_continues_but_starts_nothing(settings):
 def test_a_study_is_not_continued_with_other_settings(settings, tmp_path):
     open_study(settings(), RANKING)
     open_study(settings(n_trials=99, worker_id="other", gpu_id="3", timeout=5), RANKING)
-    with pytest.raises(ValueError, match=r"was made with w = 0.7, now it is 0.6"):
+    with pytest.raises(ValueError, match=r"was made with w = 0.7, now it is 0.6; use another --study_name$"):
         open_study(settings(w=0.6), RANKING)
     (tmp_path / "run.yaml").write_text("max_length: 16\n")
     with pytest.raises(ValueError, match=r"was made with config = 'max_length: 8"):
