@@ -59,11 +59,13 @@ def conflicts(result: Result) -> str:
     body = []
     for row in result["pairs"]:
         ties = ", ".join(f"{name} {count}" for name, count in row["ties"].items() if count)
-        cells = [estimate(row[name]) for name in ("conflict_ratio", "prompts_with_conflict")]
+        shares = ("conflict_ratio", "prompts_with_conflict", "best_reply_differs")
+        cells = [estimate(row.get(name)) for name in shares]
         cells += [estimate(row[name], with_sign=True) for name in ("pearson", "spearman", "kendall")]
         decided = str(row["agree"] + row["conflict"])
         body.append([row["compared"], f"{row['first']}, {row['second']}", decided, *cells, ties or "none"])
-    head = ("compared", "objectives", "decided", "conflict ratio", "prompts with one", "Pearson", "Spearman", "Kendall")
+    head = ("compared", "objectives", "decided", "conflict ratio", "prompts with one", "no common best", "Pearson",
+            "Spearman", "Kendall", "ties")  # fmt: skip
     bins = [
         [f"{one['first']}, {one['second']}", row["bin"], str(row["n"]),
          "n/a" if row["conflict"] is None else number(row["conflict"]), ", ".join(row["pareto"])]
@@ -71,7 +73,7 @@ def conflicts(result: Result) -> str:
     ]  # fmt: skip
     return (
         paragraph(f"{result['prompts']} prompts. A conflict: both objectives differ, and in opposite directions.", True)
-        + table((*head, "ties"), body)
+        + table(head, body)
         + folded("prompts by conflict, in thirds", table(("objectives", "third", "n", "conflict", "front"), bins))
     )
 
