@@ -146,7 +146,7 @@ def results(tmp_path):
     (tmp_path / "deep/run").mkdir(parents=True)
     (tmp_path / "deep/run/metrics.json").write_text(
         json.dumps({"label": "<script>alert(1)</script>", "accuracy": {"value": 0.75, "low": 0.7, "high": 0.8, "n": 40},
-                    "parts": {"hard": {"value": None, "low": None, "high": None, "n": 0}}})
+                    "parts": {"<b>hard</b>": {"value": None, "low": None, "high": None, "n": 0}}})
     )  # fmt: skip
     (tmp_path / "deep/run/curve.png").write_bytes(PNG)
     (tmp_path / "list.json").write_text("[1, 2]")
@@ -164,7 +164,7 @@ def test_other_results_are_shown_and_what_is_left_out_is_counted(results, capsys
     assert main(["paper-report", str(results), str(results / "deep"), "--out", str(out), "--title", "A & B <i>"]) == 0
     page = self_contained(out.read_text())
     assert "<i>" in page.text and "<script>alert(1)</script>" in page.text  # as text
-    assert "0.75" in page.text and "0.7 to 0.8" in page.text and "parts hard" in page.text
+    assert "0.75" in page.text and "0.7 to 0.8" in page.text and "parts <b>hard</b>" in page.text
     assert page.tags.count("img") == 1  # the second root lies below the first and counts once
     assert "folder of a model: 1; json above 2,000,000 bytes: 1; json that is no object: 1" in page.text
     printed = capsys.readouterr().out
