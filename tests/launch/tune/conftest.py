@@ -1,8 +1,10 @@
 """A tiny study: model, margin adapter, pairs to train on and pairs to judge by, and the real command line."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,13 +60,27 @@ def environment(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def start(flags: list[str], folder: Path, log: str) -> subprocess.Popen:
-    """A worker in a session of its own, its output in `folder/log`."""
-    with open(folder / log, "w") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "launch", "tune-modpo", *flags], env=environment(folder), cwd=folder,
-            stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+@pytest.fixture
+def start(tmp_path):
+    """start(flags, log) -> a worker in a session of its own, its output in `tmp_path/log`. None outlives the test."""
+    workers = []
+
+    def run(flags: list[str], log: str) -> subprocess.Popen:
+        with open(tmp_path / log, "w") as output:
+            workers.append(subprocess.Popen(
+                [sys.executable, "-m", "launch", "tune-modpo", *flags], env=environment(tmp_path), cwd=tmp_path,
+                stdout=output, stderr=output, start_new_session=True,
+            ))  # fmt: skip
+        return workers[-1]
+
+    yield run
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    for command in Path("/proc").glob("[0-9]*/cmdline"):  # a run that a failed test left without its worker
+        with suppress(OSError):
+            if str(tmp_path).encode() in command.read_bytes():
+                os.kill(int(command.parent.name), signal.SIGKILL)
 
 
 def study_of(folder: Path):

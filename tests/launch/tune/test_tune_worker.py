@@ -14,7 +14,7 @@ from launch.tune.space import make_space
 from launch.tune.study import open_study, trial_folder
 from launch.tune.summary import best, importances, states, table, write_summary
 from launch.tune.worker import Worker
-from tests.launch.tune.conftest import start, study_of
+from tests.launch.tune.conftest import study_of
 
 pytest.importorskip("optuna")
 SPACE = make_space({"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "beta": {"choices": [0.1, 0.2]}})
@@ -131,9 +131,9 @@ def test_summarize_only_reads_and_trains_nothing(worker, tmp_path, capsys):
 
 
 @pytest.mark.integration
-def test_a_front_is_searched_without_pruning(study_flags, tmp_path):
-    process = start([*study_flags, "--n_trials", "1", "--objective", "front"], tmp_path, "front.log")
-    assert process.wait(timeout=300) == 0, (tmp_path / "front.log").read_text()[-3000:]
+def test_a_front_is_searched_without_pruning(study_flags, start, tmp_path):
+    process = start([*study_flags, "--n_trials", "1", "--objective", "front"], "front.log")
+    assert process.wait(timeout=900) == 0, (tmp_path / "front.log").read_text()[-3000:]
     trial = study_of(tmp_path / "out" / "s").trials[0]
     last = trial.user_attrs["metrics_step_12"]
     assert trial.state.name == "COMPLETE" and trial.user_attrs["last_step"] == 12
