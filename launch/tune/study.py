@@ -65,11 +65,12 @@ def make_sampler(settings: TuneSettings, objective: Objective, started: int) -> 
     """TPE, or NSGA-II for a front.
 
     Args:
-        started: trials that this worker has begun before. A restarted worker does not draw its first points again.
+        started: trials that this worker has begun before. A restarted worker does not draw its first points again, nor
+            those of another worker: all seeds of first starts lie within a million.
     """
     from optuna.samplers import NSGAIISampler, TPESampler
 
-    seed = worker_seed(settings.seed, settings.worker_id) + started
+    seed = worker_seed(settings.seed, settings.worker_id) + 1_000_000 * started
     if objective.kind == "front":
         # Optuna's population of 50 would never be full within a usual budget, and then every trial is random.
         return NSGAIISampler(population_size=min(50, max(4, settings.n_trials // 4)), seed=seed)

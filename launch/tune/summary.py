@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from datasets_builders.io import atomic_writer, write_json
 from launch.bt.pictures import write_picture
 from launch.tune.study import JOURNAL, open_storage, trial_folder
@@ -106,7 +108,15 @@ def importances(study: "Study") -> dict[str, float]:
 
 
 def write_summary(study: "Study", folder: Path, label: str, say: Callable[[str], None]) -> None:
-    """Writes study_trials.csv, best_trial.json, history.png, importance.png, and for a front front.png."""
+    """Writes study_trials.csv, best_trial.json, history.png, importance.png, and for a front front.png.
+
+    Under a lock, within which the study is read: of workers that end together, the last to write knows everything.
+    """
+    with FileLock(folder / "summary.lock"):
+        _write(study, folder, label, say)
+
+
+def _write(study: "Study", folder: Path, label: str, say: Callable[[str], None]) -> None:
     with atomic_writer(folder / TABLE) as handle:
         handle.write(table(study))
     chosen = best(study, folder)

@@ -207,12 +207,14 @@ def test_a_line_torn_by_a_power_failure_is_cut_off(settings):
     assert journal.read_bytes().startswith(whole + b"{")
 
 
-def test_a_restarted_worker_does_not_draw_its_first_points_again(settings):
-    mine = settings()
-    study = open_study(mine, RANKING)
-    drawn = [claim(study, mine, SPACE).parameters for _ in range(2)]
-    again = open_study(mine, RANKING)
-    assert claim(again, mine, SPACE).parameters not in drawn
+def test_a_restarted_worker_draws_neither_its_first_points_again_nor_those_of_others(settings):
+    """The names gpu0 and gpu1 have neighbouring seeds, so a restart must not simply count on."""
+    assert worker_seed(42, "gpu1") - worker_seed(42, "gpu0") == 1
+    workers = [settings(worker_id=name) for name in ("gpu0", "gpu1")]
+    drawn = [claim(open_study(mine, RANKING), mine, SPACE).parameters for mine in workers]
+    again = open_study(workers[0], RANKING)  # gpu0, after a restart
+    drawn += [claim(again, workers[0], SPACE).parameters for _ in range(2)]
+    assert len({json.dumps(parameters, sort_keys=True) for parameters in drawn}) == 4
 
 
 def test_samplers(settings):

@@ -57,6 +57,7 @@ def test_twelve_trials_of_two_workers_one_killed_and_replaced(study_flags, start
     finished = study_of(folder).trials
     assert [trial.number for trial in finished] == list(range(12))
     assert {trial.state.name for trial in finished} == {"COMPLETE", "PRUNED"}
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in finished}) == 12
     assert sum(f"trial {killed}: taken over" in log for log in logs.values()) == 1
     assert sum(log.count(": started") for log in logs.values()) == 12  # and none twice
 
