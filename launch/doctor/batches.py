@@ -70,7 +70,7 @@ def _grouped(setup: Setup, processes: str) -> list[Finding]:
     share = numbers.generation_batch_size // setup.run.processes
     sides = 2 if name in paired else 1
     groups = share // (sides * numbers.num_generations)
-    what = "whole pairs" if sides == 2 else "groups"
+    what = ("whole pair" if sides == 2 else "group") + ("s" if groups != 1 else "")
     return ok(
         NAME,
         f"{processes}: each generates {share} completions at a time = {groups} {what} x {sides} x "

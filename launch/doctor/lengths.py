@@ -67,11 +67,12 @@ def check_lengths(setup: Setup) -> list[Finding]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    return [
-        one
-        for source in local
-        for one in _judge(setup, source, longest_sides(str(here(source)), rows, tokenizer), limit)
-    ]
+    findings: list[Finding] = []
+    for source in local:
+        counted = longest_sides(str(here(source)), rows, tokenizer)
+        setup.longest = max([setup.longest or 0, *counted]) or None
+        findings += _judge(setup, source, counted, limit)
+    return findings
 
 
 def _judge(setup: Setup, source: str, lengths: list[int], limit: int) -> list[Finding]:

@@ -1,6 +1,5 @@
 """GPU, NCCL, vLLM, DeepSpeed and trackers, as far as the run asks for them."""
 
-import os
 from importlib.util import find_spec
 
 from launch.doctor.findings import Finding, error, ok, warning
@@ -56,18 +55,13 @@ def _devices(setup: Setup) -> list[Finding]:
     if not torch.cuda.is_available():
         found = "the run wants a GPU (use_cpu is off) and there is none here"
         return warning(NAME, found, "right on a login node; to train here: use_cpu: true (and bf16: false)")
-    here, nodes = torch.cuda.device_count(), _nodes()
-    wanted = -(-setup.run.processes // nodes)
+    here, wanted = torch.cuda.device_count(), -(-setup.run.processes // setup.run.nodes)
     if wanted > here:
         found = f"{wanted} processes a node and {here} CUDA devices: two would share a device, which NCCL refuses"
         return error(NAME, found, f"NPROC_PER_NODE={here}")
     if setup.value("bf16") and not torch.cuda.is_bf16_supported():
         return error(NAME, "bf16 is on and the device has none", "bf16: false, fp16: true")
     return []
-
-
-def _nodes() -> int:
-    return max(int(os.environ.get("NNODES", "1") or 1), 1)
 
 
 def _processes_on_cpu(setup: Setup) -> list[Finding]:

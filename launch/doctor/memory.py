@@ -1,11 +1,12 @@
-"""Memory a process needs at least: weights, gradients, optimiser states and logits; activations come on top.
+"""Memory of a process: weights, gradients and optimiser states, which are sure, and logits; activations come on top.
 
 Bytes a parameter, P of the frozen and T of the trained parameters, N processes, b the bytes of the run's dtype:
 
     weights     b P + b T   (a LoRA under mixed precision: 4 T)             over N under ZeRO-3
     gradients   b T         (4 T)                                           over N from ZeRO-2
     optimiser   2 b T, two states of AdamW (8 T); DeepSpeed: 12 T, fp32     over N from ZeRO-1
-    logits      rows x tokens x vocabulary x (b + 8): the logits, their fp32 copy and its gradient
+    logits      rows x tokens x vocabulary x (b + 8): the logits, their fp32 copy and its gradient; of whole rows,
+                where an upstream keeps those of the answers alone it is less
 """
 
 import json
@@ -34,7 +35,7 @@ class Zero:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of one process, lower bounds."""
+    """Bytes of one process."""
 
     weights: float
     gradients: float
@@ -42,8 +43,12 @@ class Need:
     logits: float
 
     @property
+    def sure(self) -> float:
+        return self.weights + self.gradients + self.optimiser
+
+    @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimiser + self.logits
+        return self.sure + self.logits
 
     def __str__(self) -> str:
         parts = ("weights", "gradients", "optimiser", "logits")
@@ -119,6 +124,8 @@ def logits_bytes(setup: Setup, b: int) -> float:
     tokens = setup.value("max_completion_length" if method.grouped else "max_length", 0) or 0
     if method.name in ("swift-rm", "trl-reward"):
         return 0.0
+    if not method.grouped:
+        tokens = min(tokens, setup.longest or tokens)
     return float(setup.value("per_device_train_batch_size", 1) * sides * tokens * vocabulary * (b + 8))
 
 
@@ -138,7 +145,7 @@ def room(setup: Setup) -> tuple[str, float, float] | None:
 
 
 def check_memory(setup: Setup) -> list[Finding]:
-    """The lower bound against what is here, or the smallest common card that holds it."""
+    """What is needed against what is here, or the smallest common card that holds it."""
     if setup.values is None:
         return skipped(NAME, "no argument could be read")
     parts = parts_of(setup)
@@ -148,7 +155,7 @@ def check_memory(setup: Setup) -> list[Finding]:
     zero = zero_of(setup.value("deepspeed"))
     need = need_of(setup, parts, zero)
     engine = f"ZeRO-{zero.stage}" if zero.stage >= 0 else "no ZeRO"
-    found = f"at least {gigabytes(need.total)} a process ({engine}, {setup.run.processes} in all): {need}; activations on top"
+    found = f"{gigabytes(need.total)} a process ({engine}, {setup.run.processes} in all): {need}; activations on top"
     there = room(setup)
     if there is None:
         card = next((size for size in CARDS if need.total <= TIGHT * size * 1e9), None)
@@ -161,7 +168,7 @@ def check_memory(setup: Setup) -> list[Finding]:
         if where == "GPU" and setup.value("use_vllm")
         else 0.0
     )
-    if need.total + reserved > total:
+    if need.sure + reserved > total:
         return error(NAME, f"{found}, but the {where} has {gigabytes(total)} a process", mend)
     if need.total + reserved > TIGHT * free:
         return warning(NAME, f"{found}; {gigabytes(free)} are free on the {where}: tight", mend)

@@ -28,6 +28,7 @@ class Run:
         environment: the run file's environment map.
         processes: processes of the run.
         engine: DeepSpeed settings of accelerate's configuration, where the run has one.
+        nodes: machines that the processes are spread over.
     """
 
     file: Path | None
@@ -37,6 +38,7 @@ class Run:
     environment: dict[str, str] = field(default_factory=dict)
     processes: int = 1
     engine: Any = None
+    nodes: int = 1
 
     @property
     def given(self) -> dict[str, Any]:
@@ -88,12 +90,15 @@ def read_run(
     overrides = read_flags(flags)
     given = {**values, **overrides}
     kind = named(method) if method else detect(given, {**os.environ, **environment}, header)
-    started, engine = (None, None) if accelerate is None else read_accelerate(accelerate)
-    return Run(path, kind, values, overrides, environment, processes or started or _processes(environment), engine)
+    per_node, nodes = (_whole_number(name, environment) for name in ("NPROC_PER_NODE", "NNODES"))
+    started, engine = per_node * nodes, None
+    if accelerate is not None:
+        started, nodes, engine = read_accelerate(accelerate)
+    return Run(path, kind, values, overrides, environment, processes or started, engine, nodes)
 
 
-def read_accelerate(path: Path) -> tuple[int, Any]:
-    """Processes, and DeepSpeed's settings, of a file for `accelerate launch --config_file`.
+def read_accelerate(path: Path) -> tuple[int, int, Any]:
+    """Processes, machines, and DeepSpeed's settings, of a file for `accelerate launch --config_file`.
 
     FSDP that shards everything is told as ZeRO-3, which divides the same things among the processes.
 
@@ -109,7 +114,7 @@ def read_accelerate(path: Path) -> tuple[int, Any]:
         config = values.get("fsdp_config") or {}
         whole = str(config.get("fsdp_reshard_after_forward", config.get("fsdp_sharding_strategy", "true"))).upper()
         engine = {"zero_stage": 3 if whole in ("TRUE", "FULL_SHARD", "1") else 2}
-    return int(values.get("num_processes", 1)), engine
+    return int(values.get("num_processes", 1)), int(values.get("num_machines", 1)), engine
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], str]:
@@ -125,15 +130,11 @@ def _read_file(path: Path) -> tuple[dict[str, Any], str]:
     return values, "\n".join(line for line in text.splitlines() if line.startswith("#"))
 
 
-def _processes(environment: dict[str, str]) -> int:
-    environ = {**environment, **os.environ}
-    counts = []
-    for name in ("NPROC_PER_NODE", "NNODES"):
-        text = environ.get(name, "1")
-        if not text.isdigit() or int(text) < 1:
-            raise ValueError(f"{name} is {text!r}: a whole number of at least 1 is valid")
-        counts.append(int(text))
-    return counts[0] * counts[1]
+def _whole_number(name: str, environment: dict[str, str]) -> int:
+    text = {**environment, **os.environ}.get(name, "1")
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{name} is {text!r}: a whole number of at least 1 is valid")
+    return int(text)
 
 
 @contextmanager

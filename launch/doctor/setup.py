@@ -24,6 +24,7 @@ class Setup:
         objects: of a TRL script, the argument objects.
         settings: of a plugin, its settings object.
         margins: of MODPO, with nothing left open.
+        longest: tokens of the longest row that was counted; None before the check of lengths.
     """
 
     run: Run
@@ -31,6 +32,7 @@ class Setup:
     objects: list[Any] = field(default_factory=list)
     settings: Any = None
     margins: list[Margin] = field(default_factory=list)
+    longest: int | None = None
 
     def value(self, name: str, default: Any = None) -> Any:
         """An argument of the run; what could not be parsed is taken as it was given."""

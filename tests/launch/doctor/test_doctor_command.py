@@ -126,7 +126,7 @@ def test_flags_override_the_run_file(world, doctor):
         (1, "1 process: each generates 16 completions at a time = 2 whole pairs x 2 x 4 completions, in 4 micro-steps"),
         (
             2,
-            "2 processes: each generates 8 completions at a time = 1 whole pairs x 2 x 4 completions, in 2 micro-steps",
+            "2 processes: each generates 8 completions at a time = 1 whole pair x 2 x 4 completions, in 2 micro-steps",
         ),
         (3, "generation_batch_size (16) must be divisible by the global batch size (12)"),
         (4, "each of 4 ranks generates 4 completions at a time"),

@@ -72,8 +72,8 @@ def test_zero_stage_of_the_pack_s_files_and_of_names():
 )
 def test_engine_and_processes_of_accelerate_s_files(name, processes, zero, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    found, engine = read_accelerate(Path("launch/accelerate", f"{name}.yaml"))
-    assert (found, memory.zero_of(engine)) == (processes, zero)
+    found, nodes, engine = read_accelerate(Path("launch/accelerate", f"{name}.yaml"))
+    assert (found, nodes, memory.zero_of(engine)) == (processes, 1, zero)
 
 
 def test_logits_of_both_sides_of_a_pair(world):
@@ -82,6 +82,9 @@ def test_logits_of_both_sides_of_a_pair(world):
         memory.logits_bytes(setup_of(model=base, max_length=10, per_device_train_batch_size=3), 2)
         == 3 * 2 * 10 * 400 * 10
     )
+    shorter = setup_of(model=base, max_length=10, per_device_train_batch_size=3)
+    shorter.longest = 5
+    assert memory.logits_bytes(shorter, 2) == 3 * 2 * 5 * 400 * 10
     graded = setup_of("bt_grpo", model=base, max_length=10, max_completion_length=4)
     assert memory.logits_bytes(graded, 4) == 1 * 1 * 4 * 400 * 12
 
@@ -116,7 +119,8 @@ def test_size_in_a_hub_name(name, count):
 
 
 @pytest.mark.parametrize(
-    ("samples", "group"), [([1, 1, 2, 2], 2), ([1, 2, 3, None], 3), ([5] * 6, 4), ([None, None, 1], 2)]
+    ("samples", "group"),
+    [([1, 1, 2, 2], 2), ([1, 2, 3, None], 3), ([5] * 6, 4), ([1, 1, 1, 1, 2, 2], 3), ([None, None, 1], 2)],
 )
 def test_equal_chance_is_the_share_of_all_draws(samples, group):
     draws = list(itertools.combinations(range(len(samples)), group))
