@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import swift_flags
+from tests.conftest import REPOSITORY, swift_flags
 from tests.tiny import build_scoring_model, scoring_rows, write_rows
 
 pytest.importorskip("swift")
@@ -100,6 +100,23 @@ def test_two_processes_keep_pairs_whole(train):
     generated = generations(run, ranks=2)
     assert pairs_in(generated) == Counter(range(PAIRS))
     assert len(generated[0]) == len(generated[1]) == 6
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_deepspeed_takes_the_steps_of_ddp(stage, train, tmp_path):
+    """Two ranks, fp32, launch/deepspeed: the same pairs and sampled answers, so the same rewards, and losses to 1e-3."""
+    pytest.importorskip("deepspeed")
+    # On the CPU, ZeRO-3 needs its backend before the model is loaded.
+    (tmp_path / "gloo_for_tests.py").write_text('import deepspeed\n\ndeepspeed.init_distributed(dist_backend="gloo")\n')
+    plugins = [REPOSITORY / "swift_ext" / "plugins" / "bt_grpo.py", tmp_path / "gloo_for_tests.py"]
+    ddp = train(processes=2, max_steps=4)
+    settings = str(REPOSITORY / "launch" / "deepspeed" / f"{stage}.json")
+    flags = {"plugin": False, "external_plugins": plugins, "deepspeed": settings, "fp16": False}  # its default for fp32 is true
+    run = train(processes=2, max_steps=4, **flags)
+    assert generations(run, ranks=2) == generations(ddp, ranks=2)
+    rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
+    assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
+    assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-3)
 
 
 def test_reuse_of_generations_generates_each_pair_once(train):
