@@ -17,6 +17,7 @@ from launch.tune.study import JOURNAL, claim, make_sampler, open_study, worker_s
 from launch.tune.training import command, training
 from tests.conftest import REPOSITORY
 
+pytest.importorskip("optuna")
 VECTORS = json.loads((REPOSITORY / "tests" / "vectors" / "tuning.json").read_text())
 SPACE = make_space({"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "beta": {"choices": [0.1, 0.2]}})
 RANKING = make_objective("ranking", {}, 0.7, {"m": 0.3})
