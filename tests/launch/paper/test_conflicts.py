@@ -69,6 +69,19 @@ def test_the_interval_is_that_of_whole_prompts():
     assert width["more"] == pytest.approx(2 * 1.96 * (0.7 * 0.3 / 100) ** 0.5, rel=0.15)
 
 
+def test_different_comparisons_of_a_prompt_are_drawn_together():
+    """Twenty prompts of five comparisons, all conflicts or none: as wide as twenty draws, not as a hundred."""
+    generator = np.random.default_rng(2)
+    first = generator.uniform(1, 2, 100)
+    second = generator.uniform(1, 2, 100) * np.repeat(np.arange(20) % 2 * 2 - 1, 5)
+    order = generator.permutation(100)  # the comparisons of a prompt need not stand together
+    found = compare_objectives(first[order], second[order], (np.arange(100) // 5)[order], directed=True)[
+        "conflict_ratio"
+    ]
+    assert found["value"] == 0.5
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * (0.25 / 20) ** 0.5, rel=0.15)
+
+
 def test_without_a_direction_the_order_of_the_replies_plays_no_part():
     generator = np.random.default_rng(1)
     first, second = np.round(generator.normal(size=(2, 60)))
