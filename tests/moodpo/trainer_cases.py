@@ -14,7 +14,7 @@ import pytest
 import torch
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
 from tests.moodpo import reward_functions
@@ -405,19 +405,27 @@ def test_an_iteration_starts_from_an_adapter_on_one_base(base, previous, tmp_pat
     assert (checkpoint / "adapter_config.json").is_file() and not (checkpoint / REFERENCE).exists()
 
 
-def test_a_base_reference_is_the_base(base, previous, tmp_path):
-    """--ref base: the step is that of the formula with the untouched base as the reference."""
+@pytest.mark.parametrize("ref", ["base", "previous"])
+def test_the_reference_is_the_base_or_stays_the_previous_iteration(ref, base, previous, tmp_path):
+    """Two steps are those of the formula. After the first one policy and previous iteration differ."""
     from peft import PeftModel
 
-    options = {"reward_models": [FIRST], "max_steps": 1, "data": conversations(4), "model_path": str(previous)} | PLAIN
-    for ref in ("base", "previous"):
-        trainer = build(base, tmp_path / ref, Canned, ref=ref, **options)
-        before = weights_of(trainer)
-        trainer.train()
-        batch = trainer.seen[0]
-        model = PeftModel.from_pretrained(load(base), previous, is_trainable=True)
-        reference = load(base) if ref == "base" else PeftModel.from_pretrained(load(base), previous)
-        model.eval(), reference.eval()
+    starts = []
+
+    class Starts(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            starts.append({name: value.detach().clone() for name, value in model.named_parameters()})
+
+    options = {"reward_models": [FIRST], "max_steps": 2, "data": conversations(4), "model_path": str(previous)} | PLAIN
+    trainer = build(base, tmp_path, Canned, ref=ref, **options)
+    trainer.add_callback(Starts())
+    trainer.train()
+    model = PeftModel.from_pretrained(load(base), previous, is_trainable=True)
+    reference = load(base) if ref == "base" else PeftModel.from_pretrained(load(base), previous)
+    model.eval(), reference.eval()
+    for start, end, batch in zip(starts, [starts[1], weights_of(trainer)], trainer.seen, strict=True):
+        model.load_state_dict(start, strict=False)
+        model.zero_grad()
         ids, mask = trainer.completions(batch["prompts"][:4])
         chosen = batch["rewards"][:4] >= batch["rewards"][4:]
         pair_losses(
@@ -425,8 +433,7 @@ def test_a_base_reference_is_the_base(base, previous, tmp_path):
         ).mean().backward()
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                step = weights_of(trainer)[name] - before[name]
-                torch.testing.assert_close(step, -0.05 * parameter.grad, rtol=1e-3, atol=2e-7)
+                torch.testing.assert_close(end[name] - start[name], -0.05 * parameter.grad, rtol=1e-3, atol=2e-7)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
