@@ -81,7 +81,11 @@ def _grouped(setup: Setup, processes: str) -> list[Finding]:
 def _window(setup: Setup, processes: str) -> list[Finding]:
     from trl_ext.d2po.config import D2POConfig
 
-    D2POConfig._check_window(setup.values)  # values.world_size is that of the run
     rows = setup.value("per_device_train_batch_size") * setup.run.processes
-    window = setup.value("window_pairs")
+    window, step = setup.value("window_pairs"), rows * setup.value("gradient_accumulation_steps", 1)
+    try:
+        D2POConfig._check_window(setup.values)  # values.world_size is that of the run
+    except ValueError as problem:
+        nearest = [str(one) for one in (window // step * step, window // step * step + step) if one]
+        return error(NAME, f"{processes}: {problem}", f"window_pairs: {' or '.join(nearest)}")
     return ok(NAME, f"{processes}: a window of {window} prompts is {window // rows} micro-batches of {rows}")

@@ -60,8 +60,14 @@ def _policy_adapter(setup: Setup) -> Part:
     whole = setup.value("modules_to_save" if swift else "lora_modules_to_save") or []
     base = here(setup.base)
     tensors = tensors_of(base) if base else []
-    count = lora_parameters(tensors, rank, targets_of(setup), whole) if tensors else None
+    count = lora_parameters(tensors, rank, targets_of(setup), whole) if tensors and _can_count(setup) else None
     return Part(f"adapter of the policy (new, rank {rank})", "", count, True)
+
+
+def _can_count(setup: Setup) -> bool:
+    """Targets by a pattern, or by another word of ms-swift than `all-linear`, are upstream's to find."""
+    words = [name for name in targets_of(setup) or [] if name.startswith("all-")]
+    return not (setup.value("target_regex") or words)
 
 
 def has_reference_copy(setup: Setup) -> bool:

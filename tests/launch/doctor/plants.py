@@ -113,7 +113,7 @@ PLANTS = [
     ),
     Plant(
         "a window that does not divide", "d2po", flags("--num_processes", "3"), "batches",
-        r"3 processes: --window_pairs is 8: a multiple of 12 is valid",
+        r"3 processes: --window_pairs is 8: a multiple of 12 is valid", "^window_pairs: 12$",
     ),
     Plant(
         "no room for weights and answer", "moodpo", setting(max_length=64), "rows",

@@ -163,6 +163,12 @@ def test_number_of_checkpoints(world, values, count):
     assert disk.checkpoints_of(setup) == count
 
 
+@pytest.mark.parametrize("targets", [{"target_regex": ".*q_proj"}, {"target_modules": ["all-embedding"]}])
+def test_targets_that_upstream_finds_are_not_counted(world, targets):
+    (_, adapter) = parts_of(setup_of(model=str(world / "model"), lora_rank=4, **targets))
+    assert adapter.parameters is None and adapter.trains
+
+
 def test_a_checkpoint_of_d2po_holds_its_discriminator(world):
     given = {
         "model_name_or_path": str(world / "model"),
