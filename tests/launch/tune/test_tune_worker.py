@@ -11,7 +11,7 @@ from launch.tune.objective import make_objective
 from launch.tune.rungs import RungFiles
 from launch.tune.settings import TuneSettings
 from launch.tune.space import make_space
-from launch.tune.study import open_study, trial_folder
+from launch.tune.study import claim, open_study, trial_folder
 from launch.tune.summary import best, importances, states, table, write_summary
 from launch.tune.worker import Worker
 from tests.launch.tune.conftest import study_of
@@ -82,12 +82,25 @@ def test_a_trial_whose_worker_died_after_the_answer_is_told_once(worker):
     assert one.lines[0].startswith("trial 0: taken over") and one.lines[-1] == "trial 0: pruned at step 2"
 
 
+def test_rungs_are_answered_as_they_come_and_the_worse_half_is_told_to_stop(worker):
+    one, answers = worker(), []
+    for number, values in enumerate([(0.6, 0.6, 0.6), (0.5,), (0.7, 0.5), (0.8, 0.8, 0.8)]):
+        claimed = claim(one.study, one.settings, SPACE)
+        files = RungFiles(trial_folder(one.folder, number) / "rungs")
+        assert one._judge(claimed, files) is None  # nothing is reported yet
+        for step, value in zip((2, 4, 8), values, strict=False):
+            report(one.folder, number, (step, {**WELL, "eval_ranking/preference": value, "eval_ranking/brevity": value}))
+            answers.append((number, step, one._judge(claimed, files), files.answered(step)))
+            assert one.study.trials[number].intermediate_values[step] == pytest.approx(value)
+    stops = {(number, step) for number, step, _, answer in answers if answer == "stop"}
+    assert stops == {(1, 2), (2, 4)} and all(judged == "stop" for number, step, judged, _ in answers if (number, step) in stops)
+    assert [judged for _, step, judged, _ in answers if step == 8] == ["go", "go"]
+
+
 @pytest.mark.parametrize("kind", ["ranking", "front"])
 def test_summary_of_a_study(worker, kind, tmp_path):
     objective = make_objective(kind, {}, 0.7, {"brevity": 0.3})
     one = worker(objective, objective=kind, study_name=kind)
-    from launch.tune.study import claim
-
     for number in range(6):
         claimed = claim(one.study, one.settings, SPACE)
         metrics = {**WELL, "eval_ranking/preference": 0.5 + number / 20, "eval_ranking/brevity": 0.9 - number * number / 50}
