@@ -80,6 +80,15 @@ def test_a_trial_whose_worker_died_after_the_answer_is_told_once(worker):
     told = one.study.trials[0]
     assert told.state.name == "PRUNED" and told.value == 0.63 and told.user_attrs["last_step"] == 2
     assert one.lines[0].startswith("trial 0: taken over") and one.lines[-1] == "trial 0: pruned at step 2"
+    assert not (trial_folder(one.folder, 0) / "logs").exists()  # nothing was started for it
+
+
+def test_the_first_report_of_a_rung_stands(tmp_path):
+    """A run that was continued before a rung evaluates there again, on the same weights but for rounding."""
+    files = RungFiles(tmp_path)
+    files.report(2, WELL)
+    files.report(2, {**WELL, "eval_loss": 0.4})
+    assert files.reported(2) == WELL and files.reported(4) is None and files.answered(2) is None
 
 
 def test_rungs_are_answered_as_they_come_and_the_worse_half_is_told_to_stop(worker):
