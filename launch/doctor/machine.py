@@ -1,5 +1,6 @@
 """GPU, NCCL, vLLM, DeepSpeed and trackers, as far as the run asks for them."""
 
+import json
 from importlib.util import find_spec
 
 from launch.doctor.findings import Finding, error, ok, warning
@@ -84,9 +85,11 @@ def _deepspeed(setup: Setup) -> list[Finding]:
     if setup.run.method.upstream == "ms-swift" and setup.value("use_cpu") and setup.value("torch_dtype") != "bfloat16":
         found = f"deepspeed on the CPU with torch_dtype {setup.value('torch_dtype')}: ms-swift turns to fp16, which CPUs refuse"
         findings += error(NAME, found, "torch_dtype: bfloat16")
-    if zero.stage == 3 and not setup.full and setup.value("gradient_checkpointing"):
-        found = "ZeRO-3 with a LoRA and gradient checkpointing: the re-entrant kind alone works"
-        findings += warning(NAME, found, "gradient_checkpointing_kwargs: {use_reentrant: true}, or ZeRO-2")
+    kwargs = setup.value("gradient_checkpointing_kwargs") or {}
+    kwargs = json.loads(kwargs) if isinstance(kwargs, str) else kwargs
+    if zero.stage == 3 and not setup.full and kwargs.get("use_reentrant") is False:
+        found = "ZeRO-3 with a LoRA and use_reentrant false: recomputed parameters have shape [0] (CheckpointError)"
+        findings += warning(NAME, found, "leave use_reentrant out, or use ZeRO-2")
     return findings
 
 

@@ -52,6 +52,8 @@ def _base(margin: Margin, setup: Setup) -> list[Finding]:
     try:
         check_same_base(margin, str(setup.value("ref_model") or setup.base))
     except ValueError as problem:
+        if not Path(margin.source, "adapter_config.json").is_file():
+            return error(BASE, str(problem), "name the folder of a checkpoint, such as RUN/checkpoint-100")
         return error(
             BASE, str(problem), "train the margin adapter on this base, or set allow_other_base for the same model"
         )

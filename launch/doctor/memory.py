@@ -149,14 +149,21 @@ def check_memory(setup: Setup) -> list[Finding]:
     if setup.values is None:
         return skipped(NAME, "no argument could be read")
     parts = parts_of(setup)
-    unknown = [part.name for part in parts if part.parameters is None]
+    unknown = [part.name for part in parts if part.parameters is None and not part.name.startswith("adapter")]
+    adapters = sum(part.parameters is None for part in parts) - len(unknown)
     if unknown:
         return skipped(NAME, f"size of {', '.join(unknown)} is not known", "run it where the models are")
     zero = zero_of(setup.value("deepspeed"))
     need = need_of(setup, parts, zero)
     engine = f"ZeRO-{zero.stage}" if zero.stage >= 0 else "no ZeRO"
     found = f"{gigabytes(need.total)} a process ({engine}, {setup.run.processes} in all): {need}; activations on top"
+    found += f", and {adapters} adapter{'s' if adapters > 1 else ''} of unknown size" if adapters else ""
+    guessed = any(part.guessed and part.parameters for part in parts)
+    if guessed:  # then the vocabulary is not known either
+        found = f"about, by the name of a model and without logits: {found}"
     there = room(setup)
+    if there is None and (guessed or adapters):
+        return ok(NAME, found)
     if there is None:
         card = next((size for size in CARDS if need.total <= TIGHT * size * 1e9), None)
         fits = f"a card of {card} GB" if card else f"no card of up to {CARDS[-1]} GB holds it alone"

@@ -72,6 +72,10 @@ PLANTS = [
         r"was trained on base model .*model.* and its weights differ", "train the margin adapter on this base",
     ),
     Plant(
+        "a margin adapter that is not there", "modpo", variable(MODPO_MARGIN_ADAPTER="runs/no_margin"), "margin base",
+        r"margin adapter 'runs/no_margin' is not a folder", "name the folder of a checkpoint",
+    ),
+    Plant(
         "a margin that prefers the rejected answers", "modpo", planting.contrary_margin, "margin direction",
         r"ranks 0 of 24 pairs .* \(0.00 \[0.00, 0.1\d\]\): it prefers the REJECTED", "unswapped",
     ),

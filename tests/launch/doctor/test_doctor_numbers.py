@@ -104,6 +104,17 @@ def test_header_counts_are_those_of_the_loaded_model(world):
         assert sizes.lora_parameters(tensors, 3, named) == adapted.get_nb_trainable_parameters()[0]
 
 
+def test_a_size_out_of_a_name_is_said_to_be_one():
+    values = {"model": "Qwen/Qwen2.5-72B-Instruct", "deepspeed": "zero3", "use_cpu": True, "tuner_type": "full"}
+    (found,) = memory.check_memory(setup_of(processes=16, **values))
+    # weights of policy and reference 2 x 2 x 72e9 / 16, gradients 2 x 72e9 / 16, optimiser 12 x 72e9 / 16
+    assert (
+        "about, by the name of a model and without logits: 81 GB a process (ZeRO-3, 16 in all): weights 18 GB + gradients"
+        in found.found
+    )
+    assert "gradients 9 GB + optimiser 54 GB" in found.found
+
+
 def test_a_damaged_weight_file_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ValueError, match="no safetensors header"):
