@@ -188,6 +188,16 @@ def test_load_counts_what_the_headers_said(method, world, doctor):
     assert code == 0 and "0 of margins, 0 of the base train, as counted from the headers" in found
 
 
+def test_the_table_of_adapters_names_sizes_and_who_trains(world, doctor):
+    _, findings = doctor(clean_runs(world)["modpo-trl"])
+    assert [one["found"] for one in of(findings, "trainability")] == [
+        f"base ({world / 'model'}): 31.4k parameters, requires_grad False",
+        "adapter of the policy (new, rank 4): 896 parameters, requires_grad True",
+        f"adapter of margin 'margin' ({world / 'margin'}): 896 parameters, requires_grad False",
+    ]
+    assert of(findings, "reference")[0]["found"] == f"{world / 'model'} with all adapters off; beta 0.1 / w 0.5 = 0.2"
+
+
 @pytest.mark.skipif(HAS_SWIFT, reason="ms-swift is installed in this environment")
 def test_a_missing_upstream_is_said(world, doctor):
     code, findings = doctor(clean_runs(world)["bt_grpo"])
