@@ -72,7 +72,7 @@ def test_rows_from_sampled_and_scored_answers(samples, capsys):
     rows = [json.loads(line) for line in (samples / "rows.jsonl").read_text().splitlines()]
     said = capsys.readouterr().out
     left_out = sum(json.loads(said.split("left out: ")[1].replace("'", '"')).values()) if "none" not in said else 0
-    assert len(rows) + left_out == 18 and 0 < len(rows)
+    assert len(rows) + left_out == 18 and len(rows) > 0
     answers = {
         (record["prompt"], record["response"].strip())
         for line in (samples / "samples/generations/untouched").glob("*.jsonl")
