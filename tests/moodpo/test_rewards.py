@@ -189,6 +189,23 @@ def test_a_score_does_not_depend_on_its_batch_and_no_row_is_scored_twice(folders
         np.testing.assert_allclose(again, found[order], atol=1e-5, rtol=0)
 
 
+def test_a_model_without_a_pad_id_scores_the_last_token_whatever_it_is(folders):
+    """Rows that end in the lowest ids, padded in one batch: the borrowed pad id is none of theirs."""
+    from transformers import AutoModelForSequenceClassification
+
+    from trl_ext.moodpo.reward_model import RewardModel
+
+    (spec,) = get_reward_specs([f"helpful={folders['helpful']}"])
+    model = RewardModel(spec)
+    assert model.borrows_pad
+    rows = [{"input_ids": [9, 8, *end], "attention_mask": [1] * (2 + len(end))} for end in ([0], [1, 0], [7, 7, 7, 2])]
+    together = model.score(rows, batch_size=3)
+    plain = AutoModelForSequenceClassification.from_pretrained(folders["helpful"]).eval()
+    alone = torch.cat([plain(input_ids=torch.tensor([row["input_ids"]])).logits[0].detach() for row in rows])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert together.unique().numel() == 3
+
+
 def test_completions_may_be_messages(folders):
     prompts, completions, _ = CASES["pair"]
     rewards = bundle(folders, "helpful")
