@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from datasets import DatasetDict, IterableDatasetDict, load_dataset
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_dataset, get_quantization_config
 
 
@@ -44,4 +45,6 @@ def model_init_kwargs(model_args: ModelConfig) -> dict:
     quantization = get_quantization_config(model_args)
     if quantization is not None:
         options["quantization_config"] = quantization
-    return {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    # trl 0.29.1 asks for device_map "auto" on CPU ranks, which DeepSpeed ZeRO-3 cannot load with.
+    return given | ({"device_map": None} if is_deepspeed_zero3_enabled() else {})
