@@ -1,7 +1,7 @@
 """`python -m launch steer-rows`: supervised rows that teach a model to read its weights, from sampled and scored answers.
 
 Online DPO learns from the difference between two answers to one instruction. A model that hardly reads the instruction
-answers all of them alike, and what the weights disagree about cancels out. A supervised warm-up ends that: every sampled
+answers all of them alike, and what the weights disagree about cancels out. A supervised warm-up gives it a start: every sampled
 answer is written under an instruction that it happens to fulfil.
 """
 
