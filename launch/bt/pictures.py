@@ -1,12 +1,11 @@
 """Pictures: learning curves over checkpoints, and histograms of sampled scores."""
 
-import io
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, UNTOUCHED, plain
+from launch.evaluate.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, panel_figure, to_png
 
 CURVES = (
     ("accuracy", (("acc", "ties 0.5", ACCENT), ("strict_all", "strict, unparsable wrong", UNTOUCHED))),
@@ -53,7 +52,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
             axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=":")
             axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
         _label(axes, "training step", name)
-    return _png(figure)
+    return to_png(figure)
 
 
 def draw_histograms(wrong: Mapping[str, int], correct: Mapping[str, int], width: float, title: str) -> bytes:
@@ -78,33 +77,15 @@ def draw_histograms(wrong: Mapping[str, int], correct: Mapping[str, int], width:
     if wrong or correct:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     _label(axes, "score", "share of the samples")
-    return _png(figure)
+    return to_png(figure)
 
 
 def _figure(panels: int, title: str):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # A figure of its own, not pyplot: no global state, no display.
-    figure = Figure(figsize=(1.6 + 4.2 * panels, 3.8), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(plain(title), color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
-    return figure, figure.subplots(1, panels, squeeze=False)[0]
+    return panel_figure(panels, title, (1.6 + 4.2 * panels, 3.8))
 
 
 def _label(axes, across: str, up: str) -> None:
     axes.set_xlabel(across, color=INK, fontsize=9.5)
     axes.set_ylabel(up, color=INK, fontsize=9.5)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GRID)
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    # No creation date in the file: equal numbers are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    grid_behind(axes)
+    open_frame(axes, tick_size=8.5)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets_builders.io import atomic_writer, write_json
 from launch.d2po.curve_data import Evaluation, Point, curves, read_run
-from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, UNTOUCHED, plain
+from launch.evaluate.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
 
 # Told apart without colour vision too; the first two are those of the other pictures of this pack.
 COLOURS = (ACCENT, UNTOUCHED, "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#ca8a04")
@@ -37,13 +37,9 @@ def draw(drawn: Mapping[str, Sequence[Point]], title: str, gold: str, picture_fo
     if any(point.seeds > 1 for points in drawn.values() for point in points):
         subtitle = "means over seeds, bands: 95% intervals (Student)"
         axes.text(0, 1.02, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9.5)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
+    grid_behind(axes)
     axes.margins(0.06)
-    axes.tick_params(colors=SOFT, labelsize=9, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GRID)
+    open_frame(axes)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
     buffer = io.BytesIO()
     # Neither a date nor random names in the file: equal curves are equal bytes.

@@ -1,4 +1,4 @@
-"""The picture of a trade-off: one point a model, its intervals as bars, the front as a line."""
+"""The picture of a trade-off: one point a model, its intervals as bars, the front as a line; and what all pictures share."""
 
 import io
 from collections.abc import Mapping
@@ -16,6 +16,38 @@ def point_name(label: str, weights: Mapping[str, float]) -> str:
 def plain(text: str) -> str:
     """`text` with its dollar signs kept as such: matplotlib would read what stands between two of them as a formula."""
     return text.replace("$", r"\$")
+
+
+def panel_figure(panels: int, title: str, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure of its own, not pyplot (no global state, no display), and its panels side by side. Size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(plain(title), color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    return figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def open_frame(axes: Any, tick_size: float = 9) -> None:
+    """Light lines to the left and below, none around, no tick marks."""
+    axes.tick_params(colors=SOFT, labelsize=tick_size, length=0)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+
+
+def grid_behind(axes: Any) -> None:
+    """A light grid, drawn before everything else."""
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def to_png(figure: Any) -> bytes:
+    """The figure without a creation date: equal numbers are equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str) -> bytes:
@@ -69,20 +101,13 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
     axes.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
     subtitle = f"mean of {summary['n']} prompts, bars: 95% bootstrap interval"
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9.5)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
+    grid_behind(axes)
     axes.margins(0.14)
-    axes.tick_params(colors=SOFT, labelsize=9, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GRID)
+    open_frame(axes)
     handles, names = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, names, frameon=False, fontsize=9, labelcolor=INK, loc="best")
-    buffer = io.BytesIO()
-    # No creation date in the file: equal reports are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _arms(cell: Mapping[str, float]) -> list[list[float]]:

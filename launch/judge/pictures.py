@@ -1,10 +1,9 @@
 """The picture of a judge: what it says against what is true, and its accuracy by how strong the preference is."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, plain
+from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, open_frame, panel_figure, to_png
 
 DARK = 0.55  # share of a row from which the number in a cell is written in white
 
@@ -15,23 +14,13 @@ def draw(metrics: Mapping[str, Any], title: str) -> bytes:
     Args:
         metrics: of `metrics.evaluate_rows`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     strengths = metrics["by_strength"]
     panels = 2 if strengths else 1
-    # A figure of its own, not pyplot: no global state, no display.
-    figure = Figure(figsize=(0.8 + 4.4 * panels, 4), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(plain(title), color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
-    first, *second = figure.subplots(1, panels, squeeze=False)[0]
+    figure, (first, *second) = panel_figure(panels, title, (0.8 + 4.4 * panels, 4))
     _confusion(first, metrics["confusion"])
     if second:
         _strengths(second[0], strengths)
-    buffer = io.BytesIO()
-    # No creation date in the file: equal numbers are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _confusion(axes, confusion: Mapping[str, Mapping[str, int]]) -> None:
@@ -65,7 +54,4 @@ def _strengths(axes, strengths: Mapping[str, Mapping[str, Any]]) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("strength of the preference", color=INK, fontsize=9.5)
     axes.set_ylabel("accuracy, ties 0.5", color=INK, fontsize=9.5)
-    axes.tick_params(colors=SOFT, labelsize=9, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GRID)
+    open_frame(axes)

@@ -1,6 +1,5 @@
 """One picture of several policies: a colour a policy, its points joined in the order of their weights."""
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from launch.evaluate import picture
-from launch.evaluate.picture import GRID, INK, SOFT, plain
+from launch.evaluate.picture import INK, grid_behind, open_frame, plain, to_png
 from launch.moodpo.points import UNTOUCHED
 from launch.moodpo.weights import percentages
 
@@ -57,19 +56,13 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
                     axes.annotate(text, spot, (7, 7), textcoords="offset points", fontsize=8.5, color=colour[name])
         axes.set_xlabel(plain(f"{x}, better →"), color=INK, fontsize=10)
         axes.set_ylabel(plain(f"{y}, better →"), color=INK, fontsize=10)
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
+        grid_behind(axes)
         axes.margins(0.12)
-        axes.tick_params(colors=SOFT, labelsize=9, length=0)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(GRID)
+        open_frame(axes)
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     about = f"mean of {summary['prompts']} prompts, {summary['samples']} answers each; bars: 95% bootstrap interval"
     figure.suptitle(plain(f"{title}\n{about}"), x=0.02, ha="left", color=INK, fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # equal summaries are equal bytes
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _arms(cells: Sequence[Mapping[str, float]]) -> np.ndarray:

@@ -1,10 +1,20 @@
 """Pictures of a study, drawn without a display: its history, what mattered, and the front of two objectives."""
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from launch.evaluate.picture import ACCENT, FRONT, GRID, INK, SOFT, UNTOUCHED, plain
+from launch.evaluate.picture import (
+    ACCENT,
+    FRONT,
+    GRID,
+    INK,
+    UNTOUCHED,
+    grid_behind,
+    open_frame,
+    panel_figure,
+    plain,
+    to_png,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -52,7 +62,7 @@ def draw_history(trials, label: str) -> bytes:
     history.legend(frameon=False, fontsize=8, labelcolor=INK)
     _label(curves, "training step", label)
     _label(history, "trial", "objective at the last rung reached")
-    return _png(figure)
+    return to_png(figure)
 
 
 def draw_importances(importances: Mapping[str, float]) -> bytes:
@@ -61,7 +71,7 @@ def draw_importances(importances: Mapping[str, float]) -> bytes:
     names = sorted(importances, key=importances.get)
     axes.barh(names, [importances[name] for name in names], color=ACCENT)
     _label(axes, "PED-ANOVA importance for the best complete trials", "")
-    return _png(figure)
+    return to_png(figure)
 
 
 def draw_front(study: "Study", label: str) -> bytes:
@@ -75,32 +85,15 @@ def draw_front(study: "Study", label: str) -> bytes:
             axes.annotate(str(trial.number), trial.values[:2], xytext=(5, 4), textcoords="offset points", fontsize=8)
     across, up = label.split(" and ")[:2]
     _label(axes, across, up)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _figure(panels: int, title: str):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # A figure of its own, not pyplot (which Optuna's own pictures use): no global state, no display.
-    figure = Figure(figsize=(2.2 + 4.2 * panels, 4.0), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
-    return figure, figure.subplots(1, panels, squeeze=False)[0]
+    return panel_figure(panels, title, (2.2 + 4.2 * panels, 4.0))
 
 
 def _label(axes, across: str, up: str) -> None:
     axes.set_xlabel(plain(across), color=INK, fontsize=9)
     axes.set_ylabel(plain(up), color=INK, fontsize=8 if len(up) > 40 else 9)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GRID)
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    grid_behind(axes)
+    open_frame(axes, tick_size=8.5)
