@@ -26,7 +26,7 @@ img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(-
 .answers tr:nth-child(even) { background: var(--band); }
 """
 
-_PAGE = Template("""<!doctype html>
+_DOCUMENT = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -38,7 +38,12 @@ $style</style>
 <body>
 <h1>$title</h1>
 <p class="soft">$subtitle</p>
-<img alt="$alt" src="data:image/png;base64,$picture">
+$body
+</body>
+</html>
+""")
+
+_BODY = Template("""<img alt="$alt" src="data:image/png;base64,$picture">
 <h2>How to read it</h2>
 <ul>
 <li>Higher is better on both axes. Each point is the mean over the evaluation prompts, each bar a 95% bootstrap interval of that mean.</li>
@@ -50,10 +55,12 @@ $style</style>
 $full
 <h2>Prompts that no model cut off</h2>
 $uncapped
-$answers
-</body>
-</html>
-""")
+$answers""")
+
+
+def document(title: str, subtitle: str, body: str, style: str = STYLE) -> str:
+    """A page that needs no other file. Title and subtitle are plain text, `body` is HTML, `style` ends with a newline."""
+    return _DOCUMENT.substitute(title=escape(title), subtitle=escape(subtitle), body=body, style=style)
 
 
 def number(value: float) -> str:
@@ -140,10 +147,7 @@ def render_page(
         examples: `{"prompt": text, "responses": {label: text}}`, every text is escaped.
     """
     x, y = report["x"], report["y"]
-    return _PAGE.substitute(
-        style=STYLE,
-        title=escape(title),
-        subtitle=escape(f"{y} against {x} for {len(report['labels'])} models on {report['full']['n']} prompts"),
+    body = _BODY.substitute(
         alt=escape(f"Scatter of {y} against {x}, one point a model, numbers in the table below"),
         picture=base64.b64encode(picture).decode("ascii"),
         reference=escape(report["reference"]),
@@ -151,3 +155,4 @@ def render_page(
         uncapped=summary_table(report, report["uncapped"], units),
         answers=_answers(examples, report["labels"]),
     )
+    return document(title, f"{y} against {x} for {len(report['labels'])} models on {report['full']['n']} prompts", body)

@@ -4,37 +4,23 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from string import Template
 
 from datasets_builders.choices import Parser
 from datasets_builders.io import atomic_writer
-from launch.evaluate.page import STYLE
+from launch.evaluate.page import STYLE, document
 from launch.paper.gather import Folder, gather
 from launch.paper.html import folded, picture
 from launch.paper.sections import KINDS, any_result, kind_of
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-$style
-h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; } summary { cursor: pointer; color: var(--soft); margin: .8rem 0; }
-pre { overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; max-height: 30rem; }
-a { color: var(--mark); }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p class="soft">$subtitle</p>
-<ul>$contents</ul>
-$body
-<p class="soft">Higher is better unless a name starts with "minus". Intervals are 95%; one that holds 0 (of a difference) or 0.5 (of a win rate) tells nothing apart.</p>
-</body>
-</html>
-""")
+_STYLE = f"""{STYLE}
+h3 {{ font-size: 1rem; margin: 1.4rem 0 .4rem; }} summary {{ cursor: pointer; color: var(--soft); margin: .8rem 0; }}
+pre {{ overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; max-height: 30rem; }}
+a {{ color: var(--mark); }}
+"""
+_LEGEND = (
+    '<p class="soft">Higher is better unless a name starts with "minus". Intervals are 95%; one that holds 0 (of a difference) '
+    "or 0.5 (of a win rate) tells nothing apart.</p>"
+)
 
 
 def render(folders: Sequence[Folder], left_out: Counter[str], title: str) -> str:
@@ -60,17 +46,14 @@ def render(folders: Sequence[Folder], left_out: Counter[str], title: str) -> str
     ]
     count = sum(len(folder.results) for folder in folders)
     reasons = "; ".join(f"{reason}: {number}" for reason, number in sorted(left_out.items()))
-    return _PAGE.substitute(
-        title=escape(title),
-        style=STYLE,
-        subtitle=escape(f"{count} results from {len(folders)} folders" + (f"; left out: {reasons}" if reasons else "")),
-        contents="".join(
-            f'<li><a href="#s{place}">{escape(heading)}</a></li>' for place, (heading, _) in enumerate(sections)
-        ),
-        body="".join(
-            f'<h2 id="s{place}">{escape(heading)}</h2>{inner}' for place, (heading, inner) in enumerate(sections)
-        ),
+    contents = "".join(
+        f'<li><a href="#s{place}">{escape(heading)}</a></li>' for place, (heading, _) in enumerate(sections)
     )
+    body = "".join(
+        f'<h2 id="s{place}">{escape(heading)}</h2>{inner}' for place, (heading, inner) in enumerate(sections)
+    )
+    subtitle = f"{count} results from {len(folders)} folders" + (f"; left out: {reasons}" if reasons else "")
+    return document(title, subtitle, f"<ul>{contents}</ul>\n{body}\n{_LEGEND}", _STYLE)
 
 
 def make_parser() -> argparse.ArgumentParser:
