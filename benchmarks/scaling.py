@@ -130,7 +130,7 @@ class Machine:
 
 
 # (bytes a parameter that every GPU holds, bytes a parameter that the GPUs divide): bf16 weights 2 and gradients 2, fp32
-# copy and two Adam moments 12. ZeRO: Rajbhandari et al., arXiv 1910.02054, section 5.
+# copy and two Adam moments 12. ZeRO: Rajbhandari et al., arXiv 1910.02054.
 STATES = {"ddp": (16, 0), "zero1": (4, 12), "zero2": (2, 14), "zero3": (0, 16)}
 LORA = {"ddp": (2, 0), "zero1": (2, 0), "zero2": (2, 0), "zero3": (0, 2)}  # the base alone; adapters are below 1%
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets_builders.io import read_rows, write_jsonl
+from launch.evaluate.options import positive
 from launch.evaluate.records import shard_name
 from launch.moodpo.points import read_points
 from launch.moodpo.policy import load_form
@@ -23,8 +24,8 @@ def hindsight_weights(scores: np.ndarray, vectors: Sequence[tuple[float, ...]], 
     """For each answer the index of a weight vector, drawn with a probability proportional to w . u; -1 where u is zero.
 
     u are the scores scaled to [0, 1] over all answers. An instruction w is then followed by answers a with a density
-    proportional to p(a) (w . u(a)) / sum_v v . u(a): the target of reward-weighted regression (Peters and Schaal 2007,
-    equation 9) with the weighted score as its reward, each answer being used once.
+    proportional to p(a) (w . u(a)) / sum_v v . u(a): the target of reward-weighted regression (Peters and Schaal, ICML
+    2007) with the weighted score as its reward, each answer being used once.
 
     Args:
         scores: (N, K), not a number where an objective failed: such an answer gets -1.
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--model", required=True, help="the model that will be warmed up: where its instruction goes")
     parser.add_argument(
-        "--steps", type=int, help="weights are multiples of 1/STEPS (default: 10; 4 from three objectives)"
+        "--steps", type=positive, help="weights are multiples of 1/STEPS (default: 10; 4 from three objectives)"
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="rows of prompt and completion, for `trl sft`"

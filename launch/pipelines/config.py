@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from launch.setting_errors import sentences
+
 PACK = Path(__file__).parents[1]
 PRESETS = PACK / "runs" / "modpo"
 # Settings that decide what a run means; with --require_explicit_criticals none may come from a default or a preset.
@@ -216,9 +218,4 @@ def load_config(argv: list[str]) -> tuple[PipelineConfig, str]:
     try:
         return PipelineConfig.model_validate(values), preset
     except ValidationError as error:
-        lines = []
-        for issue in error.errors():
-            where = ".".join(str(part) for part in issue["loc"])
-            found = "" if issue["type"] in ("missing", "value_error") else f", found {issue['input']!r}"
-            lines.append(f"{where + ': ' if where else ''}{issue['msg'].removeprefix('Value error, ')}{found}")
-        raise ValueError("; ".join(lines)) from error
+        raise ValueError(sentences(error)) from error

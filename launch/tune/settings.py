@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from launch.evaluate.records import check_label
+from launch.setting_errors import sentences
 from launch.tune.objective import KINDS
 
 Positive = Annotated[int, Field(gt=0)]
@@ -96,9 +97,4 @@ def make_settings(fields: dict[str, Any]) -> TuneSettings:
     try:
         return TuneSettings.model_validate(fields)
     except ValidationError as error:
-        lines = []
-        for issue in error.errors():
-            where = ".".join(str(part) for part in issue["loc"])
-            found = "" if issue["type"] in ("missing", "value_error") else f", found {issue['input']!r}"
-            lines.append(f"{'--' + where + ': ' if where else ''}{issue['msg'].removeprefix('Value error, ')}{found}")
-        raise ValueError("; ".join(lines)) from error
+        raise ValueError(sentences(error, mark="--")) from error
