@@ -215,11 +215,11 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
             handle.close()
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename itself lives in the folder: without this a power cut can bring the old file back.
+def sync_folder(folder: Path) -> None:
+    """Puts the names of a folder's files on the disk: without it a power cut can take a rename or a new file back."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

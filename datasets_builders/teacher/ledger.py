@@ -1,20 +1,17 @@
 """The paid answers of a folder: an append-only file, one line an answer, on the disk before the next request leaves."""
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from datasets_builders.io import write_json
+from datasets_builders.journal import Journal, read_lines
 
 ANSWERS = "answers.jsonl"
-CUT_OFF = "answers.cut_off.txt"
 SETTINGS = "settings.json"
 LOCK = ".lock"
+WHAT = "an answer of a teacher"
 
 
 @dataclass(frozen=True)
@@ -41,31 +38,20 @@ class Record:
 def read_answers(folder: Path) -> tuple[list[Record], bytes]:
     """The answers of a folder, and what an interruption left of a last line.
 
-    A last line that lacks nothing but its line end is an answer.
-
     Raises:
-        ValueError: ``FILE:LINE: ...`` for any other line that is no answer.
+        ValueError: ``FILE:LINE: ...`` for any line but the last that is no answer.
     """
-    path = folder / ANSWERS
-    if not path.exists():
-        return [], b""
-    *lines, tail = path.read_bytes().split(b"\n")
-    if tail:
-        with suppress(ValueError):
-            _record(path, 0, tail)
-            lines, tail = [*lines, tail], b""
-    return [_record(path, number, line) for number, line in enumerate(lines, start=1)], tail
+    lines = read_lines(folder / ANSWERS, _record, WHAT)
+    return lines.entries, lines.torn
 
 
-def _record(path: Path, number: int, line: bytes) -> Record:
-    try:
-        fields = json.loads(line)
-        record = Record(**{**fields, "keys": tuple(fields["keys"])})
-        sound = all(isinstance(key, str) for key in record.keys) and isinstance(record.text, str)
-        if not sound or not isinstance(record.tries, int):
-            raise TypeError("a field of another type")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}:{number}: not an answer of a teacher; mend or remove this line") from error
+def _record(row: dict[str, Any]) -> Record:
+    record = Record(**{**row, "keys": tuple(row["keys"])})
+    whole = (record.tries, *(count for count in (record.tokens_in, record.tokens_out) if count is not None))
+    if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in whole):
+        raise TypeError("'tries', 'tokens_in' and 'tokens_out' are numbers of at least 0")
+    if not isinstance(record.text, str) or not all(isinstance(key, str) for key in record.keys):
+        raise TypeError("'text' and 'keys' are texts")
     return record
 
 
@@ -111,60 +97,27 @@ class Ledger:
     def __init__(self, folder: Path, settings: dict[str, Any], resume: bool) -> None:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--out {folder} is not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / LOCK)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(f"--out {folder}: another run is writing there") from None
+        # Before anything of a folder is touched, and again when nobody else can write there any more.
+        check_settings(folder, settings, resume)
+        self._journal = Journal(folder / ANSWERS, _record, WHAT, folder / LOCK)
         try:
             check_settings(folder, settings, resume)
-            self.records, tail = read_answers(folder)
-            self._file = os.open(folder / ANSWERS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            self._repair(folder, tail)
-            # Last, because it also syncs the folder, and with it the name of the file of answers.
             write_json(folder / SETTINGS, settings)
         except BaseException:
-            self._lock.release()
+            self._journal.close()
             raise
 
     def __enter__(self) -> "Ledger":
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-        self._lock.release()
+        self._journal.close()
 
-    def _repair(self, folder: Path, tail: bytes) -> None:
-        size = os.fstat(self._file).st_size
-        if tail:
-            with open(folder / CUT_OFF, "ab") as aside:
-                aside.write(tail + b"\n")
-                aside.flush()
-                os.fsync(aside.fileno())
-            os.ftruncate(self._file, size - len(tail))
-        elif size and not (folder / ANSWERS).read_bytes().endswith(b"\n"):
-            self._write(b"\n")
+    @property
+    def records(self) -> list[Record]:
+        """All answers so far, in order."""
+        return self._journal.entries
 
     def append(self, record: Record) -> None:
-        """Keeps an answer; when this returns, the disk has it.
-
-        Raises:
-            OSError: the disk is full or failed; the file ends with the line before.
-        """
-        # ASCII, so that no character of an answer can end a line or fail to be encoded.
-        self._write(json.dumps(asdict(record)).encode("ascii") + b"\n")
-        self.records.append(record)
-
-    def _write(self, data: bytes) -> None:
-        end = os.fstat(self._file).st_size
-        try:
-            rest = data
-            while rest:  # the system may take it in several parts
-                rest = rest[os.write(self._file, rest) :]
-            os.fsync(self._file)
-        except BaseException:
-            # A torn line in the middle of the file could not be told from a damaged one.
-            with suppress(OSError):
-                os.ftruncate(self._file, end)
-            raise
+        """Keeps an answer; when this returns, the disk has it. Errors: see ``Journal.append``."""
+        self._journal.append(asdict(record))
