@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from trl_ext.objectives.group_advantages import STD_GUARD, floor_spread, group_spread, zero_low_spread
+from trl_ext.objectives.group_advantages import (
+    STD_GUARD,
+    cancelled_share,
+    floor_spread,
+    group_spread,
+    scaled_advantages,
+    zero_low_spread,
+)
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "bt_rewards.json").read_text())["min_reward_std_advantages"]
 
@@ -46,3 +53,54 @@ def test_zero_takes_out_narrow_groups_only():
 
 def test_a_group_of_one_has_no_spread():
     assert group_spread(torch.tensor([1.0, 5.0]), 1).tolist() == [0.0, 0.0]
+
+
+# --- what a scaling takes away --------------------------------------------------------------------------------------
+
+
+def random_groups(seed: int, groups: int = 6, size: int = 4, functions: int = 2) -> torch.Tensor:
+    return torch.randn(groups * size, functions, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("scaling", ["group", "batch", "none", "gdpo"])
+@pytest.mark.parametrize("seed", range(3))
+def test_scaled_advantages_are_ms_swifts(scaling, seed):
+    """Up to gdpo's division of the whole batch, which is a factor and a shift common to all."""
+    upstream = pytest.importorskip("swift.rl_core.advantage")
+    rewards, weights = random_groups(seed), [1.0, 0.3]
+    expected, _ = upstream.compute_advantages(
+        rewards, torch.tensor(weights, dtype=torch.float64), 4, scale_rewards=scaling
+    )
+    found = scaled_advantages(rewards, 4, scaling, weights)
+    if scaling == "gdpo":
+        found = (found - found.mean()) / found.std()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("scaling", "share"), [("group", 1.0), ("batch", 0.0), ("none", 0.0)])
+def test_a_weight_of_the_whole_group_is_divided_out_by_its_spread(scaling, share):
+    rewards = random_groups(0, functions=1)[:, 0]
+    weights = torch.linspace(0.1, 1, 6, dtype=torch.float64).repeat_interleave(4)
+    assert cancelled_share(rewards, rewards * weights, 4, scaling) == pytest.approx(share, abs=1e-2)
+
+
+@pytest.mark.parametrize("scaling", ["group", "batch", "none", "gdpo"])
+def test_a_term_that_differs_within_a_group_is_kept(scaling):
+    rewards = random_groups(1)
+    without = torch.stack([rewards[:, 0], torch.zeros(24, dtype=torch.float64)], dim=1)
+    assert cancelled_share(without, rewards, 4, scaling, [1.0, 1.0]) < 0.3
+
+
+def test_a_high_floor_under_the_groups_spread_keeps_their_weights():
+    rewards = random_groups(2, functions=1)[:, 0]
+    weights = torch.linspace(0.1, 1, 6, dtype=torch.float64).repeat_interleave(4)
+    shares = [cancelled_share(rewards, rewards * weights, 4, "group", floor=floor) for floor in (0, 0.3, 0.6, 10)]
+    assert shares == sorted(shares, reverse=True) and shares[0] > 0.99 and shares[-1] < 1e-6
+
+
+def test_a_term_without_effect_is_not_cancelled_and_a_wrong_scaling_is_named():
+    rewards = random_groups(3, functions=1)[:, 0]
+    assert cancelled_share(rewards, rewards, 4, "group") == cancelled_share(rewards, rewards + 5, 4, "group") == 0
+    assert cancelled_share(torch.zeros(8), torch.zeros(8), 4, "group") == 0
+    with pytest.raises(ValueError, match="'goup': valid are group, batch, none, gdpo"):
+        cancelled_share(rewards, rewards, 4, "goup")
