@@ -1,14 +1,17 @@
 """A LoRA adapter merged into its base model: one ordinary checkpoint, for a next stage that trains a new adapter on it.
 
-The model is held once: each layer is merged in place, checked for values that are not finite, and saved from there.
+What is written computes what base and adapter did together, or nothing is written (`launch.merging`). Where ms-swift
+trained the adapter, its model type and template stay with the merged model, so that `swift` need not guess them.
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
-from trl_ext.modpo.model_dir import DTYPES, check_dtype, resolve_model
+from launch.merging import write_merged
+from trl_ext.modpo.model_dir import DTYPES, check_dtype, check_finite_weights, resolve_model
+
+MODEL_ARGUMENTS = ("swift_version", "model_type", "template", "task_type", "num_labels", "problem_type")
 
 
 def read_adapter(folder: Path) -> dict:
@@ -62,10 +65,12 @@ def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str |
         torch_dtype: of the merged weights; None keeps that of the base model's file.
 
     Returns:
-        `base`, `tokenizer` (the folder it came from), `dtype` and `parameters` (their number).
+        `base`, `tokenizer` (the folder it came from), `dtype`, `parameters` (their number), `difference` (largest of a
+        probe's logits) and `swift` (what ms-swift will read beside the model).
 
     Raises:
-        ValueError: `out` is not empty, the adapter or its base cannot be used, or they do not fit each other.
+        ValueError: `out` is not empty, the adapter or its base cannot be used, they do not fit each other, or the
+            merged model would compute something else.
     """
     check_dtype(torch_dtype)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -75,38 +80,46 @@ def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str |
 
     tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
-    merged = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype or "auto", trust_remote_code=False)
-    rows = merged.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise ValueError(
-            f"{tokenizer_from}: the tokenizer has {len(tokenizer)} tokens, {base} has embeddings of {rows}"
-        )
-    merged = with_adapter(merged, adapter).merge_and_unload(safe_merge=True)
-    # Named after the target, so that a crash leaves nothing that looks like a checkpoint and the next run clears it.
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        merged.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return {
-        "base": base,
-        "tokenizer": str(tokenizer_from),
-        "dtype": str(merged.dtype).removeprefix("torch."),
-        "parameters": merged.num_parameters(),
-    }
+
+    def make():
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype or "auto", trust_remote_code=False)
+        rows = model.get_input_embeddings().num_embeddings
+        if len(tokenizer) > rows:
+            raise ValueError(
+                f"{tokenizer_from}: the tokenizer has {len(tokenizer)} tokens, {base} has embeddings of {rows}"
+            )
+        return with_adapter(model, adapter)
+
+    def load(folder: Path):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+
+    arguments = swift_arguments(adapter)
+    facts = write_merged(make, load, tokenizer, out, {"args.json": arguments} if arguments else {})
+    return {**facts, "base": base, "tokenizer": str(tokenizer_from), "swift": arguments}
+
+
+def swift_arguments(adapter: Path) -> dict:
+    """What `args.json` beside an adapter that ms-swift trained says of the model; empty where another trainer wrote it.
+
+    Several of ms-swift's model types share one architecture (`qwen2`, `qwen2_gte`): without this file beside a model
+    it refuses to choose.
+    """
+    file = adapter / "args.json"
+    if not file.is_file():
+        return {}
+    arguments = json.loads(file.read_text(encoding="utf-8"))
+    return {name: arguments[name] for name in MODEL_ARGUMENTS if arguments.get(name) is not None}
 
 
 def with_adapter(model, adapter: Path):
     """The model with the adapter on it, every one of its weights in place.
 
     Raises:
-        ValueError: the adapter was made for another architecture or size.
+        ValueError: the adapter was made for another architecture or size, or holds values that are not finite.
     """
     from peft import PeftModel
+
+    check_finite_weights(adapter)
 
     try:
         model = PeftModel.from_pretrained(model, adapter)
@@ -129,6 +142,8 @@ def main(argv: list[str]) -> int:
     done = merge(options.adapter, options.out, options.model, options.torch_dtype)
     print(
         f"merged {options.adapter} into {done['base']}: {done['parameters']} parameters in {done['dtype']}, "
-        f"tokenizer of {done['tokenizer']}, written to {options.out}"
+        f"tokenizer of {done['tokenizer']}, written to {options.out}; logits of a probe differ by {done['difference']:.1e}"
     )
+    if not done["swift"]:
+        print("no args.json beside the adapter: `swift` may ask for --model_type and --template of the merged model")
     return 0

@@ -6,10 +6,10 @@ which the base does not have.
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 from launch.merge_lora import base_of, with_adapter
+from launch.merging import write_merged
 from trl_ext.modpo.model_dir import DTYPES, check_dtype
 
 
@@ -21,10 +21,11 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
         torch_dtype: of the merged weights; None keeps that of the base model's file.
 
     Returns:
-        `base`, `tokenizer` (the folder it came from) and `dtype`.
+        `base`, `tokenizer` (the folder it came from), `dtype`, `parameters` and `difference` (largest of a probe's scores).
 
     Raises:
-        ValueError: `out` is not empty, the adapter is not that of a classifier or lacks its head, or does not fit.
+        ValueError: `out` is not empty, the adapter is not that of a classifier or lacks its head, does not fit, or the
+            merged model would score otherwise.
     """
     check_dtype(torch_dtype)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -41,29 +42,27 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
 
     tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
-    classifier, loading = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, dtype=torch_dtype or "auto", trust_remote_code=False, output_loading_info=True
-    )
-    merged = with_adapter(classifier, adapter)
-    heads = {name.rsplit(".", 1)[0] for name in loading["missing_keys"]}
-    saved = {name.rsplit(".", 1)[-1] for name in settings.get("modules_to_save") or []}
-    if lost := sorted(heads - saved):
-        # transformers makes up a head that is in no file; its scores would be noise.
-        raise ValueError(f"{adapter}: neither the adapter nor {base} holds {', '.join(lost)}, the head that scores")
-    merged = merged.merge_and_unload(safe_merge=True)
-    if merged.config.pad_token_id is None:
-        # Without it the model cannot tell where a text of a batch ends.
-        merged.config.pad_token_id = tokenizer.pad_token_id
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        merged.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return {"base": base, "tokenizer": str(tokenizer_from), "dtype": str(merged.dtype).removeprefix("torch.")}
+
+    def make():
+        classifier, loading = AutoModelForSequenceClassification.from_pretrained(
+            base, num_labels=1, dtype=torch_dtype or "auto", trust_remote_code=False, output_loading_info=True
+        )
+        heads = {name.rsplit(".", 1)[0] for name in loading["missing_keys"]}
+        saved = {name.rsplit(".", 1)[-1] for name in settings.get("modules_to_save") or []}
+        wrapped = with_adapter(classifier, adapter)
+        if lost := sorted(heads - saved):
+            # transformers makes up a head that is in no file; its scores would be noise.
+            raise ValueError(f"{adapter}: neither the adapter nor {base} holds {', '.join(lost)}, the head that scores")
+        if classifier.config.pad_token_id is None:
+            # Without it the model cannot tell where a text of a batch ends.
+            classifier.config.pad_token_id = tokenizer.pad_token_id
+        return wrapped
+
+    def load(folder: Path):
+        return AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+
+    facts = write_merged(make, load, tokenizer, out)
+    return {**facts, "base": base, "tokenizer": str(tokenizer_from)}
 
 
 def main(argv: list[str]) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from launch.evaluate.records import Messages
-from trl_ext.modpo.model_dir import check_dtype, resolve_model
+from trl_ext.modpo.model_dir import check_dtype, check_finite_weights, resolve_model
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +23,11 @@ def resolve_adapter(path: str) -> str:
     """`path` itself.
 
     Raises:
-        ValueError: there is no `adapter_config.json` in it.
+        ValueError: there is no `adapter_config.json` in it, or a weight that is not finite.
     """
     if not os.path.isfile(os.path.join(path, "adapter_config.json")):
         raise ValueError(f"{path}: no adapter_config.json, this is not an adapter directory")
+    check_finite_weights(path)
     return path
 
 

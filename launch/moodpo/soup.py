@@ -15,8 +15,9 @@ from typing import Any
 from launch.evaluate.options import positive
 from launch.evaluate.report import parse_pairs
 from launch.merge_lora import read_adapter
+from launch.merging import check_agreement, check_finite, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages
-from trl_ext.modpo.model_dir import resolve_model
+from trl_ext.modpo.model_dir import check_finite_weights, resolve_model
 from trl_ext.moodpo.instruction import check_names
 
 NOTE = "soup.json"
@@ -47,7 +48,7 @@ def check_adapter(folder: Path) -> None:
     """Refuses an adapter whose update of the base weights is not scaling x B A, or that is more than that update.
 
     Raises:
-        ValueError: no LoRA adapter, DoRA, biases, or modules that were trained whole.
+        ValueError: no LoRA adapter, DoRA, biases, modules that were trained whole, or values that are not finite.
     """
     settings = read_adapter(folder)
     for name, plain in (("use_dora", (False, None)), ("bias", ("none", None)), ("modules_to_save", (None, []))):
@@ -56,6 +57,7 @@ def check_adapter(folder: Path) -> None:
                 f"{folder}/adapter_config.json: {name} is {settings[name]!r}: such adapters cannot be mixed exactly; "
                 "merge each with `python -m launch merge-lora` and mix the full checkpoints"
             )
+    check_finite_weights(folder)
 
 
 class AdapterKitchen:
@@ -100,8 +102,33 @@ class AdapterKitchen:
         for file in Path(out, MIXED).iterdir():
             file.rename(out / file.name)
         Path(out, MIXED).rmdir()
+        self._check(weights, out)
         if Path(self.folders[0], "tokenizer_config.json").is_file():
             save_tokenizer(self.folders[0], out)
+
+
+    def _check(self, weights: Sequence[float], out: Path) -> None:
+        """Refuses a written mixture that computes something else than all parts at once, each by its weight.
+
+        Raises:
+            ValueError: the logits of a probe differ by more than rounding explains.
+        """
+        from peft.tuners.lora import LoraLayer
+
+        layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        scalings = [dict(layer.scaling) for layer in layers]
+        share = dict(zip(self.parts, weights, strict=True))
+        self.model.base_model.set_adapter(self.parts)
+        for layer, scaling in zip(layers, scalings, strict=True):
+            layer.scaling.update({part: share[part] * value for part, value in scaling.items()})
+        expected = probe(self.model)
+        for layer, scaling in zip(layers, scalings, strict=True):
+            layer.scaling.update(scaling)
+        self.model.load_adapter(out, adapter_name=MIXED)
+        self.model.set_adapter(MIXED)
+        check_agreement(expected, probe(self.model), self.model.dtype, str(out))
+        self.model.delete_adapter(MIXED)
+        self.model.set_adapter(self.parts[0])
 
 
 class CheckpointKitchen:
@@ -129,7 +156,11 @@ class CheckpointKitchen:
         mixed = load(self.folders[0])
         total: dict[str, Any] = {}
         for place, (folder, weight) in enumerate(zip(self.folders, weights, strict=True)):
-            state = (load(folder) if place else mixed).state_dict()
+            model = load(folder) if place else mixed
+            check_finite(model, f"--adapters {folder}")
+            if share_embeddings(mixed) and not share_embeddings(model):
+                untie_head(mixed)  # one of the policies has output weights of its own, so the mixture has
+            state = model.state_dict()
             shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
             if total and shapes != {name: tuple(tensor.shape) for name, tensor in total.items()}:
                 raise ValueError(f"--adapters {folder}: its parameters differ from those of {self.folders[0]}")
@@ -138,7 +169,10 @@ class CheckpointKitchen:
                 share = tensor.clone() if whole else tensor.to(torch.float32) * weight
                 total[name] = share if name not in total else total[name] if whole else total[name] + share
         mixed.load_state_dict(total)
+        check_finite(mixed, "the mixture")
         mixed.save_pretrained(out)
+        if digests(load(str(out)), mixed.dtype) != digests(mixed, mixed.dtype):
+            raise ValueError(f"{out} is not written: read back, its weights are not the average")
         save_tokenizer(self.folders[0], out)
 
 

@@ -235,9 +235,10 @@ class ModpoPipeline:
             "sft", "supervised fine-tuning", ["swift", "sft", *_flags(flags)], folder, c.sft_max_steps, after=after
         )
         merged = folder / "merged"
-        export = {"adapters": folder / f"checkpoint-{c.sft_max_steps}", "merge_lora": True, "output_dir": merged,
-                  "exist_ok": True, "torch_dtype": self.dtype, **self.model_flags(self.base)}
-        merge = Stage("merge", "merge the SFT adapter", [Command(["swift", "export", *_flags(export)])], [merged], ["sft"])
+        flags = {"adapter": folder / f"checkpoint-{c.sft_max_steps}", "model": self.base, "torch_dtype": self.dtype,
+                 "out": merged}
+        command = Command(["python", "-m", "launch", "merge-lora", *_flags(flags)])
+        merge = Stage("merge", "merge the SFT adapter", [command], [merged], ["sft"])
         return [train, merge]
 
     def margin_stages(self, after: list[str]) -> list[Stage]:

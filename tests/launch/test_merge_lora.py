@@ -157,3 +157,129 @@ def test_a_failed_save_leaves_nothing_and_an_old_remainder_does_no_harm(tiny, ad
     assert merge_lora(adapter, tmp_path / "merged") == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "merged"]
     assert not (tmp_path / "merged" / "model-00009.safetensors").exists()
+
+
+TIED = {
+    "output layer": {"target_modules": ["q_proj", "lm_head"]},
+    "input embeddings": {"target_modules": ["q_proj", "embed_tokens"]},
+    "both ends": {"target_modules": ["lm_head", "embed_tokens"]},
+    "output layer whole": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    "input embeddings whole": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+    "both ends whole": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
+    "one copy for both ends": {
+        "target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"], "ensure_weight_tying": True,
+    },
+}  # fmt: skip
+
+
+def random_adapter(model_dir, folder, **settings):
+    """An adapter of these settings whose every weight is random."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(model_dir)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", **settings))
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings")
+@pytest.mark.parametrize("case", TIED)
+def test_embeddings_that_the_adapter_parts_are_untied_in_the_merged_model(tiny, tmp_path, case):
+    own = random_adapter(tiny, tmp_path / "own", **TIED[case])
+    assert merge_lora(own, tmp_path / "merged") == 0
+    expected = logits(tiny, own)
+    assert (logits(tmp_path / "merged") - expected).abs().max() < 1e-3
+    assert (logits(tiny) - expected).abs().max() > 0.1
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["tie_word_embeddings"] == (case == "one copy for both ends")
+
+
+@pytest.mark.parametrize("where", ["adapter", "base"])
+def test_weights_that_are_not_finite_are_refused(own, tmp_path, capsys, where):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    base = build_model(tmp_path / "base")
+    file = own[0] / "adapter_model.safetensors" if where == "adapter" else base / "model.safetensors"
+    tensors = load_file(file)
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[3] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert merge_lora(own[0], tmp_path / "merged", "--model", base) == 2
+    assert f"1 of {tensors[name].numel()} values of " in (error := capsys.readouterr().err) and "not finite" in error
+    assert not (tmp_path / "merged").exists() and torch.isnan(load_file(file)[name]).sum() == 1
+
+
+def test_a_file_that_was_cut_off_is_an_error_with_its_name(own, tmp_path, capsys):
+    file = own[0] / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert merge_lora(own[0], tmp_path / "merged") == 2
+    assert f"{file}: not a whole safetensors file" in capsys.readouterr().err
+
+
+def test_a_written_model_that_computes_something_else_does_not_appear(tiny, adapter, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from launch.merge_lora import with_adapter
+    from launch.merging import check_agreement, write_merged
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+
+    def make():
+        return with_adapter(AutoModelForCausalLM.from_pretrained(tiny), adapter)
+
+    def load_changed(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        with torch.no_grad():
+            model.model.norm.weight[0] += 1e-3
+        return model
+
+    with pytest.raises(ValueError, match=r"read back, \['model.norm.weight'\] are not what was merged"):
+        write_merged(make, load_changed, tokenizer, tmp_path / "merged")
+    assert list(tmp_path.iterdir()) == []
+    logits = torch.tensor([[1.0, -4.0]])
+    assert check_agreement(logits, logits + 9e-4, torch.float32, "out") == pytest.approx(9e-4, rel=1e-3)
+    for found, dtype in ((logits + 2e-3, torch.float32), (logits * float("nan"), torch.float32), (logits + 0.6, torch.bfloat16)):
+        with pytest.raises(ValueError, match=r"would differ from those of the unmerged model by"):
+            check_agreement(logits, found, dtype, "out")
+
+
+def test_what_ms_swift_knows_of_the_model_stays_beside_it(tiny, own, tmp_path, capsys):
+    """Two of its model types share Qwen2's architecture; without the file it refuses to choose."""
+    assert merge_lora(own[0], tmp_path / "plain") == 0
+    assert "may ask for --model_type and --template" in capsys.readouterr().out
+    arguments = {"swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen", "output_dir": "elsewhere", "system": "x"}
+    (own[0] / "args.json").write_text(json.dumps(arguments))
+    assert merge_lora(own[0], tmp_path / "merged") == 0
+    assert json.loads((tmp_path / "merged" / "args.json").read_text()) == {
+        "swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen",
+    }  # fmt: skip
+    assert "may ask" not in capsys.readouterr().out
+
+
+def test_ms_swift_knows_the_type_of_a_merged_qwen2(tmp_path):
+    pytest.importorskip("swift")
+    import torch
+    import transformers
+    from swift.model import get_model_info_meta
+
+    base = tmp_path / "base"
+    base.mkdir()
+    build_tokenizer(base)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    with torch.random.fork_rng():
+        transformers.Qwen2ForCausalLM(transformers.Qwen2Config(vocab_size=400, **sizes)).save_pretrained(base)
+    with pytest.raises(ValueError, match="Multiple possible types"):
+        get_model_info_meta(str(base))
+    own = random_adapter(base, tmp_path / "own", target_modules=["q_proj"])
+    (own / "args.json").write_text(json.dumps({"swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen"}))
+    assert merge_lora(own, tmp_path / "merged") == 0
+    assert get_model_info_meta(str(tmp_path / "merged"))[1].model_type == "qwen2"

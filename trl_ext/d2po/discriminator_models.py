@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trl_ext.modpo.model_dir import resolve_model
+from trl_ext.modpo.model_dir import check_finite_weights, resolve_model
 from trl_ext.objectives.logps import completion_logps
 
 from .discriminator import DiscriminatorSettings
@@ -101,6 +101,7 @@ class PolicyDiscriminator(TrainedDiscriminator):
             return tokenizer, with_adapter(model, self.settings, "CAUSAL_LM")
         from peft import PeftModel
 
+        check_finite_weights(self.adapter)
         model = PeftModel.from_pretrained(model, self.adapter, is_trainable=True)
         # The first load keeps quiet about names that do not fit and leaves fresh weights; this one tells.
         result = model.load_adapter(self.adapter, adapter_name=model.active_adapter, is_trainable=True)

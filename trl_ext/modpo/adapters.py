@@ -14,6 +14,7 @@ from peft import PeftModel
 
 from .digest import weights_digest
 from .margins import Margin, read_adapter_config
+from .model_dir import check_finite_weights
 
 
 def check_same_base(margin: Margin, model_dir: str) -> None:
@@ -57,6 +58,7 @@ class MarginAdapters:
         for margin in margins:
             check_same_base(margin, model_dir)
             name = self.adapter_name(margin)
+            check_finite_weights(margin.source)
             try:
                 if not isinstance(self.host, PeftModel):
                     self.host = PeftModel.from_pretrained(self.host, margin.source, adapter_name=name)

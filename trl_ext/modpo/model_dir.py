@@ -45,3 +45,23 @@ def check_dtype(name: str | None) -> None:
     """
     if name is not None and name not in DTYPES:
         raise ValueError(f"torch_dtype {name!r}: use one of {', '.join(DTYPES)}")
+
+
+def check_finite_weights(folder: str | Path) -> None:
+    """Refuses a folder of weights, an adapter's for instance, with a value that is not finite; reads tensor by tensor.
+
+    Raises:
+        ValueError: such a value, or a file that cannot be read; both by name.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    tensor = tensors.get_tensor(name)
+                    if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
+                        raise ValueError(f"{file}: {bad} of {tensor.numel()} values of {name} are not finite")
+        except SafetensorError as error:
+            raise ValueError(f"{file}: not a whole safetensors file: {error}") from error

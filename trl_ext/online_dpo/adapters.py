@@ -9,6 +9,8 @@ import torch.nn as nn
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 
+from trl_ext.modpo.model_dir import check_finite_weights
+
 POLICY, REFERENCE = "default", "reference"
 
 
@@ -40,6 +42,7 @@ def load_policy(model: PeftModel, folder: str) -> None:
     Raises:
         ValueError: the weights do not fit the adapter, or a part of it would keep fresh weights.
     """
+    check_finite_weights(folder)
     weights = load_peft_weights(folder, device="cpu")
     wanted = adapter_weights(model)
     if odd := sorted(set(weights) ^ set(wanted)):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from launch.__main__ import main as launch
+from launch.merging import untie_head
 from launch.moodpo.soup import read_mixtures
 from tests.tiny import build_model
 
@@ -130,6 +131,53 @@ def test_full_checkpoints_are_averaged_parameter_by_parameter(tmp_path):
         == AutoTokenizer.from_pretrained(first).chat_template
     )
     assert read_mixtures(tmp_path / "soup")[1] == [((0.7, 0.3), tmp_path / "soup")]
+
+
+def test_a_mixture_of_tied_and_untied_policies_has_output_weights_of_its_own(base, tmp_path):
+    """As `merge-lora` makes them: only one of two adapters had changed the output layer."""
+    from transformers import AutoModelForCausalLM
+
+    untied = AutoModelForCausalLM.from_pretrained(base)
+    assert untied.config.tie_word_embeddings
+    untie_head(untied)
+    untied.lm_head.weight.data += 1.0
+    untied.save_pretrained(tmp_path / "untied")
+    shutil.copy(base / "tokenizer.json", tmp_path / "untied")
+    shutil.copy(base / "tokenizer_config.json", tmp_path / "untied")
+    for number, order in enumerate(([base, tmp_path / "untied"], [tmp_path / "untied", base])):
+        pairs = [f"{name}={folder}" for name, folder in zip("ab", order, strict=True)]
+        out = tmp_path / f"soup{number}"
+        assert launch(["soup", "--adapters", *pairs, "--weights", "a=0.5,b=0.5", "--out", str(out)]) == 0
+        mixed, one = weights_of(out), weights_of(base)
+        assert (mixed["lm_head.weight"] - one["lm_head.weight"] - 0.5).abs().max() < 1e-6
+        assert (mixed["model.embed_tokens.weight"] - one["model.embed_tokens.weight"]).abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", ["adapter", "checkpoint"])
+def test_policies_with_a_value_that_is_not_finite_are_refused(base, adapters, tmp_path, capsys, kind):
+    from safetensors.torch import load_file, save_file
+
+    source, file = {"adapter": (adapters["plain"], "adapter_model.safetensors"), "checkpoint": (base, "model.safetensors")}[kind]
+    own = shutil.copytree(source, tmp_path / "own")
+    tensors = load_file(own / file)
+    next(iter(tensors.values())).view(-1)[0] = float("inf")
+    save_file(tensors, own / file, metadata={"format": "pt"})
+    other = adapters["other"] if kind == "adapter" else base
+    assert soup(base, tmp_path / "soup", "--adapters", f"a={other}", f"b={own}", "--weights", "a=0.5,b=0.5") == 2
+    assert "are not finite" in capsys.readouterr().err and list(tmp_path.iterdir()) == [own]
+
+
+def test_a_mixture_that_computes_something_else_does_not_appear(base, adapters, tmp_path, capsys, monkeypatch):
+    """Planted: the mixture that is written has other weights than those asked for."""
+    from peft import LoraModel
+
+    mix = LoraModel.add_weighted_adapter
+    with monkeypatch.context() as patch:
+        patch.setattr(LoraModel, "add_weighted_adapter", lambda self, parts, weights, *a, **k: mix(self, parts, weights[::-1], *a, **k))
+        pairs = [f"a={adapters['plain']}", f"b={adapters['other']}"]
+        assert soup(base, tmp_path / "soup", "--adapters", *pairs, "--weights", "a=0.7,b=0.3") == 2
+    assert "logits would differ from those of the unmerged model" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
