@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets_builders.io import write_json
+from trl_ext.modpo.model_dir import check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -158,17 +159,6 @@ def check_agreement(expected: "torch.Tensor", found: "torch.Tensor", dtype: "tor
             f"{allowed:.3g} is what rounding explains"
         )
     return difference
-
-
-def check_finite(model: Any, what: str = "the model") -> None:
-    """Refuses weights that are not numbers or infinite.
-
-    Raises:
-        ValueError: names the first such tensor and how many of its values are meant.
-    """
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
-            raise ValueError(f"{what}: {bad} of {tensor.numel()} values of {name} are not finite")
 
 
 def digests(model: "PreTrainedModel", dtype: "torch.dtype") -> dict[str, str]:

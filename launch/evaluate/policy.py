@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from launch.evaluate.records import Messages
-from trl_ext.modpo.model_dir import check_dtype, check_finite_weights, resolve_model
+from trl_ext.modpo.model_dir import check_dtype, check_finite, check_finite_weights, resolve_model
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class Policy:
         torch_dtype: float32, bfloat16 or float16; None takes the model's own.
 
     Raises:
-        ValueError: a path that is no model or adapter, an unknown type, or code in the model directory.
+        ValueError: a path that is no model or adapter, an unknown type, code in the model directory, or weights that are not finite.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Policy:
         )
         self.tokenizer = self.template.tokenizer
         self.adapters = tuple(adapters)
+        check_finite(model, path)
         self.model = _with_adapters(model, adapters).eval()
 
     @property

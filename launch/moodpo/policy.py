@@ -17,7 +17,7 @@ from launch.evaluate.policy import resolve_adapter
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import Messages, prompt_id
 from launch.merge_lora import with_adapter
-from trl_ext.modpo.model_dir import check_dtype, resolve_model
+from trl_ext.modpo.model_dir import check_dtype, check_finite, resolve_model
 from trl_ext.moodpo.instruction import annotate, check_names, has_system_role
 from trl_ext.online_dpo.prompts import policy_prompt
 
@@ -138,6 +138,7 @@ class ChatPolicy:
         loaded = AutoModelForCausalLM.from_pretrained(
             resolve_model(model), dtype=torch_dtype or "auto", trust_remote_code=False
         )
+        check_finite(loaded, model)
         if adapter is not None:
             loaded = with_adapter(loaded, Path(adapter))
         self.model = loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu")

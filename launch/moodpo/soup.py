@@ -15,9 +15,9 @@ from typing import Any
 from launch.evaluate.options import positive
 from launch.evaluate.report import parse_pairs
 from launch.merge_lora import read_adapter
-from launch.merging import check_agreement, check_finite, digests, probe, share_embeddings, untie_head
+from launch.merging import check_agreement, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages
-from trl_ext.modpo.model_dir import check_finite_weights, resolve_model
+from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
 from trl_ext.moodpo.instruction import check_names
 
 NOTE = "soup.json"

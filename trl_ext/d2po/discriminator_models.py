@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trl_ext.modpo.model_dir import check_finite_weights, resolve_model
+from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
 from trl_ext.objectives.logps import completion_logps
 
 from .discriminator import DiscriminatorSettings
@@ -59,6 +59,7 @@ class ClassifierDiscriminator(TrainedDiscriminator):
             self.directory, dtype=getattr(torch, self.settings.dtype), output_loading_info=True
         )
         refuse_missing(self.path, "classifier", loading["missing_keys"])
+        check_finite(model, self.path)
         return AutoTokenizer.from_pretrained(self.directory), with_adapter(model, self.settings, "SEQ_CLS")
 
     def _scores(self, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -96,6 +97,7 @@ class PolicyDiscriminator(TrainedDiscriminator):
             self.directory, dtype=getattr(torch, self.settings.dtype), output_loading_info=True
         )
         refuse_missing(self.path, "language model", loading["missing_keys"])
+        check_finite(model, self.directory)
         tokenizer = AutoTokenizer.from_pretrained(self.directory)
         if self.adapter is None:
             return tokenizer, with_adapter(model, self.settings, "CAUSAL_LM")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .model_dir import check_dtype, resolve_model
+from .model_dir import check_dtype, check_finite, resolve_model
 
 Encoded = dict[str, list[int]]
 
@@ -26,7 +26,7 @@ class ClassifierReward:
             that the end of the response stays, False refuses it.
 
     Raises:
-        ValueError: not a model, a model with code of its own, weights that lack the head, no such head, or an input
+        ValueError: not a model, a model with code of its own, weights that lack the head or are not finite, no such head, or an input
             that is refused.
     """
 
@@ -57,6 +57,7 @@ class ClassifierReward:
         if missing := sorted(loading["missing_keys"]):
             # transformers makes up what it does not find; scores of such a head are noise.
             raise ValueError(f"{path}: not a trained classifier, its weights lack {', '.join(missing[:5])}")
+        check_finite(model, path)
         self.model = model.to(device).eval().requires_grad_(False)
         labels = self.model.config.num_labels
         if not 0 <= head < labels:

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -45,6 +46,17 @@ def check_dtype(name: str | None) -> None:
     """
     if name is not None and name not in DTYPES:
         raise ValueError(f"torch_dtype {name!r}: use one of {', '.join(DTYPES)}")
+
+
+def check_finite(model: Any, what: str | Path = "the model") -> None:
+    """Refuses weights that are not numbers or infinite.
+
+    Raises:
+        ValueError: names the first such tensor and how many of its values are meant.
+    """
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
+            raise ValueError(f"{what}: {bad} of {tensor.numel()} values of {name} are not finite")
 
 
 def check_finite_weights(folder: str | Path) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from trl_ext.modpo.model_dir import check_finite
+
 from .base import BatchScore, Metadata
 
 EURUS = "openbmb/Eurus-RM-7b"
@@ -62,6 +64,7 @@ def _load(model: str, trust_remote_code: bool, device: str) -> tuple[Any, Any]:
     if missing := sorted(loading["missing_keys"]):
         # transformers makes up what it does not find; scores of such a head are noise.
         raise ValueError(f"{model}: not a trained reward model, its weights lack {', '.join(missing[:5])}")
+    check_finite(network, model)
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code, truncation_side="left")
     return tokenizer, network.to(device).eval().requires_grad_(False)
 
