@@ -65,15 +65,75 @@ def test_a_cut_line_is_dropped_and_named_and_a_damaged_one_is_refused(tmp_path):
     book.close()
     assert path.read_bytes() == whole
     path.write_bytes(b"{broken\n" + whole)
-    with pytest.raises(ValueError, match="line 1 is damaged"):
+    with pytest.raises(ValueError, match=r"d2po_ledger\.jsonl:1: not a gold label"):
         Ledger(tmp_path)
+
+
+def test_a_whole_last_line_without_its_end_is_not_paid_again(tmp_path):
+    book = Ledger(tmp_path)
+    book.add(label(1))
+    book.add(label(2))
+    book.close()
+    path = tmp_path / LEDGER_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    book = Ledger(tmp_path)
+    assert book.spent == 2 and book.find("prompt 2", ["a2", "b2"]) and not book.repaired
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("change", [
+    {"labels": -50}, {"labels": 0}, {"labels": True}, {"gold": [float("nan"), 1.0]}, {"gold": [1.0]},
+    {"gold": ["1", 2.0]}, {"gold": [1e999, 0.0]}, {"prompt": None}, {"responses": ["a1"]}, {"responses": "ab"},
+])  # fmt: skip
+def test_a_line_that_nobody_wrote_is_refused(tmp_path, change):
+    book = Ledger(tmp_path)
+    book.add(label(1))
+    book.close()
+    path = tmp_path / LEDGER_FILE
+    path.write_text(json.dumps(rows(tmp_path)[0] | change) + "\n" + path.read_text())
+    with pytest.raises(ValueError, match=r"d2po_ledger\.jsonl:1: not a gold label"):
+        Ledger(tmp_path)
+
+
+def test_gold_that_is_no_number_is_not_written(tmp_path):
+    book = Ledger(tmp_path)
+    with pytest.raises(ValueError):
+        book.add(label(1, (float("nan"), 0.0)))
+    assert rows(tmp_path) == [] and book.spent == 0
+    book.add(label(1))
+    assert Label(**{key: tuple(value) if isinstance(value, list) else value for key, value in rows(tmp_path)[0].items()
+                    if key in Label._fields}) == label(1)  # fmt: skip
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path):
+    """The system's limit on a file's size stands for the disk: the write that hits it is taken back, the next one fits."""
+    source = f"""
+import resource, signal
+from trl_ext.d2po.ledger import Label, Ledger
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+book = Ledger({str(tmp_path)!r})
+book.add(Label("first", ("a", "b"), (1.0, 0.0)))
+size = book.path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
+try:
+    book.add(Label("second", ("a", "b"), (1.0, 0.0)))
+except OSError as error:
+    print("full", book.spent, book.path.stat().st_size == size)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+book.add(Label("third", ("a", "b"), (1.0, 0.0)))
+"""
+    done = subprocess.run([sys.executable, "-c", source], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.split() == ["full", "1", "True"], done.stderr
+    assert [row["prompt"] for row in rows(tmp_path)] == ["first", "third"]
+    assert Ledger(tmp_path).spent == 2
 
 
 def test_two_runs_do_not_share_a_book(tmp_path):
     held = Ledger(tmp_path)
     source = f"from trl_ext.d2po.ledger import Ledger; Ledger({str(tmp_path)!r})"
     done = subprocess.run([sys.executable, "-c", source], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 1 and "is held by another run" in done.stderr
+    assert done.returncode == 1 and "another run is writing there" in done.stderr
     held.close()
     assert subprocess.run([sys.executable, "-c", source], cwd=REPOSITORY, capture_output=True).returncode == 0
 

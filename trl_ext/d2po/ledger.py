@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from datasets_builders.journal import Journal
 
 LEDGER_FILE = "d2po_ledger.jsonl"
 
@@ -25,50 +25,50 @@ def label_key(prompt: str, responses: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps([prompt, sorted(responses)]).encode()).hexdigest()
 
 
+def read_label(row: dict[str, Any]) -> tuple[Label, int]:
+    """The label on a line of the book, and how many labels it counts as.
+
+    Raises:
+        ValueError, KeyError, TypeError: a field is missing or is none that `Ledger.add` writes.
+    """
+    prompt, responses, gold, labels = row["prompt"], row["responses"], row["gold"], row["labels"]
+    if not isinstance(prompt, str):
+        raise ValueError(f"prompt is {prompt!r:.40}, no text")
+    if not isinstance(responses, list) or len(responses) < 2 or not all(isinstance(text, str) for text in responses):
+        raise ValueError(f"responses is {responses!r:.40}, no list of two or more texts")
+    numbers = isinstance(gold, list) and all(type(value) in (int, float) and math.isfinite(value) for value in gold)
+    if not numbers or len(gold) != len(responses):
+        raise ValueError(f"gold is {gold!r:.40}, not one finite number for each of {len(responses)} responses")
+    if type(labels) is not int or labels != price(len(responses)):
+        raise ValueError(f"labels is {labels!r}, {len(responses)} responses count as {price(len(responses))}")
+    return Label(prompt, tuple(responses), tuple(map(float, gold))), labels
+
+
 class Ledger:
     """Counts what was bought, across restarts; a label that stands here is never bought again.
 
-    Only one process may hold the book. A line that a crash cut off is the label that was not yet used; it is dropped
-    when the book is opened, and named in `repaired`.
+    Only one process may hold the book. A line that a crash or a full disk cut off is the label that was not yet used; it
+    is taken out, kept in `d2po_ledger.cut_off.txt`, and named in `repaired`. A whole line counts, also without line end.
 
     Args:
         folder: of the run.
         max_labels: labels after which nothing is bought any more; None is no limit.
 
     Raises:
-        ValueError: another run holds the book, or a line in its middle is damaged.
+        ValueError: another run holds the book, or a line in it is damaged.
     """
 
     def __init__(self, folder: Path, max_labels: int | None = None):
         self.path, self.max_labels = Path(folder, LEDGER_FILE), max_labels
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(f"{self.path}.lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(f"{self.path} is held by another run: give this one its own --output_dir") from error
+        self._journal = Journal(self.path, read_label, "a gold label")
+        self.repaired = self._journal.torn.decode(errors="replace")
         self._labels: dict[str, dict[str, float]] = {}
-        self.spent, self.repaired = 0, ""
-        self._read()
+        self.spent = 0
+        for label, labels in self._journal.entries:
+            self._take(label, labels)
 
-    def _read(self) -> None:
-        if not self.path.is_file():
-            return
-        whole = self.path.read_bytes()
-        lines = whole.split(b"\n")
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                row = json.loads(line)
-                self._take(row["prompt"], row["responses"], row["gold"], row["labels"])
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(f"{self.path} line {number} is damaged: {line[:80]!r}") from error
-        if lines[-1]:
-            self.repaired = lines[-1].decode(errors="replace")
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole) - len(lines[-1]))
-
-    def _take(self, prompt: str, responses: Sequence[str], gold: Sequence[float], labels: int) -> None:
-        self._labels[label_key(prompt, responses)] = dict(zip(responses, gold, strict=True))
+    def _take(self, label: Label, labels: int) -> None:
+        self._labels[label_key(label.prompt, label.responses)] = dict(zip(label.responses, label.gold, strict=True))
         self.spent += labels
 
     @property
@@ -85,20 +85,17 @@ class Ledger:
         """Writes a label that was just bought; it is on disk when this returns. n answers count as n / 2, rounded up.
 
         Raises:
-            ValueError: it would exceed `max_labels`.
+            ValueError: it would exceed `max_labels`, or is no label: gold that is not finite, lists of other lengths.
+            OSError: the disk is full or failed; the book ends with the label before.
         """
         labels = price(len(label.responses))
         if labels > self.left:
             raise ValueError(f"{self.path}: {self.spent} labels are spent of --max_labels {self.max_labels}")
-        row = {"label": self.spent + labels, "labels": labels, **where, **label._asdict()}
-        with self.path.open("ab") as file:
-            file.write(json.dumps(row).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._take(*label, labels)
+        self._journal.append({"label": self.spent + labels, "labels": labels, **where, **label._asdict()})
+        self._take(label, labels)
 
     def close(self) -> None:
-        self._lock.release()
+        self._journal.close()
 
 
 def price(answers: int) -> int:
