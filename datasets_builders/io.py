@@ -5,6 +5,7 @@ import glob
 import gzip
 import json
 import os
+import re
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 REPORT_SUFFIX = ".report.json"
 PARQUET_BATCH_ROWS = 256
+_HALF = re.compile("[\ud800-\udfff]")
 LINE_ENDS = ("\u0085", "\u2028", "\u2029")
 
 
@@ -238,7 +240,7 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) ->
 
 
 def _one_line(row: dict[str, Any]) -> str:
-    text = json.dumps(row, ensure_ascii=False)
+    text = _writable(json.dumps(row, ensure_ascii=False))
     # These end a line for str.splitlines, with which many a reader takes JSON lines apart. Only strings can hold them.
     for character in LINE_ENDS:
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -248,7 +250,12 @@ def _one_line(row: dict[str, Any]) -> str:
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write one indented JSON document, atomically. Errors: see ``atomic_writer``."""
     with atomic_writer(path) as handle:
-        handle.write(json.dumps(obj, ensure_ascii=False, indent=2) + "\n")
+        handle.write(_writable(json.dumps(obj, ensure_ascii=False, indent=2)) + "\n")
+
+
+def _writable(text: str) -> str:
+    """JSON whose half character pairs, which it can read but UTF-8 cannot hold, are written as their escapes."""
+    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 class SkipCounter:

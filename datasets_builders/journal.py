@@ -17,6 +17,7 @@ from datasets_builders.io import sync_folder
 
 Entry = TypeVar("Entry")
 SHOWN_BYTES = 80
+CUT_OFF = ".cut_off.txt"
 
 
 class Lines(NamedTuple):
@@ -85,7 +86,7 @@ class Journal(Generic[Entry]):
     def __init__(
         self, path: Path, read: Callable[[dict[str, Any]], Entry], what: str, lock: Path | None = None
     ) -> None:
-        self.path, self._read = Path(path), read
+        self.path, self._read, self._what = Path(path), read, what
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(lock or f"{self.path}.lock")
         try:
@@ -122,6 +123,12 @@ class Journal(Generic[Entry]):
             self._file = None
         self._lock.release()
 
+    def remove(self) -> None:
+        """Takes the file away, with what it kept aside; its entries are in another one."""
+        for path in (self.path, self.path.with_suffix(CUT_OFF), Path(self._lock.lock_file)):
+            path.unlink(missing_ok=True)
+        self.close()
+
     def append(self, *rows: dict[str, Any]) -> None:
         """Keeps entries; when this returns, the disk has them.
 
@@ -129,14 +136,17 @@ class Journal(Generic[Entry]):
             ValueError: a row that could not be read again, NaN and infinity included; nothing is written.
             OSError: the disk is full or failed; the file ends with the entry before.
         """
-        # ASCII, so that no character can end a line or fail to be encoded.
-        lines = [json.dumps(row, allow_nan=False).encode("ascii") for row in rows]
-        entries = [_parse(line, self._read) for line in lines]
+        try:
+            # ASCII, so that no character can end a line or fail to be encoded.
+            lines = [json.dumps(row, allow_nan=False).encode("ascii") for row in rows]
+            entries = [_parse(line, self._read) for line in lines]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{self.path}: not {self._what}, and not written: {error}") from error
         self._write(b"".join(line + b"\n" for line in lines))
         self.entries += entries
 
     def _cut_off(self) -> None:
-        with open(self.path.with_suffix(".cut_off.txt"), "ab") as aside:
+        with open(self.path.with_suffix(CUT_OFF), "ab") as aside:
             aside.write(self.torn + b"\n")
             aside.flush()
             os.fsync(aside.fileno())

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -141,6 +141,8 @@ class Answer:
         tokens_in: tokens read, None where the server did not report them.
         tokens_out: tokens written, likewise.
         tries: requests sent until this answer came.
+        problem: why the text is missing (``empty``, ``no_text``, ``text_of_wrong_type``), or ``half_character`` where
+            one was replaced; empty for an answer as it should be.
     """
 
     text: str
@@ -149,6 +151,7 @@ class Answer:
     tokens_in: int | None
     tokens_out: int | None
     tries: int = 1
+    problem: str = ""
 
 
 class Client(Protocol):
@@ -187,6 +190,7 @@ class OpenAIClient:
         temperature: None leaves it to the server; some models accept no other value than their own.
         max_tokens: of one answer, None leaves it to the server.
         timeout: seconds that one request may take.
+        retries: of the package itself; an `Endpoint` counts its own, so there must be none below it.
     """
 
     def __init__(
@@ -197,22 +201,26 @@ class OpenAIClient:
         max_tokens: int | None = None,
         timeout: float = TIMEOUT,
         backend: str = "openai",
+        retries: int = 0,
     ) -> None:
         self._sdk = load_package("openai", backend)
         self._access = access
         # OpenAI's reasoning models know the new name of the limit only, and compatible servers often the old one only.
         limit = "max_completion_tokens" if access.host == OPENAI_HOST else "max_tokens"
         self._options = _given(model=model, temperature=temperature, **{limit: max_tokens})
-        # Retries are counted here, so the client must not make its own.
         self._client = self._sdk.AsyncOpenAI(
-            base_url=access.base_url, api_key=access.key or "none", max_retries=0, timeout=timeout
+            base_url=access.base_url, api_key=access.key or "none", max_retries=retries, timeout=timeout
         )
 
     async def send(self, system: str, user: str) -> Answer:
         """See ``Client``."""
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        return await self.complete([{"role": "system", "content": system}, {"role": "user", "content": user}])
+
+    async def complete(self, messages: Sequence[Mapping[str, str]], **more: Any) -> Answer:
+        """The answer to a conversation of texts; ``more`` are arguments of the interface. Errors: see ``Client``."""
+        asked = [{**message, "content": _whole_characters(message["content"])} for message in messages]
         try:
-            raw = await self._client.chat.completions.with_raw_response.create(messages=messages, **self._options)
+            raw = await self._client.chat.completions.with_raw_response.create(messages=asked, **self._options, **more)
         except self._sdk.OpenAIError as error:
             _judge(error, self._access)
         body = _parse_body(raw.http_response.content, "choices", self._access)
@@ -259,10 +267,11 @@ class AnthropicClient:
         except self._sdk.AnthropicError as error:
             _judge(error, self._access)
         body = _parse_body(raw.http_response.content, "content", self._access)
-        texts = [block.get("text") or "" for block in body["content"] if block.get("type") == "text"]
+        texts = [block.get("text") for block in body["content"] if block.get("type") == "text"]
         return _answer(
             body,
-            text="".join(texts),
+            # An answer of one block of another type is as odd here as with the other client.
+            text="".join(texts) if all(isinstance(text, str) for text in texts) else texts,
             cut_off=body.get("stop_reason") == "max_tokens",
             tokens=("input_tokens", "output_tokens"),
         )
@@ -338,10 +347,25 @@ def _field(obj: dict[str, Any], name: str, kind: type) -> Any:
 
 def _answer(body: dict[str, Any], text: Any, cut_off: bool, tokens: tuple[str, str]) -> Answer:
     usage = _field(body, "usage", dict)
-    read, written = (usage.get(name) if isinstance(usage.get(name), int) else None for name in tokens)
-    # JSON can carry half a character pair as an escape, which no UTF-8 file can hold.
-    text = text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else ""
-    return Answer(text, cut_off, _field(body, "model", str), read, written)
+    read, written = (usage.get(name) for name in tokens)
+    model = _whole_characters(_field(body, "model", str))
+    whole = _whole_characters(text) if isinstance(text, str) else ""
+    problem = "" if whole and whole == text else "half_character" if whole else _missing(text)
+    return Answer(whole, cut_off, model, _count(read), _count(written), problem=problem)
+
+
+def _missing(text: Any) -> str:
+    return "empty" if text == "" else "no_text" if text is None else "text_of_wrong_type"
+
+
+def _whole_characters(text: str) -> str:
+    """JSON can carry half a character pair as an escape, which no UTF-8 file and no request can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens that can be believed."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 class Endpoint:

@@ -172,6 +172,8 @@ def main(argv: list[str]) -> int:
             label=label,
             num_samples=plan.decoding.num_samples,
             batch_pairs=args.batch_pairs,
+            max_failed_share=args.max_failed_share,
+            retry_failed=args.retry_failed,
         )
     write_jsonl(
         plan.folder / PAIRS,

@@ -16,7 +16,8 @@ from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from launch.bt.scored import ScoredPair
 from launch.evaluate.backends import Backend
-from launch.evaluate.generate import generate_shard
+from launch.evaluate.generate import generate_shard, is_complete
+from launch.evaluate.options import MAX_FAILED_SHARE
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import check_label, prompt_id
 from launch.evaluate.resume import check_settings
@@ -74,6 +75,8 @@ def judge(
     label: str,
     num_samples: int,
     batch_pairs: int,
+    max_failed_share: float = MAX_FAILED_SHARE,
+    retry_failed: bool = False,
 ) -> Judgement:
     """Scores of all `comparisons`, drawn into `folder` and read back from it.
 
@@ -84,6 +87,7 @@ def judge(
         make_backend: called when answers are missing; it is not closed here.
         settings: what decides the answers; stored, and compared upon a rerun.
         batch_pairs: pairs whose answers are drawn at once, all samples of both replies.
+        max_failed_share: see `generate_shard`, as for `retry_failed`.
 
     Raises:
         ValueError: `folder` was made with other settings, or holds a damaged file.
@@ -91,7 +95,7 @@ def judge(
     check_settings(folder / SETTINGS, settings)
     asked = {one.prompt_id: one for comparison in comparisons for one in prompts_for(comparison, prompt)}
     target = folder / SAMPLES
-    if not target.exists():
+    if not is_complete(target, retry_failed):
         generate_shard(
             list(asked.values()),
             make_backend(),
@@ -99,6 +103,8 @@ def judge(
             label=check_label(label),
             num_samples=num_samples,
             batch_size=2 * batch_pairs * num_samples,
+            max_failed_share=max_failed_share,
+            retry_failed=retry_failed,
         )
     records = {(row["prompt_id"], row["sample"]): row for _, row in read_rows(target)}
     if missing := [(key, k) for key in asked for k in range(num_samples) if (key, k) not in records]:

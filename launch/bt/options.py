@@ -14,6 +14,7 @@ from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from launch.bt.checkpoint import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
 from launch.evaluate.backends import Backend, Decoding, OpenAIBackend, TransformersBackend
+from launch.evaluate.options import add_failure_options
 from launch.evaluate.policy import Policy
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
@@ -62,6 +63,7 @@ def add_generation_options(parser: argparse.ArgumentParser, n_samples: int, batc
     group.add_argument("--top_p", type=float, help=f"default {SAMPLING['top_p']}")
     group.add_argument("--top_k", type=int, help=f"default {SAMPLING['top_k']}; with --base_url: not sent")
     group.add_argument("--batch_pairs", type=positive_integer, default=batch_pairs, help="pairs judged at once")
+    add_failure_options(parser)
 
 
 def add_band_options(parser: argparse.ArgumentParser) -> None:

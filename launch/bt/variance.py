@@ -115,6 +115,8 @@ def draw(args: argparse.Namespace) -> int:
                 label=label,
                 num_samples=decoding.num_samples,
                 batch_pairs=args.batch_pairs,
+                max_failed_share=args.max_failed_share,
+                retry_failed=args.retry_failed,
             )
             head = {"label": label, "settings": settings, "scoring": scoring, "shard": part, "rows": skips.as_dict()}
             overall.append(finish(out / prompt.name, head, judgement.answers, judgement.pairs))

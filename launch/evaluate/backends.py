@@ -1,11 +1,11 @@
 """What turns a batch of prompts into answers: a local model, or a server that speaks the OpenAI protocol."""
 
 import asyncio
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from datasets_builders.teacher.endpoints import OpenAIClient, Refused, Transient, find_access
 from launch.evaluate.policy import Policy
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import Messages
@@ -54,17 +54,30 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """One drawn answer. Counts are tokens; `response_tokens` includes the end token when there is one."""
+    """One drawn answer. Counts are tokens; `response_tokens` includes the end token when there is one.
+
+    `problem` says what is odd about a server's answer, or why it is missing; its first word is the kind.
+    """
 
     response: str
     response_tokens: int
     prompt_tokens: int
     prompt_truncated: bool
     capped: bool
+    problem: str = ""
+
+
+Keep = Callable[[Sequence[Item], Sequence[Answer]], None]
 
 
 class Backend(Protocol):
-    """Draws answers batch by batch."""
+    """Draws answers batch by batch.
+
+    Attributes:
+        whole_batches: an answer depends on its batch, so that a batch of which a part is there is drawn as a whole.
+    """
+
+    whole_batches: bool
 
     def length(self, prompt: Prompt) -> int:
         """By which prompts are sorted into batches of similar cost."""
@@ -72,6 +85,10 @@ class Backend(Protocol):
 
     def generate(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, in order."""
+        ...
+
+    def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        """Gives answers to `keep` as they come; returns the items without one, with what is known of them."""
         ...
 
     def close(self) -> None:
@@ -89,6 +106,9 @@ class TransformersBackend:
     Raises:
         ValueError: `max_new_tokens` leaves no room for a prompt.
     """
+
+    # Padding is part of the arithmetic.
+    whole_batches = True
 
     def __init__(self, policy: Policy, decoding: Decoding, max_input_length: int | None = None):
         self.policy = policy
@@ -137,6 +157,11 @@ class TransformersBackend:
             self._answer(tokens, len(ids), len(whole)) for tokens, ids, whole in zip(answers, kept, full, strict=True)
         ]
 
+    def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        """Gives `keep` the batch; there is no item without an answer."""
+        keep(items, self.generate(items))
+        return []
+
     def _config(self):
         from transformers import GenerationConfig
 
@@ -172,17 +197,22 @@ class OpenAIBackend:
     The key is read from OPENAI_API_KEY only. Prompts are sent whole: the server owns the template and its limits.
 
     Raises:
-        ValueError: a setting that the protocol does not have.
+        ValueError: a setting that the protocol does not have, or an address that is none.
     """
+
+    whole_batches = False
 
     def __init__(self, base_url: str, api_model: str, decoding: Decoding, system: str | None = None):
         if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
             raise ValueError("--repetition_penalty and --no_repeat_ngram_size do not exist in the openai backend")
-        from openai import AsyncOpenAI
-
-        self.base_url, self.api_model, self.decoding, self.system = base_url, api_model, decoding, system
-        self.key = os.environ.get("OPENAI_API_KEY") or "none"
-        self.client = AsyncOpenAI(base_url=base_url, api_key=self.key, max_retries=SERVER_RETRIES)
+        self.decoding, self.system = decoding, system
+        self.client = OpenAIClient(
+            find_access("openai", base_url),
+            api_model,
+            temperature=decoding.temperature if decoding.do_sample else 0.0,
+            max_tokens=decoding.max_new_tokens,
+            retries=SERVER_RETRIES,
+        )
         self.runner = asyncio.Runner()
 
     def length(self, prompt: Prompt) -> int:
@@ -193,12 +223,37 @@ class OpenAIBackend:
         """One answer an item, in order.
 
         Raises:
-            ValueError: the server cannot be reached, refuses, or leaves out the text or the token counts.
+            ValueError: the server cannot be reached, or refuses.
         """
-        return self.runner.run(self._gather(items))
+        answers: dict[int, Answer] = {}
+        if failed := self.draw(items, lambda asked, given: answers.update({id(asked[0]): given[0]})):
+            raise ValueError(failed[0][1].problem)
+        return [answers[id(item)] for item in items]
 
-    async def _gather(self, items: Sequence[Item]) -> list[Answer]:
-        return list(await asyncio.gather(*map(self._one, items)))
+    def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        """Gives `keep` each answer as soon as it is there. Errors: those of `keep` only.
+
+        Returns:
+            The items that got none, each with an empty answer whose `problem` says why.
+        """
+        try:
+            return self.runner.run(self._draw(items, keep))
+        except ExceptionGroup as problems:
+            raise problems.exceptions[0] from None
+
+    async def _draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        async def one(item: Item) -> tuple[Item, Answer] | None:
+            try:
+                answer = await self._one(item)
+            except (Refused, Transient) as problem:
+                kind = "refused" if isinstance(problem, Refused) else "unanswered"
+                return item, Answer("", 0, 0, False, False, f"{kind}: {problem}")
+            keep([item], [answer])
+            return None
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+        return [task.result() for task in tasks if task.result() is not None]
 
     def _messages(self, prompt: Prompt) -> Messages:
         if self.system is None or prompt.messages[0]["role"] == "system":
@@ -206,38 +261,18 @@ class OpenAIBackend:
         return [{"role": "system", "content": self.system}, *prompt.messages]
 
     async def _one(self, item: Item) -> Answer:
-        from openai import OpenAIError
-
-        decoding = self.decoding
-        sampling = {"temperature": 0.0}
+        decoding, sampling = self.decoding, {}
         if decoding.do_sample:
             # Servers keep the seed in 32 bits.
             seed = draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) % 2**31
-            sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
+            sampling = {"top_p": decoding.top_p, "seed": seed}
             if decoding.top_k is not None:
                 # No part of the protocol, but vLLM, SGLang and llama.cpp read it under this name.
                 sampling["extra_body"] = {"top_k": decoding.top_k}
-        try:
-            reply = await self.client.chat.completions.create(
-                model=self.api_model,
-                messages=self._messages(item.prompt),
-                max_tokens=decoding.max_new_tokens,
-                **sampling,
-            )
-        except OpenAIError as error:
-            # A server may repeat the key in its message.
-            message = str(error).replace(self.key, "***")
-            raise ValueError(f"{self.base_url}: {type(error).__name__}: {message}") from None
-        if not reply.choices or reply.choices[0].message.content is None or reply.usage is None:
-            raise ValueError(f"{self.base_url}: the answer to prompt {item.prompt.prompt_id} has no text or no usage")
-        choice = reply.choices[0]
-        return Answer(
-            choice.message.content,
-            reply.usage.completion_tokens,
-            reply.usage.prompt_tokens,
-            False,
-            choice.finish_reason == "length",
-        )
+        answer = await self.client.complete(self._messages(item.prompt), **sampling)
+        uncounted = answer.tokens_in is None or answer.tokens_out is None
+        problem = answer.problem or ("no_token_counts" if uncounted else "")
+        return Answer(answer.text, answer.tokens_out or 0, answer.tokens_in or 0, False, answer.cut_off, problem)
 
     def close(self) -> None:
         """Closes the connections and the event loop."""

@@ -3,17 +3,19 @@
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.io import write_jsonl
-from launch.evaluate.backends import Backend, Decoding, Item, OpenAIBackend, TransformersBackend
-from launch.evaluate.options import add_model_options, load_policy, positive
+from datasets_builders.io import read_rows, write_jsonl
+from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
+from launch.evaluate.backends import Answer, Backend, Decoding, Item, OpenAIBackend, TransformersBackend
+from launch.evaluate.options import MAX_FAILED_SHARE, add_failure_options, add_model_options, load_policy, positive
 from launch.evaluate.policy import resolve_adapter
 from launch.evaluate.prompts import Prompt, read_prompts, shard
 from launch.evaluate.records import check_label, shard_name
-from launch.evaluate.resume import PartialFile, check_settings
+from launch.evaluate.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
 
@@ -30,37 +32,93 @@ def plan_batches(items: Sequence[Item], backend: Backend, batch_size: int) -> li
 
 
 def generate_shard(
-    prompts: Sequence[Prompt], backend: Backend, *, target: Path, label: str, num_samples: int, batch_size: int
+    prompts: Sequence[Prompt],
+    backend: Backend,
+    *,
+    target: Path,
+    label: str,
+    num_samples: int,
+    batch_size: int,
+    max_failed_share: float = MAX_FAILED_SHARE,
+    retry_failed: bool = False,
 ) -> int:
     """Draws `num_samples` answers a prompt and writes them to `target`, in the order of `prompts`.
 
-    Finished batches lie beside it in `*.partial.jsonl`, and a rerun skips them; `target` appears when all are there.
+    Finished answers lie beside it in `*.partial.jsonl`, and a rerun skips them; `target` appears when all are there.
+
+    Args:
+        max_failed_share: of the answers, that may have a `problem`; such an answer is kept, and not asked for again.
+        retry_failed: ask for those again.
 
     Returns:
         The number of answers drawn by this call.
 
     Raises:
-        ValueError: a damaged partial file, or an error of the backend.
+        ValueError: a damaged partial file, an error of the backend, or more failed answers than allowed; those that
+            came are kept.
     """
     items = [Item(prompt, sample) for prompt in prompts for sample in range(num_samples)]
-    partial = PartialFile(target.with_name(f"{target.stem}.partial.jsonl"))
-    drawn = 0
-    for batch in plan_batches(items, backend, batch_size) if items else []:
-        if all((item.prompt.prompt_id, item.sample) in partial.records for item in batch):
-            continue
-        # A batch of which only a part was saved is drawn again as a whole: its padding is part of the arithmetic.
-        answers = backend.generate(batch)
-        partial.append([make_record(item, answer, label) for item, answer in zip(batch, answers, strict=True)])
-        drawn += len(batch)
-        print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
-    write_jsonl(target, (partial.records[item.prompt.prompt_id, item.sample] for item in items))
-    partial.path.unlink(missing_ok=True)
+    with PartialFile(target.with_name(f"{target.stem}.partial.jsonl")) as partial:
+        if target.exists():
+            partial.append(record for _, record in read_rows(target) if key_of(record) not in partial.records)
+        again = {key for key, record in partial.records.items() if retry_failed and record.get("problem")}
+        failed, in_a_row, drawn = {}, 0, 0
+
+        def keep(asked: Sequence[Item], answers: Sequence[Answer]) -> None:
+            nonlocal drawn
+            partial.append(make_record(item, answer, label) for item, answer in zip(asked, answers, strict=True))
+            drawn += len(asked)
+
+        for batch in plan_batches(items, backend, batch_size) if items else []:
+            missing = [item for item in batch if _key(item) not in partial.records or _key(item) in again]
+            if not missing:
+                continue
+            before = drawn
+            for item, answer in backend.draw(batch if backend.whole_batches else missing, keep):
+                failed[_key(item)] = make_record(item, answer, label)
+            in_a_row = 0 if drawn > before else in_a_row + len(missing)
+            print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
+            if in_a_row >= FAILURES_IN_A_ROW:
+                raise ValueError(f"{target}: {in_a_row} requests in a row got no answer; {_first(failed)}")
+        records = [failed.get(_key(item)) or partial.records[_key(item)] for item in items]
+        _check_failed(records, target, max_failed_share)
+        write_jsonl(target, records)
+        partial.remove()
     return drawn
 
 
-def make_record(item: Item, answer: Any, label: str) -> dict[str, Any]:
-    """The JSON record of one answer."""
-    return {
+def is_complete(target: Path, retry_failed: bool) -> bool:
+    """Whether `generate_shard` has nothing to ask for."""
+    return target.exists() and not (retry_failed and any(row.get("problem") for _, row in read_rows(target)))
+
+
+def _key(item: Item) -> tuple[str, int]:
+    return item.prompt.prompt_id, item.sample
+
+
+def _first(failed: Mapping[Any, dict[str, Any]]) -> str:
+    record = next(iter(failed.values()))
+    return f"the first, to prompt {record['prompt_id']}: {record['problem']}"
+
+
+def _check_failed(records: Sequence[dict[str, Any]], target: Path, max_failed_share: float) -> None:
+    failed = [record for record in records if record.get("problem")]
+    if not failed:
+        return
+    kinds = Counter(record["problem"].partition(":")[0] for record in failed)
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    found = f"{len(failed)} of {len(records)} answers failed ({counts}); {_first(dict(enumerate(failed)))}"
+    if len(failed) > max_failed_share * len(records):
+        raise ValueError(
+            f"{target}: {found}. Above --max_failed_share {max_failed_share:g}; what came is kept: go on with "
+            "--retry_failed, which asks for these again, or allow a larger share"
+        )
+    print(f"{target.name}: {found}; they count as they are, --retry_failed asks for them again", flush=True)
+
+
+def make_record(item: Item, answer: Answer, label: str) -> dict[str, Any]:
+    """The JSON record of one answer; `problem` stands there only where there is one."""
+    record = {
         "prompt_id": item.prompt.prompt_id,
         "sample": item.sample,
         "messages": item.prompt.messages,
@@ -68,6 +126,9 @@ def make_record(item: Item, answer: Any, label: str) -> dict[str, Any]:
         **dataclasses.asdict(answer),
         "label": label,
     }
+    if not answer.problem:
+        del record["problem"]
+    return record
 
 
 def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -146,6 +207,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=("transformers", "openai"), default="transformers")
     parser.add_argument("--base_url", metavar="URL", help="of the server; its key is read from OPENAI_API_KEY")
     parser.add_argument("--api_model", metavar="NAME", help="model name at the server")
+    add_failure_options(parser)
     return parser
 
 
@@ -159,7 +221,7 @@ def main(argv: list[str]) -> int:
     directory = Path(args.out) / check_label(args.label)
     check_settings(directory / "generate.json", _settings(args, decoding, prompts))
     target = directory / shard_name(args.rank, args.world_size)
-    if target.exists():
+    if is_complete(target, args.retry_failed):
         print(f"{target}: complete already")
         return 0
     backend = _backend(args, decoding)
@@ -171,6 +233,8 @@ def main(argv: list[str]) -> int:
             label=args.label,
             num_samples=args.num_samples,
             batch_size=args.batch_size,
+            max_failed_share=args.max_failed_share,
+            retry_failed=args.retry_failed,
         )
     finally:
         backend.close()

@@ -3,8 +3,11 @@
 import argparse
 from collections.abc import Mapping
 
+from datasets_builders.choices import share
 from launch.evaluate.policy import Policy
 from trl_ext.modpo.model_dir import DTYPES
+
+MAX_FAILED_SHARE = 0.05
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -17,6 +20,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> Non
     group.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
     group.add_argument("--max_length", type=positive, help="longest row in tokens (default: the model's limit)")
     group.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
+
+
+def add_failure_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what becomes of a server's answers that are missing or odd."""
+    group = parser.add_argument_group("answers of a server that are empty, odd or refused")
+    group.add_argument("--max_failed_share", type=share, default=MAX_FAILED_SHARE, help="default %(default)s")
+    group.add_argument("--retry_failed", action="store_true", help="ask for those of earlier runs again")
 
 
 def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | None = None) -> Policy:

@@ -1,58 +1,53 @@
 """Work that survives an interruption: an append-only file of finished records, and the settings they were made with."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import write_json
+from datasets_builders.journal import Journal
 
 Key = tuple[str, int]
 
 
 class PartialFile:
-    """Finished records, one JSON object a line, each batch on the disk before `append` returns.
+    """Finished records, one JSON object a line, on the disk before `append` returns. A context manager.
 
-    Args:
-        path: the file; a last line that was cut off by an interruption is removed upon opening.
-
-    Raises:
-        ValueError: any other line that is not a record.
+    A record that was written again replaces the earlier one. Errors: see `datasets_builders.journal.Journal`.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.records: dict[Key, dict[str, Any]] = {}
-        if path.exists():
-            self._load()
+        self._journal = Journal(path, _record, "a generation record")
+        self.records: dict[Key, dict[str, Any]] = {key_of(record): record for record in self._journal.entries}
 
-    def _load(self) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with open(self.path, "r+b") as handle:
-                handle.truncate(whole)
-        for number, line in enumerate(data[:whole].splitlines(), start=1):
-            try:
-                self._keep(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{self.path}:{number}: not a generation record; delete the file to start over"
-                ) from error
+    def __enter__(self) -> "PartialFile":
+        return self
 
-    def _keep(self, record: dict[str, Any]) -> None:
-        self.records[record["prompt_id"], record["sample"]] = record
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Adds records and waits until the disk has them."""
-        records = list(records)
-        with open(self.path, "a", encoding="utf-8", newline="\n") as handle:
-            handle.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-            handle.flush()
-            os.fsync(handle.fileno())
-        for record in records:
-            self._keep(record)
+        known = len(self._journal.entries)
+        self._journal.append(*records)
+        self.records |= {key_of(record): record for record in self._journal.entries[known:]}
+
+    def remove(self) -> None:
+        """Takes the file away; its records are in another one."""
+        self._journal.remove()
+
+
+def key_of(record: dict[str, Any]) -> Key:
+    """What a record answers: (prompt_id, sample)."""
+    return record["prompt_id"], record["sample"]
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    if [type(part) for part in key_of(row)] != [str, int]:
+        raise TypeError("'prompt_id' is a text and 'sample' a whole number")
+    return row
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from datasets_builders.io import read_rows, write_jsonl
 from launch.evaluate.backends import Backend
-from launch.evaluate.generate import generate_shard
+from launch.evaluate.generate import generate_shard, is_complete
+from launch.evaluate.options import MAX_FAILED_SHARE
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import check_label, prompt_id
 from launch.evaluate.resume import check_settings
@@ -29,6 +30,8 @@ def ask(
     label: str,
     num_samples: int,
     batch_pairs: int,
+    max_failed_share: float = MAX_FAILED_SHARE,
+    retry_failed: bool = False,
 ) -> list[JudgedRow]:
     """Verdicts on all `rows`, written to `folder` as `verdicts.jsonl`; the answers lie beside it in `answers.jsonl`.
 
@@ -43,6 +46,7 @@ def ask(
         label: names the judge in the answers.
         num_samples: answers a row.
         batch_pairs: pairs whose answers are drawn at once, all samples of both orders.
+        max_failed_share: see `generate_shard`, as for `retry_failed`.
 
     Raises:
         ValueError: `folder` was made with other settings or rows, or holds a damaged file; or an error of the backend.
@@ -50,7 +54,7 @@ def ask(
     keys = [prompt_id(row["messages"]) for row in rows]
     check_settings(folder / SETTINGS, {**settings, "rows": len(rows), "rows_sha256": digest_rows(rows)})
     target = folder / ANSWERS
-    if not target.exists():
+    if not is_complete(target, retry_failed):
         prompts = {key: Prompt(key, row["messages"]) for key, row in zip(keys, rows, strict=True)}
         generate_shard(
             list(prompts.values()),
@@ -59,6 +63,8 @@ def ask(
             label=check_label(label),
             num_samples=num_samples,
             batch_size=2 * batch_pairs * num_samples,
+            max_failed_share=max_failed_share,
+            retry_failed=retry_failed,
         )
     answers = read_answers(target)
     if missing := [(key, k) for key in keys for k in range(num_samples) if (key, k) not in answers]:

@@ -71,6 +71,8 @@ def draw_verdicts(
             label=asking.label,
             num_samples=asking.decoding.num_samples,
             batch_pairs=args.batch_pairs,
+            max_failed_share=args.max_failed_share,
+            retry_failed=args.retry_failed,
         )
 
 

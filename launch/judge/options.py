@@ -10,6 +10,7 @@ from datasets_builders.judging.prompt_files import read_rubric
 from launch.bt import options
 from launch.bt.checkpoint import Checkpoint
 from launch.evaluate.backends import Decoding
+from launch.evaluate.options import add_failure_options
 from launch.evaluate.policy import resolve_adapter
 from launch.judge.inputs import ORDERS
 from trl_ext.modpo.digest import model_digest
@@ -48,6 +49,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max_new_tokens", type=positive_integer, default=1024)
     group.add_argument("--seed", type=int, default=0, help="of every draw")
     group.add_argument("--batch_pairs", type=positive_integer, default=8, help="pairs judged at once")
+    add_failure_options(parser)
 
 
 def asking_of(args: argparse.Namespace) -> Asking:

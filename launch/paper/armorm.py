@@ -123,10 +123,10 @@ def score_all(args: argparse.Namespace, gens: Mapping[str, Records], load: Calla
     rewards = {name: {"kind": "head", "target": f"{args.model}#{name}", "unit": "head output"} for name in heads}
     write_json(out / SETTINGS_FILE, {"rewards": rewards, "head_names_from": model.table.source})
     for label in todo:
-        partial = PartialFile(out / WORK / f"{label}.partial.jsonl")
-        rows = score_label(gens[label], model, heads, partial, args.batch_size)
-        write_jsonl(out / f"{label}.jsonl", rows)
-        partial.path.unlink(missing_ok=True)
+        with PartialFile(out / WORK / f"{label}.partial.jsonl") as partial:
+            rows = score_label(gens[label], model, heads, partial, args.batch_size)
+            write_jsonl(out / f"{label}.jsonl", rows)
+            partial.remove()
         print(f"{out / label}.jsonl: {len(rows)} answers scored", flush=True)
 
 

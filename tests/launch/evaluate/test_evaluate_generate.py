@@ -271,14 +271,19 @@ def test_records_appended_after_a_torn_line_can_be_read_again(tmp_path):
     def row(key):
         return {"prompt_id": key, "sample": 0, "response": "ä\u2028b"}
 
-    file = PartialFile(tmp_path / "x.partial.jsonl")
-    file.append([row("a"), row("b")])
-    file.path.write_bytes(file.path.read_bytes()[:-9])
-    torn = PartialFile(file.path)
-    assert list(torn.records) == [("a", 0)]
-    torn.append([row("c")])
-    again = PartialFile(file.path)
-    assert again.records == {("a", 0): row("a"), ("c", 0): row("c")}
+    path = tmp_path / "x.partial.jsonl"
+    with PartialFile(path) as file:
+        file.append([row("a"), row("b")])
+        with pytest.raises(ValueError, match="another run is writing there"):
+            PartialFile(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with PartialFile(path) as torn:
+        assert list(torn.records) == [("a", 0)]
+        torn.append([row("c"), row("a") | {"response": "again"}])
+    with PartialFile(path) as again:
+        assert again.records == {("a", 0): row("a") | {"response": "again"}, ("c", 0): row("c")}
+        again.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_model_digest_sees_both_ends_of_large_weights_and_small_files_whole(tmp_path):

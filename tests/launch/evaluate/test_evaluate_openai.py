@@ -11,11 +11,14 @@ KEY = "key-that-must-not-be-shown"
 
 
 class FakeServer(ThreadingHTTPServer):
-    """Speaks the one call that is used, and keeps what it was asked. `failures` answers come first, as status 500."""
+    """Speaks the one call that is used, and keeps what it was asked. `failures` answers come first, as status 500.
 
-    def __init__(self, failures=0, status=500):
+    odd: prompt -> fields of the choice that its answer has instead, or (status, body).
+    """
+
+    def __init__(self, failures=0, status=500, odd=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.failures, self.status = failures, status
+        self.failures, self.status, self.odd = failures, status, odd or {}
         self.requests, self.keys, self.active, self.most_active = [], [], 0, 0
         self.lock = threading.Lock()
 
@@ -41,12 +44,18 @@ class Handler(BaseHTTPRequestHandler):
             "finish_reason": "length" if "long" in text.lower() else "stop",
             "message": {"role": "assistant", "content": text},
         }
+        odd = server.odd.get(body["messages"][-1]["content"], {})
+        if isinstance(odd, tuple):
+            return self.send(*odd)
+        choice |= odd
         usage = {"prompt_tokens": 11, "completion_tokens": len(text), "total_tokens": 11 + len(text)}
         self.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
                          "choices": [choice], "usage": usage})  # fmt: skip
 
     def reply(self, status, obj):
-        data = json.dumps(obj).encode()
+        self.send(status, json.dumps(obj).encode())
+
+    def send(self, status, data):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -111,20 +120,20 @@ def test_answers_arrive_after_an_error_and_the_key_is_not_shown(serve, prompts_f
 def test_each_batch_is_on_the_disk_before_the_next(serve, prompts_file, tmp_path, monkeypatch):
     server = serve()
     partial = tmp_path / "api/00001-of-00001.partial.jsonl"
-    genuine = generate.OpenAIBackend.generate
+    genuine = generate.OpenAIBackend.draw
     found = []
 
-    def watch(self, items):
+    def watch(self, items, keep):
         found.append(len(partial.read_text().splitlines()) if partial.exists() else 0)
         if len(found) == 3:
             raise KeyboardInterrupt
-        return genuine(self, items)
+        return genuine(self, items, keep)
 
-    monkeypatch.setattr(generate.OpenAIBackend, "generate", watch)
+    monkeypatch.setattr(generate.OpenAIBackend, "draw", watch)
     with pytest.raises(KeyboardInterrupt):
         generate.main(flags(server, prompts_file, tmp_path))
     assert found == [0, 2, 4]
-    monkeypatch.setattr(generate.OpenAIBackend, "generate", genuine)
+    monkeypatch.setattr(generate.OpenAIBackend, "draw", genuine)
     generate.main(flags(server, prompts_file, tmp_path))
     assert len(server.requests) == 5
     assert len(read_generations(tmp_path / "api")) == 5
@@ -143,7 +152,7 @@ def test_a_refusal_is_reported_without_the_key(serve, prompts_file, tmp_path):
         generate.main(flags(server, prompts_file, tmp_path))
     assert KEY not in str(error.value)
     assert error.value.__cause__ is None
-    assert not list((tmp_path / "api").glob("*-of-*"))
+    assert not (tmp_path / "api/00001-of-00001.jsonl").exists()
 
 
 @pytest.mark.parametrize(
@@ -152,3 +161,81 @@ def test_a_refusal_is_reported_without_the_key(serve, prompts_file, tmp_path):
 def test_settings_that_the_server_owns_are_refused(serve, prompts_file, tmp_path, extra):
     with pytest.raises(ValueError, match=extra[0]):
         generate.main(flags(serve(), prompts_file, tmp_path, *extra))
+
+
+def said(content, reason="stop", **more):
+    return {"message": {"role": "assistant", "content": content}, "finish_reason": reason, **more}
+
+
+HTML = (200, b"<html>Gateway time-out</html>")
+ODD = {
+    "null": (said(None, "length"), "no_text"),
+    "empty": (said(""), "empty"),
+    "list": (said([{"type": "text", "text": "x"}]), "text_of_wrong_type"),
+    "number": (said(7), "text_of_wrong_type"),
+    "no message": ({"message": None}, "no_text"),
+    "reason of another type": (said(None, ["length"]), "no_text"),
+    "surrogate": (said("half \ud83d of it"), "half_character"),
+    "no choices": ((200, json.dumps({"choices": [], "usage": None}).encode()), "no_text"),
+    "negative counts": ((200, json.dumps({"choices": [said("x")], "usage": {"prompt_tokens": -5, "completion_tokens": True}}).encode()), "no_token_counts"),
+    "html": (HTML, "unanswered"),
+    "half a body": ((200, b'{"choices": [{"mess'), "unanswered"),
+    "choices of another type": ((200, b'{"choices": "none"}'), "unanswered"),
+    "too long": ((400, b'{"error": {"message": "the context is too long"}}'), "refused"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_answer_costs_that_answer(serve, write_rows, tmp_path, capsys, name):
+    body, kind = ODD[name]
+    server = serve(odd={"odd": body})
+    file = write_rows("odd.jsonl", [{"prompt": text} for text in ("one", "odd", "two", "three")])
+    # All in flight at once; one of four is above the share that is allowed without a word.
+    command = flags(server, file, tmp_path, "--batch_size", "4")
+    with pytest.raises(
+        ValueError, match=rf"1 of 4 answers failed \({kind} 1\).*--max_failed_share 0\.05.*--retry_failed"
+    ):
+        generate.main(command)
+    assert len((tmp_path / "api/00001-of-00001.partial.jsonl").read_text().splitlines()) >= 3
+    asked = len(server.requests)
+    assert generate.main([*command, "--max_failed_share", "0.25"]) == 0
+    # What came was paid for, and is not asked for again; what was refused or never came is.
+    assert len(server.requests) - asked == (kind in ("refused", "unanswered"))
+    assert f"1 of 4 answers failed ({kind} 1)" in capsys.readouterr().out
+    records = read_generations(tmp_path / "api")
+    assert [record["response"] for record in records if "problem" not in record] == ["ONE", "TWO", "THREE"]
+    assert records[1]["problem"].partition(":")[0] == kind
+    assert records[1]["response"] == {"surrogate": "half ? of it", "negative counts": "x"}.get(name, "")
+    assert records[1]["capped"] == (name == "null") and records[1]["response_tokens"] >= 0
+
+    server.odd.clear()
+    asked = len(server.requests)
+    assert generate.main(command) == 0 and len(server.requests) == asked
+    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.requests) == asked + 1
+    assert [record["response"] for record in read_generations(tmp_path / "api")] == ["ONE", "ODD", "TWO", "THREE"]
+    assert not any("problem" in record for record in read_generations(tmp_path / "api"))
+    assert sorted(path.name for path in (tmp_path / "api").iterdir()) == ["00001-of-00001.jsonl", "generate.json"]
+
+
+def test_a_server_that_answers_nobody_ends_the_run_soon(serve, prompts_file, tmp_path):
+    server = serve(odd=dict.fromkeys(("two", "a long one", "four", "five"), HTML))
+    command = flags(server, prompts_file, tmp_path, "--batch_size", "1")
+    with pytest.raises(ValueError, match=r"3 requests in a row got no answer.*not JSON"):
+        generate.main(command)
+    assert len(server.requests) == 4
+    server.odd.clear()
+    assert generate.main(command) == 0
+    assert len(server.requests) == 8
+
+
+def test_half_a_character_in_a_prompt_stops_nothing(serve, tmp_path):
+    (tmp_path / "half.jsonl").write_text('{"prompt": "a \\ud83d b"}\n{"prompt": "two"}\n')
+    assert generate.main(flags(serve(), str(tmp_path / "half.jsonl"), tmp_path)) == 0
+    first, second = read_generations(tmp_path / "api")
+    assert first["prompt"] == "a \ud83d b" and (first["response"], second["response"]) == ("A ? B", "TWO")
+
+
+def test_a_key_that_comes_back_is_not_kept(serve, write_rows, tmp_path):
+    server = serve(odd={"one": said(f"your key is {KEY}")})
+    assert generate.main(flags(server, write_rows("one.jsonl", [{"prompt": "one"}]), tmp_path)) == 0
+    assert [record["response"] for record in read_generations(tmp_path / "api")] == ["your key is ***"]
