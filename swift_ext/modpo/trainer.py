@@ -49,6 +49,11 @@ class MODPOTrainer(DPOTrainer):
         elif self.margins:
             # Before super().__init__, because no engine may be built around a model that still changes.
             self.live = LiveMargins(self.margins, model, ref_model, training_args.device)
+            if self.live.hosted_by_policy and training_args.neftune_noise_alpha:
+                raise ValueError(
+                    f"--neftune_noise_alpha {training_args.neftune_noise_alpha} would put noise on the embeddings that "
+                    "margin adapters see too, which share the policy's base: leave it out, or use MODPO_STORE"
+                )
             ref_model = self.live.reference
             if self.live.needs_text:
                 template.remove_unused_columns = False  # lets the collator carry the texts

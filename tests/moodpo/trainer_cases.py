@@ -463,7 +463,7 @@ def test_evaluation_measures_how_scores_follow_weights(base, tmp_path, monkeypat
     assert metrics["eval_mean_inner_product"] == pytest.approx((1 + 0.5 + 1) / 3)
     assert metrics["eval_spearman/first"] == metrics["eval_spearman/second"] == pytest.approx(1.0)
     assert metrics["eval_hypervolume"] == pytest.approx(0.25)  # the middle point above (0, 0)
-    assert trainer.state_dict()["hypervolume_reference"] == [0.0, 0.0]
+    assert trainer.state_dict()["hypervolume_references"] == {"eval": [0.0, 0.0]}
     assert metrics["eval_not_finite"] == 0.0 and trainer.state.log_history[-1]["eval_hypervolume"] == pytest.approx(0.25)
 
 

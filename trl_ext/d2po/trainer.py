@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from trl_ext.online_dpo.prompts import last_user_text
-from trl_ext.online_dpo.trainer import GENERATED_REST, ROW, OnlineTrainer, whole_models
+from trl_ext.online_dpo.trainer import GENERATED_REST, ROW, OnlineTrainer, refuse_without_effect, whole_models
 
 from .answers import answer_window, log_ratios
 from .config import D2POConfig
@@ -49,6 +49,7 @@ class D2POTrainer(OnlineTrainer):
     _name = "D2PO"
 
     def __init__(self, model, args: D2POConfig, train_dataset, processing_class, discriminator=None, **kwargs):
+        refuse_without_effect("D2POTrainer", args, D2POConfig, kwargs)
         self.served: Pairs | None = None  # the stored pairs of the step that is under way
         self.pairs: Pairs | None = None  # this rank's pairs of the window
         self.position = 0  # micro-batches of the window that were trained on
@@ -138,15 +139,9 @@ class D2POTrainer(OnlineTrainer):
             logs |= {f"d2po/{name}": value for name, value in self.judge.metrics.items() if np.isfinite(value)}
         super().log(logs, *args, **kwargs)
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Answers held-out prompts and logs the means of [`evaluate_answers`], each key with the prefix."""
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if dataset is None:
-            raise ValueError("evaluation needs an eval_dataset with a column 'prompt'")
-        metrics = {f"{metric_key_prefix}_{key}": value for key, value in evaluate_answers(self, dataset).items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def evaluation_metrics(self, dataset, name):
+        """Means over held-out answers, see [`evaluate_answers`]."""
+        return evaluate_answers(self, dataset)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

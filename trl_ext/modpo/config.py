@@ -98,8 +98,11 @@ class MODPOConfig(DPOConfig):
             raise ValueError(str(error).replace("MODPO_W", "w")) from error  # the name that ms-swift's users set
 
 
-def refuse_what_cannot_work(args: MODPOConfig, margins: list[Margin]) -> None:
-    """Refuses setups in which w or the margins would silently have no effect.
+def refuse_what_cannot_work(args: MODPOConfig, margins: list[Margin], full: bool) -> None:
+    """Refuses setups in which w or the margins would silently have no effect, or margins be of something else.
+
+    Args:
+        full: all weights are trained, so that margin adapters lie on the reference and not on the policy.
 
     Raises:
         ValueError: the flag that stands in the way is named.
@@ -112,5 +115,11 @@ def refuse_what_cannot_work(args: MODPOConfig, margins: list[Margin]) -> None:
         raise ValueError("reference_free drops the reference term, and the margins with it")
     if margins and all(loss_type == "sft" for loss_type in args.loss_type):
         raise ValueError(f"loss_type {args.loss_type} has no reference term: the margins would have no effect")
-    if args.sync_ref_model and any(margin.kind == "adapter" for margin in margins):
+    adapters = any(margin.kind == "adapter" for margin in margins)
+    if args.neftune_noise_alpha and margins and not full and not args.precompute_ref_log_probs:
+        raise ValueError(
+            f"neftune_noise_alpha {args.neftune_noise_alpha} would put noise on the embeddings of the reference and of margin "
+            "adapters too, which share the policy's base: leave it out, or set precompute_ref_log_probs"
+        )
+    if args.sync_ref_model and adapters:
         raise ValueError("sync_ref_model moves the reference, which is also the base of the margin adapters")

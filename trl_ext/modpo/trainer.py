@@ -55,28 +55,34 @@ class MODPOTrainer(DPOTrainer):
         model: as the parent's.
         ref_model: as the parent's.
         args: a [`MODPOConfig`].
-        **kwargs: the parent's other arguments, by name.
+        *positional, **named: the parent's other arguments, in its order or by name.
 
     Raises:
         ValueError: a margin that does not fit, a setup in which it would have no effect, or, in training, a margin that
             is not finite.
     """
 
-    _tag_names: ClassVar = ["trl", "modpo"]
+    _tag_names: ClassVar = [*DPOTrainer._tag_names, "modpo"]
     _name = "MODPO"
     _paper: ClassVar = {
         "title": "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization",
         "id": "2310.03708",
     }
 
-    def __init__(self, model, ref_model=None, args: MODPOConfig | None = None, **kwargs):
+    def __init__(self, model, ref_model=None, args: MODPOConfig | None = None, *positional, **named):
         if not isinstance(args, MODPOConfig):
-            raise ValueError(f"args must be a MODPOConfig, which holds the weight w, found {type(args).__name__}")
+            raise ValueError(
+                f"args must be a MODPOConfig, found {type(args).__name__}: unlike DPOTrainer's, it has no default, because "
+                "it holds the weight w; MODPOConfig(output_dir=..., w=1.0) without margins is DPO"
+            )
+        kwargs = self._by_name(model, ref_model, args, *positional, **named)
         self.margins = args.resolve()
+        if args.w == 1 and not self.margins:  # the run is DPO, and its tags and model card say so
+            self._name, self._paper, self._tag_names = DPOTrainer._name, DPOTrainer._paper, DPOTrainer._tag_names
         self.sources = self._precompute_engine = None
-        refuse_what_cannot_work(args, self.margins)
         adapters = any(margin.kind == "adapter" for margin in self.margins)
         full = not isinstance(model, PeftModel) and kwargs.get("peft_config") is None
+        refuse_what_cannot_work(args, self.margins, full)
         if adapters and full and ref_model is None and args.precompute_ref_log_probs:
             # TRL 1.x would score with the policy itself, which must not carry the margin adapters.
             path = model if isinstance(model, str) else get_config_model_id(model.config)
@@ -97,12 +103,21 @@ class MODPOTrainer(DPOTrainer):
             )
         )
 
+    def _by_name(self, *positional, **named) -> dict:
+        """The constructor's arguments behind `args` by name; TypeError as in the parent for what it does not take."""
+        given = inspect.signature(DPOTrainer.__init__).bind(self, *positional, **named).arguments
+        return {name: value for name, value in given.items() if name not in ("self", "model", "ref_model", "args")}
+
     def _attach(self) -> None:
-        """Loads adapters and classifiers: before any engine wraps the policy, and before the parent precomputes."""
+        """Loads adapters and classifiers: before any engine wraps the policy, and before the parent precomputes.
+
+        Loading draws random numbers (weights, before those of the file take their place); training's are kept.
+        """
         if self.sources is None:
             host = self.model if isinstance(self.model, PeftModel) else self.accelerator.unwrap_model(self.ref_model)
-            base = get_config_model_id(self.model.config)
-            self.sources = MarginSources(self.margins, host, base, self.accelerator.device)
+            base, device = get_config_model_id(self.model.config), self.accelerator.device
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                self.sources = MarginSources(self.margins, host, base, device)
 
     def _margin_collator(self) -> MarginCollator:
         if isinstance(self.data_collator, MarginCollator):

@@ -49,13 +49,13 @@ def hypervolume(points: np.ndarray, reference: list[float]) -> float | None:
     return float(moocore.hypervolume(points, ref=reference, maximise=True))
 
 
-def evaluate_vectors(trainer: "MOODPOOnlineDPOTrainer", dataset) -> dict[str, float]:
+def evaluate_vectors(trainer: "MOODPOOnlineDPOTrainer", dataset, name: str) -> dict[str, float]:
     """Metrics of the raw scores, averaged over prompts and answers, under each of the run's evaluation vectors.
 
     `scores/<objective>/<percentages>`, `mean_inner_product`, `spearman/<objective>` between asked weight and mean score,
     and `hypervolume` of the V mean points above the worst mean of each objective at the first evaluation of the run
-    (kept in the checkpoints, so that later evaluations are measured from the same point). A measure that is not defined,
-    such as the correlation of a score that never moves, is left out.
+    under that `name` (kept in the checkpoints, so that later evaluations are measured from the same point). A measure
+    that is not defined, such as the correlation of a score that never moves, is left out.
     """
     raw = score_vectors(trainer, list(dataset["prompt"]))
     vectors = np.array(trainer.args.evaluation_vectors)
@@ -70,7 +70,5 @@ def evaluate_vectors(trainer: "MOODPOOnlineDPOTrainer", dataset) -> dict[str, fl
     metrics["mean_inner_product"] = mean_inner_product(vectors, points)
     correlations = spearman(vectors, points)
     metrics |= {f"spearman/{n}": float(c) for n, c in zip(trainer.names, correlations, strict=True) if np.isfinite(c)}
-    if trainer.hypervolume_reference is None:
-        trainer.hypervolume_reference = points.min(axis=0).tolist()
-    volume = hypervolume(points, trainer.hypervolume_reference)
+    volume = hypervolume(points, trainer.hypervolume_references.setdefault(name, points.min(axis=0).tolist()))
     return metrics if volume is None else {**metrics, "hypervolume": volume}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trl_ext.online_dpo.trainer import ROW, OnlineTrainer, whole_models
+from trl_ext.online_dpo.trainer import ROW, OnlineTrainer, refuse_without_effect, whole_models
 
 from .config import MOODPOConfig
 from .evaluation import evaluate_vectors
@@ -45,8 +45,7 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
     _name = "MOODPO"
 
     def __init__(self, model, args: MOODPOConfig, train_dataset, processing_class, **kwargs):
-        if given := {"reward_funcs", "reward_processing_classes", "judge"} & set(kwargs):
-            raise ValueError(f"{sorted(given)} are not taken here: name the objectives in args.reward_models")
+        refuse_without_effect("MOODPOOnlineDPOTrainer", args, MOODPOConfig, kwargs)
         self.sampler = args.sampler()
         self.system_role = has_system_role(processing_class)
         stored = read_statistics(args.reward_stats_path) if args.normalisation == "stored" else None
@@ -59,15 +58,13 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
             )
         self.names = list(self.rewards.names)
         self.normaliser = Normaliser(self.names, args.normalisation, stored)
-        self.hypervolume_reference: list[float] | None = None
+        self.hypervolume_references: dict[str, list[float]] = {}  # by the prefix of an evaluation
         super().__init__(
             model, args, train_dataset, processing_class=processing_class, reward_funcs=[scalarised_reward], **kwargs
         )
         measures = [f"objective/{kind}/{name}" for kind in ("scores", "margins") for name in self.names]
         measures += [f"weights/{name}/mean" for name in self.names]
         self.stats |= {key: [] for key in [*measures, "objective/ties", "objective/not_finite"]}
-        if kwargs.get("eval_dataset") is not None and isinstance(self.eval_dataset, dict):
-            raise ValueError("eval_dataset is a dict of data sets: one data set with a column 'prompt' is valid")
 
     def annotate(self, prompts: list, weights: list[tuple[float, ...]]) -> list:
         """The prompts with their weights written into them."""
@@ -132,18 +129,9 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
         self.stats["objective/not_finite"].append(float((~finite).mean()))
         return scores
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Generates for every vector of `args.evaluation_vectors` and logs how the scores follow the weights.
-
-        Returns the metrics of [`evaluate_vectors`], each key with the prefix.
-        """
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if dataset is None:
-            raise ValueError("evaluation needs an eval_dataset with a column 'prompt'")
-        metrics = {f"{metric_key_prefix}_{key}": value for key, value in evaluate_vectors(self, dataset).items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def evaluation_metrics(self, dataset, name):
+        """Generates for every vector of `args.evaluation_vectors`: how the scores follow the weights."""
+        return evaluate_vectors(self, dataset, name)
 
     def _settings(self) -> dict[str, Any]:
         names = ("fixed_weights", "listed_weights", "normalisation", "ties", "beta", "ref", "model_path", "seed")
@@ -155,7 +143,7 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
             "settings": self._settings(),
             "normaliser": self.normaliser.state_dict(),
             "not_finite": dict(self.rewards.not_finite),
-            "hypervolume_reference": self.hypervolume_reference,
+            "hypervolume_references": self.hypervolume_references,
         }
 
     def load_state_dict(self, state, path: Path):
@@ -164,4 +152,4 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
                 raise ValueError(f"{path}: the run had {name} = {saved}, this one has {value}")
         self.normaliser.load_state_dict(state["normaliser"])
         self.rewards.not_finite.update(state["not_finite"])
-        self.hypervolume_reference = state["hypervolume_reference"]
+        self.hypervolume_references = state["hypervolume_references"]

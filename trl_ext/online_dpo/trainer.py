@@ -49,6 +49,32 @@ def with_row_numbers(dataset: Any, flag: str) -> Dataset:
     return dataset.add_column(ROW, list(range(len(dataset))))
 
 
+# Arguments of the parent that decide pairs otherwise, or that its evaluation (it has none) would read.
+NOT_TAKEN = {
+    "reward_funcs": "what decides a pair is named in args",
+    "reward_processing_classes": "what decides a pair is named in args",
+    "judge": "a judge ranks pairs and gives no scores; what decides a pair is named in args",
+    "compute_metrics": "the evaluation generates answers and scores them, there are no logits and labels to hand over",
+    "preprocess_logits_for_metrics": "the evaluation generates answers and scores them, there are no logits",
+}
+
+
+def refuse_without_effect(trainer: str, args: Any, config_class: type, given: dict[str, Any]) -> None:
+    """Refuses arguments of the parent's constructor that these trainers do not read, before a model is loaded.
+
+    Raises:
+        ValueError: the argument and the reason, or that `args` is no `config_class`.
+    """
+    if not isinstance(args, config_class):
+        raise ValueError(
+            f"args of {trainer} must be a {config_class.__name__}, found {type(args).__name__}; give the arguments by name, "
+            "their order is not OnlineDPOTrainer's"
+        )
+    for name, reason in NOT_TAKEN.items():
+        if given.get(name) is not None:
+            raise ValueError(f"{trainer} does not take {name}: {reason}")
+
+
 @contextmanager
 def whole_models(args: OnlineConfig) -> Iterator[None]:
     """Models loaded inside are complete on every rank; ZeRO-3 would shard them like the policy."""
@@ -146,6 +172,28 @@ class OnlineTrainer(OnlineDPOTrainer):
         if is_conversational({"prompt": prompts[0]}):
             texts = [[{"role": "assistant", "content": text}] for text in texts]
         return texts, ids.tolist()
+
+    # --- evaluation ---------------------------------------------------------------------------------------------------
+
+    def evaluation_metrics(self, dataset: Dataset, name: str) -> dict[str, float]:
+        """Metrics of answers to the prompts of one data set, without the prefix `name` of its evaluation."""
+        raise NotImplementedError
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Logs and returns `evaluation_metrics`, each key with the prefix; of a dictionary of data sets those of each."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ValueError("evaluation needs an eval_dataset with a column 'prompt'")
+        if isinstance(dataset, str):
+            dataset = self.eval_dataset[dataset]
+        if isinstance(dataset, dict):
+            of_each = (self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}") for name, one in dataset.items())
+            return {key: value for metrics in of_each for key, value in metrics.items()}
+        found = self.evaluation_metrics(dataset, metric_key_prefix)
+        metrics = {f"{metric_key_prefix}_{key}": value for key, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

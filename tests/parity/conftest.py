@@ -1,0 +1,58 @@
+"""Runs a suite's variants in one worker process a side; the counts stand at the end of pytest's output."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+from .outcomes import COUNTS
+
+
+class Workers:
+    """`Workers(folder)(module, plan)`: the answers of a worker process, by name of the run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self, module: str, plan: dict, name: str) -> dict[str, dict]:
+        plan_file, answers, log = (self.folder / f"{name}.{ending}" for ending in ("json", "jsonl", "log"))
+        plan_file.write_text(json.dumps(plan, default=str), encoding="utf-8")
+        env = {
+            **os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        with open(log, "w", encoding="utf-8") as output:
+            done = subprocess.run(
+                [sys.executable, "-m", module, str(plan_file), str(answers)], env=env, cwd=self.folder,
+                stdout=output, stderr=output, timeout=900,
+            )  # fmt: skip
+        assert done.returncode == 0, log.read_text(encoding="utf-8", errors="replace")[-4000:]
+        lines = answers.read_text(encoding="utf-8").splitlines()
+        return {answer["name"]: answer for answer in map(json.loads, lines)}
+
+
+def chosen(request, *names: str) -> list[tuple]:
+    """Parameters of this module's tests that pytest goes on to run: `-k ipo` costs the runs of one variant, not of all."""
+    of_module = [
+        item.callspec.params
+        for item in request.session.items
+        if item.module is request.module and hasattr(item, "callspec")
+    ]
+    return list(
+        dict.fromkeys(tuple(given[name] for name in names) for given in of_module if given.keys() >= set(names))
+    )
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    return Workers(tmp_path_factory.mktemp("parity"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for suite, counts in COUNTS.items():
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+        terminalreporter.write_line(f"parity, {suite}: {counts.total()} tried, {kinds}")
