@@ -10,6 +10,7 @@ from datasets_builders.io import write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
+from datasets_builders.scoring.tags import EXAMPLES
 from launch.bt import options
 from launch.bt.calibration import calibrate
 from launch.bt.checkpoint import Checkpoint
@@ -108,7 +109,7 @@ def describe(result: dict[str, Any], *, margins: bool, uncertain: bool) -> str:
     metrics, fit = result["metrics"], result["calibration"]["fit"]
     lines = [
         f"{result['label']}: {metrics['evaluated']} of {metrics['pairs']} pairs evaluated, "
-        f"{metrics['unparsable']} without a score",
+        f"{metrics['unparsable']} without a score; answers {result['decoding']}",
         aligned([(text, interval(metrics[name])) for name, text in ROWS.items()]),
         _calibration_line(result["calibration"], fit),
     ]
@@ -158,7 +159,7 @@ def main(argv: list[str]) -> int:
     with ExitStack() as stack:
 
         def backend() -> Backend:
-            made = options.make_backend(args, plan.checkpoint, plan.decoding)
+            made = options.make_backend(args, plan.checkpoint, plan.decoding, EXAMPLES["score100"])
             stack.callback(made.close)
             return made
 
@@ -187,6 +188,7 @@ def main(argv: list[str]) -> int:
         "settings": plan.settings,
         "scoring": plan.scoring,
         "rows": skips.as_dict(),
+        "decoding": options.drawn(plan.decoding),
         "answers": {**judgement.answers, "without_score": judgement.unparsed},
         **measure(judgement, plan),
     }

@@ -11,6 +11,7 @@ from datasets_builders.io import SkipCounter, list_files
 from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
+from datasets_builders.scoring.tags import refuse_swallowed_tags
 from launch.bt.checkpoint import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
 from launch.evaluate.backends import Backend, Decoding, OpenAIBackend, TransformersBackend
@@ -61,7 +62,9 @@ def add_generation_options(parser: argparse.ArgumentParser, n_samples: int, batc
     group.add_argument("--n_samples", type=positive_integer, default=n_samples, help="answers a reply")
     group.add_argument("--temperature", type=float, help=f"default {SAMPLING['temperature']}")
     group.add_argument("--top_p", type=float, help=f"default {SAMPLING['top_p']}")
-    group.add_argument("--top_k", type=int, help=f"default {SAMPLING['top_k']}; with --base_url: not sent")
+    group.add_argument(
+        "--top_k", type=int, help=f"default {SAMPLING['top_k']}, 0: all tokens; with --base_url: not sent"
+    )
     group.add_argument("--batch_pairs", type=positive_integer, default=batch_pairs, help="pairs judged at once")
     add_failure_options(parser)
 
@@ -153,6 +156,14 @@ def decoding_of(args: argparse.Namespace, do_sample: bool) -> Decoding:
         raise ValueError(str(error).replace("--num_samples", "--n_samples")) from None
 
 
+def drawn(decoding: Decoding) -> str:
+    """How answers were drawn, in words: what a share of answers with a score depends on."""
+    if not decoding.do_sample:
+        return "greedy"
+    top_k = {None: "the server's own top-k", 0: "all tokens"}.get(decoding.top_k, f"top-k {decoding.top_k}")
+    return f"sampled at temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, {top_k}"
+
+
 def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
     """The weights that judge, with what the flags say over what the run says; None for a server's.
 
@@ -222,8 +233,12 @@ def sample_settings(
     }
 
 
-def make_backend(args: argparse.Namespace, checkpoint: Checkpoint | None, decoding: Decoding) -> Backend:
-    """What draws the answers. Errors: see `Policy` and `OpenAIBackend`."""
+def make_backend(args: argparse.Namespace, checkpoint: Checkpoint | None, decoding: Decoding, answer: str) -> Backend:
+    """What draws the answers; `answer` is an example of those that can be read.
+
+    Raises:
+        ValueError: the model's tokenizer swallows the tags of such an answer; see also `Policy` and `OpenAIBackend`.
+    """
     if checkpoint is None:
         return OpenAIBackend(args.base_url, args.api_model, decoding, args.system)
     import torch
@@ -242,4 +257,5 @@ def make_backend(args: argparse.Namespace, checkpoint: Checkpoint | None, decodi
         enable_thinking=checkpoint.enable_thinking,
         trust_remote_code=args.trust_remote_code,
     )
+    refuse_swallowed_tags(policy.tokenizer, answer)
     return TransformersBackend(policy, decoding)

@@ -12,6 +12,7 @@ from datasets_builders.io import atomic_writer, write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
+from datasets_builders.scoring.tags import EXAMPLES
 from launch.bt import options
 from launch.bt.judge import JudgedPair, digest_pairs, judge, pair_record, read_pair_records
 from launch.bt.pictures import can_draw, draw_histograms, write_picture
@@ -85,6 +86,7 @@ def draw(args: argparse.Namespace) -> int:
     decoding = options.decoding_of(args, do_sample=True)
     checkpoint = options.checkpoint_of(args)
     label = options.label_of(args, checkpoint)
+    print(f"{label}: answers {options.drawn(decoding)}")
     comparisons, skips = options.comparisons_of(args)
     mine = part_of(comparisons, args.shard_id, args.num_shards)
     out = Path(args.out) if args.out else options.default_out(args, checkpoint, FOLDER) / _part(args)
@@ -93,7 +95,7 @@ def draw(args: argparse.Namespace) -> int:
 
         @cache
         def backend() -> Backend:
-            made = options.make_backend(args, checkpoint, decoding)
+            made = options.make_backend(args, checkpoint, decoding, EXAMPLES["score100"])
             stack.callback(made.close)
             return made
 

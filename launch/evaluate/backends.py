@@ -16,7 +16,7 @@ SERVER_RETRIES = 5
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are drawn.
+    """How answers are drawn. `top_k` 0 is all tokens; None too where a local model draws, and a server's own default else.
 
     Raises:
         ValueError: a value out of range, or one that has no effect because `do_sample` is off.
@@ -37,8 +37,8 @@ class Decoding:
             raise ValueError("--max_new_tokens and --num_samples must be at least 1")
         if not self.temperature > 0 or not 0 < self.top_p <= 1:
             raise ValueError("--temperature must be positive (greedy is: no --do_sample) and --top_p in (0, 1]")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError("--top_k must be at least 1 (all tokens: no --top_k)")
+        if self.top_k is not None and self.top_k < 0:
+            raise ValueError("--top_k must be at least 1, or 0 for all tokens")
         if not self.repetition_penalty > 0 or self.no_repeat_ngram_size < 0:
             raise ValueError("--repetition_penalty must be positive and --no_repeat_ngram_size not negative")
         if not self.do_sample and (self.temperature, self.top_p, self.top_k, self.num_samples) != (1.0, 1.0, None, 1):
@@ -143,7 +143,7 @@ class TransformersBackend:
         if decoding.do_sample:
             seeds = [draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) for item in items]
             processors.append(
-                RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p, decoding.top_k)
+                RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p, decoding.top_k or None)
             )
         with torch.no_grad(), policy.using(self.adapter):
             output = policy.model.generate(
@@ -267,8 +267,8 @@ class OpenAIBackend:
             seed = draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) % 2**31
             sampling = {"top_p": decoding.top_p, "seed": seed}
             if decoding.top_k is not None:
-                # No part of the protocol, but vLLM, SGLang and llama.cpp read it under this name.
-                sampling["extra_body"] = {"top_k": decoding.top_k}
+                # No part of the protocol, but vLLM, SGLang and llama.cpp read it under this name; -1 is all tokens there.
+                sampling["extra_body"] = {"top_k": decoding.top_k or -1}
         answer = await self.client.complete(self._messages(item.prompt), **sampling)
         uncounted = answer.tokens_in is None or answer.tokens_out is None
         problem = answer.problem or ("no_token_counts" if uncounted else "")

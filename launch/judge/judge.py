@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets_builders.choices import Parser
 from datasets_builders.io import write_jsonl
+from datasets_builders.scoring.tags import EXAMPLES
 from launch.bt.options import make_backend
 from launch.bt.table import number
 from launch.evaluate.backends import Backend
@@ -59,7 +60,7 @@ def draw_verdicts(
     with ExitStack() as stack:
 
         def backend() -> Backend:
-            made = make_backend(args, asking.checkpoint, asking.decoding)
+            made = make_backend(args, asking.checkpoint, asking.decoding, EXAMPLES["preference"])
             stack.callback(made.close)
             return made
 

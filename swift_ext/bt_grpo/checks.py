@@ -1,4 +1,4 @@
-"""What a pair-coupled run is refused for, before its first step."""
+"""What a pair-coupled run is refused for, before its first step; `scaling.py` has what it is warned of."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from swift.utils import get_logger
 
 from datasets_builders.choices import nearest
 from datasets_builders.scoring.parsers import get_parser
+from datasets_builders.scoring.tags import EXAMPLES, refuse_swallowed_tags
 from swift_ext.paired_grpo.checks import refuse_what_cuts_pairs
 
 from .rewards import REWARDS, PairReward
@@ -27,7 +28,7 @@ def refuse_what_cannot_work(
     Args:
         reward_classes: of the run's reward functions.
         training_args: ms-swift's GRPOConfig.
-        template: ms-swift's template.
+        template: ms-swift's template; its tokenizer must leave the score tag as it is.
 
     Raises:
         ValueError: the flag or variable that stands in the way is named.
@@ -49,12 +50,9 @@ def refuse_what_cannot_work(
     weighted = [one for one in pair_rewards if one.weighted]
     if settings.pair_weight_on == "advantage" and not (weighted and len(pair_rewards) == 1):
         raise ValueError("BT_PAIR_WEIGHT_ON=advantage needs exactly one pair reward, and one with weights")
-    if weighted and settings.pair_weight_on == "reward" and scales_groups:
-        logger.warning(
-            f"{weighted[0].__name__} has the same weight for all completions of a group, and --scale_rewards group "
-            "divides it out again: BT_PAIR_WEIGHT_ON=advantage keeps it"
-        )
     _check_parsers(pair_rewards, settings, train_dataset)
+    if (tokenizer := getattr(template, "tokenizer", None)) is not None:
+        refuse_swallowed_tags(tokenizer, EXAMPLES["score100"])
 
 
 def _check_settings_have_effect(settings: BTSettings, pair_rewards: list[type[PairReward]]) -> None:

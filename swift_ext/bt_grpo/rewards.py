@@ -90,6 +90,7 @@ class PairReward(ORM):
     default_parser: ClassVar[str] = "score5_last"
     malformed: ClassVar[float] = -1.0  # of the reference; lowered to the worst attainable value
     weighted: ClassVar[bool] = False
+    slope: ClassVar[str] = ""  # what the value's changing slope says about pairs, where it has one
 
     def __init__(self, args=None, **kwargs):
         super().__init__(args, **kwargs)
@@ -231,6 +232,7 @@ class BTBaseline(PairReward):
     """S log sigma(margin / T) + O, the margin bounded as set."""
 
     uses = frozenset({"delta_temp", "delta_clip", "delta_neg_clip", "delta_clip_kind", "reward_scale", "reward_offset"})
+    slope = "the likelihood's weighting of hard against solved pairs"
 
     def _scaled(self, margin: float) -> float:
         s = self.settings
@@ -334,6 +336,7 @@ class BTHardMargin(_Hardness, PairReward):
 
     uses = frozenset({"score_temp", "margin_gamma", "margin_temp", "hard_temp", "hard_tau"})
     default_parser = "score100_last"
+    slope = "the hinge's weighting of pairs without the wanted margin"
 
     def value(self, margin):
         s = self.settings

@@ -2,14 +2,19 @@
 
 import torch
 from accelerate.utils import gather
+from swift.utils import get_logger
 
 from swift_ext.paired_grpo.pair_index import PREFERRED_SIDE
 from swift_ext.paired_grpo.trainer import PairedGRPOTrainer
+from trl_ext.objectives.bradley_terry import score_spread
 from trl_ext.objectives.group_advantages import floor_spread, group_spread, zero_low_spread
 
 from .checks import refuse_what_cannot_work
 from .rewards import PairReward, metrics_of
+from .scaling import scaling_warnings
 from .settings import BTSettings
+
+logger = get_logger()
 
 
 class PairGRPOTrainer(PairedGRPOTrainer):
@@ -27,6 +32,9 @@ class PairGRPOTrainer(PairedGRPOTrainer):
 
     def check_run(self, reward_classes, training_args, template, train_dataset):
         refuse_what_cannot_work(self.settings, reward_classes, training_args, template, train_dataset)
+        pair_rewards = [one for one in reward_classes if issubclass(one, PairReward)]
+        for warning in scaling_warnings(self.settings, pair_rewards, training_args):
+            logger.warning(warning)
 
     @property
     def _pair_rewards(self) -> list[PairReward]:
@@ -38,11 +46,25 @@ class PairGRPOTrainer(PairedGRPOTrainer):
         counts = torch.tensor([one.take_counts() for one in self._pair_rewards[:1]], device=self.accelerator.device)
         for name, value in metrics_of(gather(counts).sum(0).tolist()).items():
             self._metrics[mode][name].append(value)
+        for name, value in score_spread(self._scores(samples), self._group_size).items():
+            self._metrics[mode][f"bt/score_{name}"].append(value)
         return rewards_per_func
 
+    @property
+    def _group_size(self) -> int:
+        return self.num_generations if self.model.training else self.num_generations_eval
+
+    def _scores(self, samples) -> list[float]:
+        """(N,) scores of all ranks, nan without one."""
+        parser = self._pair_rewards[0].parser(
+            [one.extra["parser_name"] for one in samples if "parser_name" in one.extra]
+        )
+        scores = [parser(one.messages[-1]["content"]) for one in samples]
+        found = [float("nan") if score is None else score for score in scores]
+        return gather(torch.tensor(found, device=self.accelerator.device)).tolist()
+
     def _spread(self, rewards_per_func) -> torch.Tensor:
-        group_size = self.num_generations if self.model.training else self.num_generations_eval
-        return group_spread((rewards_per_func * self.reward_weights).nansum(dim=1), group_size)
+        return group_spread((rewards_per_func * self.reward_weights).nansum(dim=1), self._group_size)
 
     def _compute_advantages(self, samples, rewards_per_func, batch_encoded_inputs):
         advantages = super()._compute_advantages(samples, rewards_per_func, batch_encoded_inputs)

@@ -12,6 +12,7 @@ from swift_ext.settings import read_settings
 
 from .pair_index import PairColumns, PairIndex, index_pairs
 from .sampler import PairRepeatSampler
+from .sampling import draw_from_every_token, drawn, hidden_cuts, sampling_warnings
 from .settings import PairedSettings
 
 logger = get_logger()
@@ -20,8 +21,8 @@ logger = get_logger()
 class PairedGRPOTrainer(GRPOTrainer):
     """The change to [`swift.rlhf_trainers.GRPOTrainer`] is the sampler, in training and in evaluation.
 
-    Around it: dynamic sampling that replaces whole pairs, and a resume in the middle of a generation batch that takes up
-    the same pairs. A subclass names its columns and settings, and refuses what it cannot do in `check_run`.
+    Around it: dynamic sampling that replaces whole pairs, a resume in the middle of a generation batch that takes up the
+    same pairs, and `--top_k -1` that cuts nothing. A subclass names its columns and settings, and refuses what it cannot do in `check_run`.
 
     Raises:
         ValueError: rows that are no whole pairs, or what `check_run` refuses.
@@ -36,6 +37,8 @@ class PairedGRPOTrainer(GRPOTrainer):
         classes = [orms[one] for one in rewards if isinstance(one, str) and one in orms]
         train_dataset, eval_dataset = kwargs.get("train_dataset"), kwargs.get("eval_dataset")
         self.check_run(classes, kwargs["args"], kwargs["template"], train_dataset)
+        for warning in sampling_warnings(kwargs["args"]):
+            logger.warning(warning)
         self._pairs: dict[
             int, tuple[object, PairIndex]
         ] = {}  # by id; the data set is held so that its id stays its own
@@ -46,6 +49,11 @@ class PairedGRPOTrainer(GRPOTrainer):
                 index.check(self.settings.max_bad_pairs, f"{prefix}MAX_BAD_PAIRS")
                 logger.info(f"{name}: {len(index)} of {index.total} pairs; faults: {index.bad or 'none'}")
         super().__init__(model, ref_model, reward_model, reward_funcs, *args, **kwargs)
+        if not self.args.use_vllm:
+            draw_from_every_token(self.request_config)
+            logger.info(f"answers are drawn at {drawn(self.request_config)}")
+            if hidden := hidden_cuts(self.engine, self.request_config):
+                logger.warning(f"the model's generation_config.json also sets {hidden}, which its log-probs leave out")
 
     def check_run(self, reward_classes, training_args, template, train_dataset) -> None:
         """Refuses what cannot work, by ValueError, before the parent is built."""

@@ -11,17 +11,21 @@ from accelerate.utils import gather
 from swift.utils import get_logger
 
 from datasets_builders.choices import nearest
+from datasets_builders.scoring.tags import EXAMPLES, refuse_swallowed_tags
 from swift_ext.paired_grpo.checks import refuse_what_cuts_pairs
 from swift_ext.paired_grpo.pair_index import PairColumns
 from swift_ext.paired_grpo.trainer import PairedGRPOTrainer
 from trl_ext.objectives.verdicts import LABELS, agreement_with_swapped, parse_verdict, swap_label
 
 from .rewards import REWARDS, JudgeReward
+from .scaling import scaling_warnings
 from .settings import JudgeSettings
 
 logger = get_logger()
-BY_STRENGTH = REWARDS["pairwise_preference_by_strength"]
-COUNTS = ("answers", "right", "silent", "first", "decided", "answers0", "right0", "answers1", "right1", "agreement")
+COUNTS = (
+    "answers", "right", "silent", "first", "second", "tie", "decided", "answers0", "right0", "answers1", "right1",
+    "agreement",
+)  # fmt: skip
 
 
 def preferred_replies(column: Any, side: np.ndarray) -> np.ndarray:
@@ -42,7 +46,7 @@ def count_verdicts(
     for verdict, truth, identity, where in zip(verdicts, truths, pair_id, side, strict=True):
         right = verdict == truth
         counts.update({"right": right, "silent": verdict is None, f"answers{where}": 1, f"right{where}": right})
-        counts.update(first=verdict == "A", decided=verdict in ("A", "B"))
+        counts.update(first=verdict == "A", second=verdict == "B", tie=verdict == "tie", decided=verdict in ("A", "B"))
         pairs[identity][where].append(verdict)
     counts["agreement"] = sum(sum(agreement_with_swapped(*orders)) for orders in pairs.values())
     return [float(counts[name]) for name in COUNTS]
@@ -52,7 +56,8 @@ def metrics_of(counts: Sequence[float]) -> dict[str, float]:
     """Shares of summed `COUNTS`; a share of nothing is left out.
 
     `judge/first` is the share of A among answers A and B: 0.5 for a judge without a favourite place, because every pair
-    is there in both orders. `judge/consistency` is the chance that an answer to each order say the same.
+    is there in both orders. `judge/share_...` are shares of all answers: one of them near 1 is a judge that says the same of
+    everything. `judge/consistency` is the chance that an answer to each order say the same.
     """
     summed = dict(zip(COUNTS, counts, strict=True))
     shares = {
@@ -60,6 +65,9 @@ def metrics_of(counts: Sequence[float]) -> dict[str, float]:
         "judge/accuracy_original_order": ("right0", "answers0"),
         "judge/accuracy_swapped_order": ("right1", "answers1"),
         "judge/no_verdict": ("silent", "answers"),
+        "judge/share_A": ("first", "answers"),
+        "judge/share_B": ("second", "answers"),
+        "judge/share_tie": ("tie", "answers"),
         "judge/first": ("first", "decided"),
         "judge/consistency": ("agreement", "answers0"),
     }
@@ -85,11 +93,10 @@ class JudgeGRPOTrainer(PairedGRPOTrainer):
                 f"no reward function of this run reads verdicts; {nearest('pairwise_preference', REWARDS)}"
             )
         refuse_what_cuts_pairs(training_args, template, train_dataset)
-        if BY_STRENGTH in reward_classes and training_args.scale_rewards == "group":
-            logger.warning(
-                "pairwise_preference_by_strength weighs all answers to a prompt alike, and --scale_rewards group divides "
-                "that out again: use --scale_rewards batch or none"
-            )
+        if (tokenizer := getattr(template, "tokenizer", None)) is not None:
+            refuse_swallowed_tags(tokenizer, EXAMPLES["preference"])
+        for warning in scaling_warnings(reward_classes, training_args):
+            logger.warning(warning)
 
     def _compute_rewards_per_func(self, samples):
         rewards_per_func = super()._compute_rewards_per_func(samples)

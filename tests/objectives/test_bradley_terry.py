@@ -14,6 +14,7 @@ from trl_ext.objectives.bradley_terry import (
     directional_margins,
     log_sigmoid,
     scaled_margin,
+    score_spread,
     sigmoid,
     softplus,
 )
@@ -51,11 +52,31 @@ def test_soft_clip_orders_what_the_hard_one_makes_equal(first, second):
     assert hard[0] <= hard[1] and soft[0] <= soft[1]
     assert all(-1.1 <= x <= 2.0 for x in hard + soft)
     if high - low > 1e-3:
-        assert soft[0] < soft[1]  # margins up to 100 over 50 are where tanh still moves
+        assert soft[0] < soft[1]
 
 
 def test_soft_clip_is_the_identity_near_zero():
-    assert scaled_margin(1e-4, 1.0, 2.0, 2.0, soft=True) == pytest.approx(1e-4, rel=1e-6)
+    assert scaled_margin(1e-4, 1.0, 2.0, 2.0, soft=True) == pytest.approx(1e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize(("points", "least"), [(-10, 0.1), (-30, 0.02), (-100, 0.002)])
+def test_soft_clip_keeps_a_push_on_very_wrong_scores(points, least):
+    """At T 5 and 1.1: the slope at a tie is 1; tanh leaves 7e-5 of it 30 points below and nothing at 100."""
+    step = 1e-3
+    values = [scaled_margin(points + one, 5.0, 0.0, 1.1, soft=True) for one in (step, -step)]
+    assert least < (values[0] - values[1]) / (2 * step / 5.0) < 0.2
+
+
+def test_score_spread_sees_a_scorer_collapse():
+    told_apart = score_spread([20, 30, 80, 90, None, 50], 2)
+    assert told_apart == pytest.approx(
+        {"mean": 54, "distinct": 5, "std_between": 30.138569, "std_within": 50**0.5}, abs=1e-5
+    )
+    collapsed = score_spread([7, 7, 7, 7, float("nan"), 7], 2)
+    assert collapsed == {"mean": 7, "distinct": 1, "std_between": 0, "std_within": 0}
+    assert score_spread([None, float("nan")], 2) == {} and score_spread([4.1, 4.2], 1).keys() == {
+        "mean", "distinct", "std_between"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("temperature", [0, -1, math.nan])

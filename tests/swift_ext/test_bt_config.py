@@ -100,3 +100,8 @@ def test_run_files_name_real_flags_and_whole_pairs(path, world_size):
         share = run["generation_batch_size"] / world_size
         assert share % (2 * run["num_generations"]) == 0 and share % run["per_device_train_batch_size"] == 0
         assert environment["BT_SCORE_PARSER"]
+    if "rlhf_type" in run and path.stem not in ("eight_gpus", "two_nodes", "vllm_server"):
+        updates = share / (run["per_device_train_batch_size"] * run["gradient_accumulation_steps"])
+        assert updates <= 2  # of one generation: later ones would learn from answers that the model no longer gives
+        seen = run["max_steps"] / updates * run["generation_batch_size"] / (2 * run["num_generations"])
+        assert seen >= 4000 or run.get("use_cpu")

@@ -12,6 +12,21 @@ from swift_ext.bt_grpo.rewards import REWARDS
 from swift_ext.settings import read_settings
 
 
+class SwallowingTokenizer:
+    """As those of Llama-2: `<s>` and `</s>` are its own tokens, and gone once decoded."""
+
+    all_special_tokens = ("<s>", "</s>")
+
+    def encode(self, text, add_special_tokens):
+        return text.replace("<s>", "<s> ").replace("</s>", " </s>").split()
+
+    def convert_ids_to_tokens(self, ids):
+        return ids
+
+    def decode(self, ids, skip_special_tokens):
+        return " ".join(one for one in ids if one not in self.all_special_tokens)
+
+
 def check(monkeypatch, rewards=("bt_pointwise_baseline",), environment=None, template=None, data=None, **training):
     from swift_ext.bt_grpo.settings import BTSettings
 
@@ -33,6 +48,7 @@ def check(monkeypatch, rewards=("bt_pointwise_baseline",), environment=None, tem
         ({"data": iter(())}, "--streaming false"),
         ({"template": {"sequence_parallel_size": 2}}, "--sequence_parallel_size 2"),
         ({"template": {"truncation_strategy": "raise"}}, "--truncation_strategy delete"),
+        ({"template": {"tokenizer": SwallowingTokenizer()}}, "takes </s>, <s> of '<s>72</s>'"),
         ({"multi_turn_scheduler": "tool"}, "--multi_turn_scheduler"),
         ({"accelerator_config": SimpleNamespace(split_batches=True)}, "split_batches"),
         ({"environment": {"BT_MIN_REWARD_STD": 1}, "scale_rewards": "none"}, "BT_MIN_REWARD_STD_MODE=zero works"),
@@ -41,7 +57,10 @@ def check(monkeypatch, rewards=("bt_pointwise_baseline",), environment=None, tem
         ({"environment": {"BT_PAIR_WEIGHT_ON": "advantage"}}, "one with weights"),
         ({"rewards": ("bt_pointwise_baseline", "bt_hard_margin")}, "set BT_SCORE_PARSER"),
         (
-            {"environment": {"BT_SCORE_PARSER": "score100_last"}, "data": Dataset.from_dict({"parser_name": ["score5_last"]})},
+            {
+                "environment": {"BT_SCORE_PARSER": "score100_last"},
+                "data": Dataset.from_dict({"parser_name": ["score5_last"]}),
+            },
             "rows were made for score5_last",
         ),
     ],

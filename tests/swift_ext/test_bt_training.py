@@ -166,8 +166,19 @@ def test_log_has_the_metrics_and_they_agree_with_the_completions(two_epochs):
     logged = [steps[step]["bt/parse_failure"] for step in generated]
     assert logged == pytest.approx([failures[step] for step in generated])
     assert 0 < sum(logged) / len(logged) < 1
-    for name in ("bt/correct", "bt/tie", "bt/saturated", "bt/margin", "rewards/BTBaseline/mean"):
+    for name in (
+        "bt/correct", "bt/tie", "bt/saturated", "bt/margin", "rewards/BTBaseline/mean",
+        "bt/score_mean", "bt/score_std_between", "bt/score_std_within", "bt/score_distinct",
+    ):  # fmt: skip
         assert any(name in row for row in two_epochs.steps), name
+    first = json.loads((two_epochs.folder / "completions.jsonl").read_text().splitlines()[0])["completion"]
+    scores = [score for score in map(parser, first) if score is not None]
+    assert steps["1"].get("bt/score_distinct") == (len(set(scores)) or None)
+
+
+def test_without_vllm_all_tokens_are_drawn_from_and_the_log_says_so(two_epochs):
+    """ms-swift's --top_k -1 alone reaches transformers as 50."""
+    assert "answers are drawn at temperature 1, top-p 1, all tokens" in two_epochs.output
 
 
 def test_min_reward_std_changes_advantages_as_it_says(train):
@@ -207,7 +218,7 @@ def test_pair_weight_on_the_advantage_survives_group_scaling(train):
     }  # fmt: skip
     plain = train({}, **flags)
     weighted = train({"BT_PAIR_WEIGHT_ON": "advantage"}, **flags)
-    assert "divides it out again" in plain.output and "divides it out again" not in weighted.output
+    assert "of the weights of pairs of BTGradedHardPair" in plain.output and "weights of pairs" not in weighted.output
     before, after = (
         json.loads((run.folder / "completions.jsonl").read_text().splitlines()[0]) for run in (plain, weighted)
     )

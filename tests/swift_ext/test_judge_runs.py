@@ -94,9 +94,11 @@ def test_metrics_of_a_judge_that_always_names_the_first_place_and_of_one_that_is
     first = metrics_of(count_verdicts(["A"] * 4, truths, pairs, sides))
     assert first == {
         "judge/accuracy": 0.5, "judge/accuracy_original_order": 1.0, "judge/accuracy_swapped_order": 0.0,
-        "judge/no_verdict": 0.0, "judge/first": 1.0, "judge/consistency": 0.0,
+        "judge/no_verdict": 0.0, "judge/share_A": 1.0, "judge/share_B": 0.0, "judge/share_tie": 0.0, "judge/first": 1.0, "judge/consistency": 0.0,
     }  # fmt: skip
     right = metrics_of(count_verdicts(truths, truths, pairs, sides))
     assert right["judge/accuracy"] == right["judge/consistency"] == 1.0 and right["judge/first"] == 0.5
+    ties = metrics_of(count_verdicts(["tie", "tie", "B", "tie"], truths, pairs, sides))
+    assert (ties["judge/share_A"], ties["judge/share_B"], ties["judge/share_tie"]) == (0, 0.25, 0.75)
     silent = metrics_of(count_verdicts([None] * 4, truths, pairs, sides))
     assert silent["judge/no_verdict"] == 1.0 and "judge/first" not in silent and silent["judge/consistency"] == 0.0

@@ -12,6 +12,7 @@ _HOME = {
     "directional_margins": "bradley_terry",
     "log_sigmoid": "bradley_terry",
     "scaled_margin": "bradley_terry",
+    "score_spread": "bradley_terry",
     "cancelled_share": "group_advantages",
     "floor_spread": "group_advantages",
     "group_spread": "group_advantages",

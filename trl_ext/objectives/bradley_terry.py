@@ -6,10 +6,11 @@ other one. Positive is right, zero a tie, negative wrong, for both sides alike; 
 nothing.
 
 Units: scores, margins and temperatures in score points of the parser's scale, everything after the division by the
-temperature without unit. Imports nothing.
+temperature without unit. Imports neither torch nor anything upstream.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 TIE_WIDTH = 1e-9  # score points; scores have one decimal at most
@@ -41,8 +42,9 @@ def scaled_margin(
     """margin / temperature, bounded to [-negative_clip, clip]; a bound of 0 or less is no bound.
 
     Args:
-        soft: bound by c tanh(x / c), so that a worse score still gets a worse value. A hard bound makes all scores past
-            it equal: where a whole group lies there, its gradient is zero.
+        soft: bound by x / (1 + |x| / c), so that a worse score still gets a worse value and a push: of the slope at a tie
+            a margin of -6 keeps 2.4% at c = 1.1, where tanh would keep 0.007%. A hard bound makes all scores past it
+            equal: where a whole group lies there, its gradient is zero.
 
     Raises:
         ValueError: the temperature is not positive.
@@ -54,7 +56,7 @@ def scaled_margin(
     if bound <= 0:
         return x
     if soft:
-        return bound * math.tanh(x / bound)
+        return x / (1 + abs(x) / bound)
     return max(-bound, min(bound, x))
 
 
@@ -87,3 +89,29 @@ def mean(scores: Sequence[float | None]) -> float | None:
     """The mean of the scores that are there, None without any."""
     there = [score for score in scores if score is not None]
     return sum(there) / len(there) if there else None
+
+
+def score_spread(scores: Sequence[float | None], group_size: int) -> dict[str, float]:
+    """How far a scorer still tells texts apart, from the scores of a batch; a number of nothing is left out.
+
+    Args:
+        scores: (N,) of groups of `group_size` neighbours, one group a reply; None or nan without a score.
+
+    Returns:
+        `mean` of all scores; `std_between`, of the replies' means; `std_within`, root of the mean variance of a reply's own
+        scores; `distinct`, how many different scores were given. A scorer has collapsed when `std_between` and `distinct`
+        go to 0 and 1, whatever its share of right pairs is.
+    """
+    there = [score for score in scores if score is not None and not math.isnan(score)]
+    if not there:
+        return {}
+    groups = [scores[start : start + group_size] for start in range(0, len(scores), group_size)]
+    groups = [[one for one in group if one is not None and not math.isnan(one)] for group in groups]
+    means = [statistics.fmean(group) for group in groups if group]
+    variances = [statistics.variance(group) for group in groups if len(group) > 1]
+    spread = {"mean": statistics.fmean(there), "distinct": float(len({round(score, 3) for score in there}))}
+    if len(means) > 1:
+        spread["std_between"] = statistics.stdev(means)
+    if variances:
+        spread["std_within"] = math.sqrt(statistics.fmean(variances))
+    return spread

@@ -97,6 +97,18 @@ def test_the_seed_chooses_the_pairs_and_the_draws(asked, server, tmp_path):
 def test_top_k_is_not_sent_to_a_server_unless_asked_for(asked, server, tmp_path):
     launch(["eval-bt", *asked, "--do_sample", "--n_pairs", "1", "--out", str(tmp_path / "out")])
     assert all("top_k" not in request for request in server.requests)
+    assert result_of(tmp_path / "out")["decoding"] == "sampled at temperature 0.7, top-p 0.9, the server's own top-k"
+
+
+def test_top_k_can_be_switched_off_and_the_result_says_so(asked, server, tmp_path, capsys):
+    whole = ["--do_sample", "--temperature", "1", "--top_p", "1", "--top_k", "0"]
+    assert launch(["eval-bt", *asked, *whole, "--n_pairs", "1", "--out", str(tmp_path / "out")]) == 0
+    assert {request["top_k"] for request in server.requests} == {
+        -1
+    }  # all tokens, as vLLM, SGLang and llama.cpp read it
+    assert "answers sampled at temperature 1, top-p 1, all tokens" in capsys.readouterr().out
+    launch(["eval-bt", *asked, "--n_pairs", "1", "--out", str(tmp_path / "greedy")])
+    assert result_of(tmp_path / "greedy")["decoding"] == "greedy"
 
 
 def test_a_rerun_asks_nothing_again_and_scores_anew(asked, server, tmp_path):
@@ -166,7 +178,7 @@ def test_other_settings_do_not_mix_in_one_folder(asked, hh_file, tmp_path, capsy
         (["--prompt", "score100_v1"], "--prompt score100_v1 is made for summarize_from_feedback"),
         (["--temperature", "0.5"], "without --do_sample"),
         (["--n_samples", "2"], "--n_samples have no effect without --do_sample"),
-        (["--do_sample", "--top_k", "0"], "--top_k must be at least 1"),
+        (["--do_sample", "--top_k", "-1"], "--top_k must be at least 1, or 0 for all tokens"),
         (["--bt_temp", "0"], "--bt_temp"),
         (["--unc_low", "80"], "--unc_low must be below"),
         (["--model", "x"], "--model: the server decides this"),
