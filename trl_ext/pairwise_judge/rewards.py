@@ -83,7 +83,8 @@ def pairwise_consistency(
 ) -> list[float]:
     """For a right answer, the share of the answers to the other order of its pair that say the same; else 0.
 
-    Only right answers earn it, because a judge that always says `tie` agrees with itself too.
+    Only right answers earn it, because a judge that always says `tie` agrees with itself too. It is the same for all right
+    answers to a prompt: scaling rewards by a group's spread divides it out.
 
     Raises:
         ValueError: rows that do not hold both orders of every pair, or a row without a true label.
