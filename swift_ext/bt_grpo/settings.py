@@ -17,7 +17,7 @@ class BTSettings(PairedSettings):
     | `BT_REWARD_PARSE_FAIL` | reward of an answer without a score; default: no better than the worst wrong one | all |
     | `BT_DELTA_TEMP` | temperature T of the margin, score points | baseline, hardmine, pair_shared |
     | `BT_DELTA_CLIP`, `BT_DELTA_NEG_CLIP` | bounds of margin / T above and below; 0: none | the same |
-    | `BT_DELTA_CLIP_KIND` | `hard` (default) or `soft`: x / (1 + \|x\| / bound), under which worse scores still differ | the same |
+    | `BT_DELTA_CLIP_KIND` | `hard` (default) or `soft`: x / (1 + abs(x) / bound), under which worse scores still differ | the same |
     | `BT_REWARD_SCALE` | factor of the reward | the same |
     | `BT_REWARD_OFFSET` | added to the reward | baseline |
     | `BT_HARD_THRESHOLD` | pairs right by less than this (margin / T) have weight `BT_HARD_LAMBDA` | hardmine |
