@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import os
-import subprocess
 import sys
 
 # verb -> (module with main(argv) -> exit code, one line of help)
@@ -69,7 +68,9 @@ def main(argv: list[str]) -> int:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", processes]
         if os.environ.get("MASTER_PORT"):
             launcher += ["--master_port", os.environ["MASTER_PORT"]]
-        return subprocess.run([*launcher, "-m", module, *rest]).returncode
+        from launch.processes import run
+
+        return run([*launcher, "-m", module, *rest])
     try:
         return importlib.import_module(module).main(rest)
     except ValueError as error:

@@ -6,6 +6,8 @@ from datasets import DatasetDict, IterableDatasetDict, load_dataset
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_dataset, get_quantization_config
 
+REPORT_SUFFIX = ".report.json"  # what a data command leaves beside its rows
+
 
 def load_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> DatasetDict | IterableDatasetDict:
     """The splits that the arguments name.
@@ -24,7 +26,27 @@ def load_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> 
         return load_dataset(
             "json", data_files={script_args.dataset_train_split: name}, streaming=script_args.dataset_streaming
         )
+    if Path(name).is_dir() and list(Path(name).glob(f"*{REPORT_SUFFIX}")):
+        return load_dataset("json", data_files=splits_beside_reports(Path(name)), streaming=script_args.dataset_streaming)
     return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+
+
+def splits_beside_reports(folder: Path) -> dict[str, str]:
+    """Split -> file, of a folder where a data command left its reports, which `load_dataset` would take for data.
+
+    A file is the split of its name; a single one of another name is `train`, as it is for `load_dataset`.
+
+    Raises:
+        ValueError: there are reports and no data, or two files of one split.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".jsonl")]
+    files = [path for path in files if not path.name.endswith(REPORT_SUFFIX)]
+    if not files or len({path.stem for path in files}) < len(files):
+        found = [path.name for path in files] or "reports alone"
+        raise ValueError(f"dataset_name {folder}: one .jsonl or .json file a split is needed, found {found}")
+    if len(files) == 1 and files[0].stem not in ("train", "validation", "test"):
+        return {"train": str(files[0])}
+    return {path.stem: str(path) for path in files}
 
 
 def pick(splits: DatasetDict | IterableDatasetDict, split: str, flag: str):

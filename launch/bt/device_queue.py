@@ -5,11 +5,10 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-STOP_SECONDS = 10
+from launch.processes import Lease, end, start, wait
 
 
 @dataclass
@@ -42,10 +41,13 @@ class DeviceQueue:
     Args:
         retries: how often a failed job is started again, on whichever device is free by then.
         report: gets a line at the start and the end of every attempt.
+        lease: held by every job as well, so that it outlasts this process while one of them runs.
     """
 
-    def __init__(self, devices: Sequence[str], retries: int, report: Callable[[str], None] = print):
-        self.devices, self.retries, self.report = devices, retries, report
+    def __init__(
+        self, devices: Sequence[str], retries: int, report: Callable[[str], None] = print, lease: Lease | None = None
+    ):
+        self.devices, self.retries, self.report, self.lease = devices, retries, report, lease
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
         self._running: set[subprocess.Popen] = set()
@@ -89,15 +91,10 @@ class DeviceQueue:
             with self._lock:
                 if self._stopping:
                     return
-                process = subprocess.Popen(
-                    job.command,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env={**os.environ, "CUDA_VISIBLE_DEVICES": device},
-                )
+                environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+                process = start(job.command, self.lease, stdout=log, stderr=subprocess.STDOUT, env=environment)
                 self._running.add(process)
-            job.returncode = process.wait()
+            job.returncode = wait(process)
         with self._lock:
             self._running.discard(process)
         if not self._stopping:
@@ -110,8 +107,4 @@ class DeviceQueue:
         for process in running:
             process.terminate()
         for process in running:
-            try:
-                process.wait(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                with suppress(ProcessLookupError):
-                    process.kill()
+            end(process)

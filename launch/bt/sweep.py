@@ -17,6 +17,7 @@ from launch.bt.pictures import can_draw, draw_curves, write_picture
 from launch.bt.summary import summarize, to_cells, to_csv
 from launch.bt.table import aligned, markdown
 from launch.bt.tracker import upload
+from launch.processes import Lease
 
 FOLDER = "sweep_bt"
 # The sweep decides these for every job.
@@ -115,7 +116,9 @@ def plan_sweep(args: argparse.Namespace, rest: list[str]) -> tuple[Path, list[Ev
     return out, jobs
 
 
-def run_jobs(evaluations: list[Evaluation], devices: list[str], retries: int, logs: Path) -> list[str]:
+def run_jobs(
+    evaluations: list[Evaluation], devices: list[str], retries: int, logs: Path, lease: Lease | None = None
+) -> list[str]:
     """Runs those without a finished result; returns the names of those that failed in the end."""
     waiting = []
     for one in evaluations:
@@ -124,7 +127,7 @@ def run_jobs(evaluations: list[Evaluation], devices: list[str], retries: int, lo
             continue
         command = [sys.executable, "-m", "launch", "eval-bt", *one.argv]
         waiting.append(Job(one.name, command, logs / f"{one.label}_seed{one.seed}.log"))
-    failed = DeviceQueue(devices, retries, report=lambda line: print(line, flush=True)).run(waiting)
+    failed = DeviceQueue(devices, retries, lambda line: print(line, flush=True), lease).run(waiting)
     for job in failed:
         print(f"{job.name}: failed {job.attempts} times, see {job.log}", file=sys.stderr)
     return [job.name for job in failed]
@@ -171,7 +174,8 @@ def main(argv: list[str]) -> int:
     # A scheduler's SIGTERM ends the jobs as Ctrl-C does.
     before = signal.signal(signal.SIGTERM, _interrupted)
     try:
-        failed = run_jobs(evaluations, devices, args.retries, out / "logs")
+        with Lease.take_or_refuse(out / ".lock", f"--out {out}") as lease:
+            failed = run_jobs(evaluations, devices, args.retries, out / "logs", lease)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130

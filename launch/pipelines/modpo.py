@@ -9,9 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from datasets_builders.io import write_json
+from launch.processes import Lease
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
 
 from .config import PipelineConfig, load_config
@@ -385,21 +384,18 @@ def main(argv: list[str]) -> int:
         print(f"preflight passed: {len(stages)} stages, precision {pipeline.dtype}; nothing was run")
         return 0
     config.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(config.out / ".lock", timeout=0):
-            write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag,
-                                                 "config": config.model_dump(mode="json")})
-            root = str(Path(__file__).parents[2])
-            path = os.environ.get("PYTHONPATH")
-            environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
-            if pipeline.on_cpu:
-                # Threads that wait by spinning make a busy machine many times slower, not a little.
-                environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
-            if config.model == "embedded" or Path(config.model).is_dir():
-                environment["HF_HUB_OFFLINE"] = "1"  # nothing is asked from a hub: saves seconds at every start
-            code = StageRunner(config.out.resolve(), stages, environment).run()
-    except Timeout:
-        raise ValueError(f"--out {config.out}: another process is running this pipeline there") from None
+    with Lease.take_or_refuse(config.out / ".lock", f"--out {config.out}") as lease:
+        write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag,
+                                             "config": config.model_dump(mode="json")})
+        root = str(Path(__file__).parents[2])
+        path = os.environ.get("PYTHONPATH")
+        environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
+        if pipeline.on_cpu:
+            # Threads that wait by spinning make a busy machine many times slower, not a little.
+            environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
+        if config.model == "embedded" or Path(config.model).is_dir():
+            environment["HF_HUB_OFFLINE"] = "1"  # nothing is asked from a hub: saves seconds at every start
+        code = StageRunner(config.out.resolve(), stages, environment, lease).run()
     if code == 0:
         print(f"report: {config.out / 'report' / 'report.html'}\npicture: {config.out / 'report' / 'tradeoff.png'}")
     return code

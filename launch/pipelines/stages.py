@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets_builders.io import write_json
+from launch.processes import Lease, end, start, wait
 from trl_ext.modpo.digest import weights_digest
 
 HEARTBEAT_SECONDS = 20
@@ -83,8 +84,9 @@ class Stage:
 class StageRunner:
     """Runs stages in `folder`, skipping what is done."""
 
-    def __init__(self, folder: Path, stages: Sequence[Stage], environment: dict[str, str]):
+    def __init__(self, folder: Path, stages: Sequence[Stage], environment: dict[str, str], lease: Lease | None = None):
         self.folder, self.stages, self.environment = folder, list(stages), environment
+        self.lease = lease  # held by what a stage starts as well
         self.by_name = {stage.name: stage for stage in stages}
         assert len(self.by_name) == len(stages), "stage names must be unique"
         self.started = time.monotonic()
@@ -158,7 +160,7 @@ class StageRunner:
         with log.open("ab") as handle:
             handle.write(f"$ {command.printable()}\n".encode())
             handle.flush()
-            process = subprocess.Popen(command.executable(), stdout=handle, stderr=subprocess.STDOUT, env=environment)
+            process = start(command.executable(), self.lease, stdout=handle, stderr=subprocess.STDOUT, env=environment)
             try:
                 said = time.monotonic()
                 while process.poll() is None:
@@ -169,12 +171,11 @@ class StageRunner:
                         said = time.monotonic()
                         print(f"{head}: {_clock(said - begun)} {_progress(log)}", flush=True)
             except BaseException:
-                process.terminate()
-                process.wait()
+                end(process)
                 raise
         if sys.stdout.isatty():
             print("\r\x1b[K", end="")
-        return process.returncode
+        return wait(process)
 
     def run(self) -> int:
         """0 when every stage is done in the end, 1 at the first that fails."""

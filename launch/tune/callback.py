@@ -1,6 +1,5 @@
 """The trainer's side of a rung: hand in the evaluation of exactly that step, wait for the answer, stop if told so."""
 
-import os
 import time
 from collections.abc import Sequence
 
@@ -9,7 +8,6 @@ from transformers import TrainerCallback
 from launch.tune.rungs import STOP, RungFiles
 
 SECONDS_BETWEEN_LOOKS = 0.1
-WORKER_GONE = 75  # exit status: somebody else will continue this run
 
 
 def evaluation_at(history: Sequence[dict], step: int) -> dict:
@@ -32,12 +30,10 @@ class RungCallback(TrainerCallback):
     Args:
         rungs: steps, increasing; the last one is the run's `max_steps`.
         files: what is said at them.
-        watch_worker: leave when the process that started this one is gone, so that no orphan trains on.
     """
 
-    def __init__(self, rungs: Sequence[int], files: RungFiles, watch_worker: bool = True):
+    def __init__(self, rungs: Sequence[int], files: RungFiles):
         self.rungs, self.files = list(rungs), files
-        self.worker = os.getppid() if watch_worker else None
         self.stopped_at: int | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -47,7 +43,6 @@ class RungCallback(TrainerCallback):
                 self._meet(step, state, control)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self._leave_without_worker()
         if state.global_step in self.rungs:
             control.should_evaluate = control.should_save = True
 
@@ -58,12 +53,7 @@ class RungCallback(TrainerCallback):
     def _meet(self, step: int, state, control) -> None:
         self.files.report(step, evaluation_at(state.log_history, step))
         while (action := self.files.answered(step)) is None:
-            self._leave_without_worker()
             time.sleep(SECONDS_BETWEEN_LOOKS)
         if action == STOP:
             self.stopped_at = step
             control.should_training_stop = True
-
-    def _leave_without_worker(self) -> None:
-        if self.worker is not None and os.getppid() != self.worker:
-            raise SystemExit(WORKER_GONE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from launch.evaluate.resume import check_settings
-from launch.tune.lease import Lease
+from launch.processes import Lease
 from launch.tune.objective import Objective
 from launch.tune.settings import TuneSettings
 from launch.tune.space import Space
@@ -123,6 +123,7 @@ def claim(study: "Study", settings: TuneSettings, space: Space, may_start: bool 
     """A trial whose worker is gone, or else a new one while the budget lasts, or else None.
 
     All under one lock, so that the trials that there are never exceed the budget, whatever number of workers asks.
+    A failed trial says nothing about its settings and costs none of the budget.
     """
     import optuna
     from optuna.trial import Trial, TrialState
@@ -138,12 +139,37 @@ def claim(study: "Study", settings: TuneSettings, space: Space, may_start: bool 
                 # Optuna has no public way back to a running trial.
                 return _begin(Trial(study, left._trial_id), settings, space, lease, True)
             lease.release()  # it ended since the trials were read
-        if not may_start or sum(trial.state != TrialState.WAITING for trial in trials) >= settings.n_trials:
+        if not may_start or spent(study) >= settings.n_trials:
             return None
         trial = study.ask()
         lease = Lease.take(_lease_path(settings.folder, trial.number), settings.worker_id)
         assert lease is not None, "nobody can hold a trial that did not exist"
         return _begin(trial, settings, space, lease, False)
+
+
+def spent(study: "Study") -> int:
+    """Trials of the budget: those that run, were pruned, or were trained to the end."""
+    from optuna.trial import TrialState
+
+    free = (TrialState.WAITING, TrialState.FAIL)
+    return sum(trial.state not in free for trial in study.get_trials(deepcopy=False))
+
+
+def left_behind(study: "Study", settings: TuneSettings) -> list[Path]:
+    """Leases of running trials whose worker is gone while its run is not yet: they will be free in a moment.
+
+    To be asked by a worker that works on no trial.
+    """
+    from optuna.trial import TrialState
+
+    leases = settings.folder / "leases"
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    workers = {trial.number: trial.user_attrs.get("worker_id") for trial in running}
+    return [
+        _lease_path(settings.folder, number)
+        for number, worker in workers.items()
+        if worker in (None, settings.worker_id) or Lease.is_free(leases / f"{worker}.lock")
+    ]
 
 
 def _lease_path(folder: Path, number: int) -> Path:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,12 @@ def states(study: "Study") -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def failures(study: "Study") -> dict[str, int]:
+    """Reason -> trials that failed for it, the most frequent first."""
+    reasons = (trial.user_attrs.get("failure") for trial in study.get_trials(deepcopy=False))
+    return dict(Counter(reason.split(", last lines of ")[0] for reason in reasons if reason).most_common())
+
+
 def _row(trial: "FrozenTrial") -> dict[str, Any]:
     values = trial.values or []
     row: dict[str, Any] = {"number": trial.number, "state": trial.state.name}
@@ -88,7 +95,7 @@ def best(study: "Study", folder: Path) -> dict[str, Any]:
         }
         for trial in found
     ]
-    summary = {"study": study.study_name, "trials": states(study), "best": chosen}
+    summary = {"study": study.study_name, "trials": states(study), "failures": failures(study), "best": chosen}
     return summary if chosen else {**summary, "reason": "no trial was trained to the end"}
 
 

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launch.pipelines.modpo import latest_checkpoint
-from launch.tune.lease import Lease
-
-SECONDS_TO_END = 10
+from launch.processes import Lease, end, start
 
 
 def command(folder: Path, rungs: list[int]) -> list[str]:
@@ -24,7 +22,7 @@ def command(folder: Path, rungs: list[int]) -> list[str]:
 
 @contextmanager
 def training(argv: list[str], log: Path, gpu_id: str | None, lease: Lease) -> Iterator[subprocess.Popen]:
-    """Runs `argv`, which holds the lease too, and never leaves it behind.
+    """Runs `argv`, which holds the lease too, and never leaves it behind, however this process ends.
 
     Args:
         gpu_id: for CUDA_VISIBLE_DEVICES; None leaves the variable as it is.
@@ -35,19 +33,11 @@ def training(argv: list[str], log: Path, gpu_id: str | None, lease: Lease) -> It
         environment["CUDA_VISIBLE_DEVICES"] = gpu_id
     with open(log, "a", encoding="utf-8") as output:
         print(f"$ {shlex.join(argv)}", file=output, flush=True)
-        process = subprocess.Popen(
-            argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, pass_fds=[lease.descriptor]
-        )
+        process = start(argv, lease, stdout=output, stderr=output, env=environment)
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(timeout=SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 def last_words(log: Path, lines: int = 12) -> str:

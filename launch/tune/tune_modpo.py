@@ -64,21 +64,21 @@ def main(argv: list[str]) -> int:
     def say(line: str) -> None:
         print(f"[{settings.worker_id}] {line}", flush=True)
 
-    from launch.tune.summary import load_study, states, write_summary
+    from launch.tune.summary import failures, load_study, states, write_summary
 
     if settings.summarize_only:
         study = load_study(settings.folder, settings.study_name)
         say(f"trials: {states(study)}")
         write_summary(study, settings.folder, study.user_attrs.get("objective", "objective"), say)
         return 0
-    from launch.tune.lease import Lease
-    from launch.tune.study import open_study
+    from launch.processes import Lease
+    from launch.tune.study import open_study, spent
     from launch.tune.worker import Worker
 
     specs = margin_specs(settings, read_run_file(settings.config))
     margins = {margin.name: margin.weight for margin in resolved(specs, settings.w, 0.1)}
     objective = make_objective(settings.objective, settings.metrics, settings.w, margins)
-    alive = Lease.take(settings.folder / "leases" / f"{settings.worker_id}.lock", settings.worker_id)
+    alive = Lease.take(settings.folder / "leases" / f"{settings.worker_id}.lock", settings.worker_id, wait=1)
     if alive is None:
         raise ValueError(f"--worker_id {settings.worker_id}: a worker of this name is at work on {settings.study_name}")
     space = read_space(settings.space)
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> int:
     before = signal.signal(signal.SIGTERM, _interrupted)  # a scheduler ends a worker as Ctrl-C does
     try:
         counts = states(study)
-        if sum(counts.values()) - counts.get("WAITING", 0) >= settings.n_trials:
+        if spent(study) >= settings.n_trials:
             say(f"the budget of {settings.n_trials} trials is spent: {counts}; only trials left behind are continued")
         well = Worker(study, settings, space, objective, say).run()
     except KeyboardInterrupt:
@@ -98,7 +98,9 @@ def main(argv: list[str]) -> int:
         signal.signal(signal.SIGTERM, before)
         alive.release()
     counts = states(study)
-    say(f"trials: {counts}, budget {settings.n_trials}")
+    say(f"trials: {counts}, budget {settings.n_trials}, failed ones not counted")
+    for reason, number in failures(study).items():
+        say(f"failed {number} time{'s'[: number > 1]}: {reason}")
     if counts.get("RUNNING"):
         say(f"{counts['RUNNING']} still running at other workers; a worker started now takes over what they leave")
     write_summary(study, settings.folder, objective.label, say)

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datasets_builders.io import atomic_writer
+from launch.processes import who_holds
 from launch.tune.objective import SANITY, Objective
 from launch.tune.run_file import margin_specs, read_run_file, trial_run_file
 from launch.tune.rungs import GO, STOP, RungFiles
 from launch.tune.settings import TuneSettings
 from launch.tune.space import Space
-from launch.tune.study import Claim, claim, trial_folder
+from launch.tune.study import Claim, claim, left_behind, trial_folder
 from launch.tune.training import command, last_words, training
 
 if TYPE_CHECKING:
     from optuna import Study
 
 SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_FOR_AN_ORPHAN = 30  # a run whose worker was killed needs a moment to end
 SETUP_ERROR = 2
 
 
@@ -43,13 +45,21 @@ class Worker:
         self.say = say
 
     def run(self) -> bool:
-        """False when it gave up: after a set-up error, or after too many failed runs in a row."""
-        started, failures = time.monotonic(), 0
+        """False when it gave up: after a set-up error, too many failed runs in a row, or a run that nobody answers."""
+        started, failures, waits_since = time.monotonic(), 0, None
         while True:
             out_of_time = 0 < self.settings.timeout < time.monotonic() - started
             claimed = claim(self.study, self.settings, self.space, may_start=not out_of_time)
             if claimed is None:
-                return True
+                if not (leases := left_behind(self.study, self.settings)):
+                    return True
+                waits_since = waits_since or time.monotonic()
+                if time.monotonic() - waits_since > SECONDS_FOR_AN_ORPHAN:
+                    self.say(f"gives up: {leases[0].stem} has no worker, but a run: {who_holds(leases[0])}; end that one")
+                    return False
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                continue
+            waits_since = None
             try:
                 self._work(claimed)
                 failures = 0

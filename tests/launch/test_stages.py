@@ -125,6 +125,21 @@ def test_kill_continues_under_the_same_settings_and_starts_over_under_others(tmp
     assert first["settings"] != second["settings"] and second["seconds"] >= 1.5
 
 
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.5])
+def test_a_child_ends_with_its_parent_alone_killed(tmp_path, seconds):
+    process = drive(tmp_path, "one", wait=False)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "logs" / "slow.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.7)  # a child that lived on would write twice
+    left = [path.read_text() for path in tmp_path.glob("steps.txt")]
+    time.sleep(0.7)
+    assert [path.read_text() for path in tmp_path.glob("steps.txt")] == left and left != ["5"]
+
+
 def test_printed_command_can_be_typed():
     command = Command(["swift", "rlhf", "--system", "two words"], {"MODPO_W": "0.5"})
     assert command.printable() == "MODPO_W=0.5 swift rlhf --system 'two words'"

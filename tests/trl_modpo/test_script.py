@@ -148,3 +148,22 @@ def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_p
     for name in ("loss", "margin_rewards/a/chosen", "margin_rewards/a/gap", "margin_rewards/short/chosen", "rewards/margins"):
         assert [row[name] for row in ours] == pytest.approx(theirs.series(name), abs=2e-5), name
     assert ours[0]["loss"] - ours[7]["loss"] > 0.05
+
+
+def test_a_folder_as_the_data_commands_leave_it(tmp_path):
+    """Each leaves OUT.report.json beside its rows, which is no data."""
+    from trl import DatasetMixtureConfig, ScriptArguments
+
+    from trl_ext.script import load_splits
+
+    for name, count in (("train", 6), ("test", 3)):
+        write_rows(tmp_path / f"{name}.jsonl", trl_rows(preference_rows(count)))
+        (tmp_path / f"{name}.jsonl.report.json").write_text('{"rows": {"written": 6}, "builder": "helpsteer"}')
+
+    def splits():
+        return load_splits(ScriptArguments(dataset_name=str(tmp_path)), DatasetMixtureConfig(datasets=[]))
+
+    assert {name: len(rows) for name, rows in splits().items()} == {"train": 6, "test": 3}
+    (tmp_path / "test.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"one .jsonl or .json file a split is needed, found \['test.json', 'test.jsonl'"):
+        splits()

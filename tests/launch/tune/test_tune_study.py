@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from launch.tune.lease import Lease
+from launch.processes import Lease
 from launch.tune.objective import make_objective
 from launch.tune.settings import TuneSettings
 from launch.tune.space import make_space
@@ -45,7 +45,7 @@ def test_worker_seed(case):
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from launch.tune.lease import Lease
+from launch.processes import Lease
 lease = Lease.take(Path(sys.argv[1]), "a")
 child = subprocess.Popen(["sleep", "60"], pass_fds=[lease.descriptor])
 print(child.pid, flush=True)
@@ -127,15 +127,16 @@ while (claimed := claim(study, settings, SPACE)) is not None:
 
 
 def test_five_workers_at_once_never_exceed_the_budget(settings, tmp_path):
-    """Complete and failed trials count alike, and no trial is claimed by two."""
+    """Failed trials cost nothing of it, and no trial is claimed by two."""
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     argv = [sys.executable, "-c", CLAIMER, str(tmp_path / "out"), str(tmp_path / "run.yaml")]
     workers = [subprocess.Popen([*argv, f"w{index}"], env=env, stderr=subprocess.PIPE, text=True) for index in range(5)]
     for worker in workers:
         assert worker.wait(timeout=120) == 0, worker.stderr.read()
     trials = open_study(settings(n_trials=10), RANKING).trials
-    assert len(trials) == 10 and all(trial.state.is_finished() for trial in trials)
-    assert len({json.dumps(trial.params, sort_keys=True) for trial in trials}) == 10
+    assert all(trial.state.is_finished() for trial in trials)
+    assert sum(trial.state.name == "COMPLETE" for trial in trials) == 10 and len(trials) >= 15  # 0, 3, 6, 9, 12 failed
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in trials}) == len(trials)
 
 
 def test_running_trials_count_and_left_ones_come_first(settings):

@@ -11,8 +11,8 @@ from launch.tune.objective import make_objective
 from launch.tune.rungs import RungFiles
 from launch.tune.settings import TuneSettings
 from launch.tune.space import make_space
-from launch.tune.study import claim, open_study, trial_folder
-from launch.tune.summary import best, importances, states, table, write_summary
+from launch.tune.study import claim, open_study, spent, trial_folder
+from launch.tune.summary import best, failures, importances, states, table, write_summary
 from launch.tune.worker import Worker
 from tests.launch.tune.conftest import study_of
 
@@ -65,6 +65,8 @@ def test_a_reported_rung_that_cannot_be_judged_fails_the_trial_and_not_the_study
     assert reasons[0].startswith("step 2: the evaluation has no metric 'eval_ranking/preference'")
     assert reasons[1] == "step 2: eval_ranking/preference is nan"
     assert one.lines[-1] == "gives up after 2 failed runs in a row" and states(one.study) == {"FAIL": 2}
+    assert spent(one.study) == 0 and failures(one.study) == dict.fromkeys(reasons, 1)
+    assert best(one.study, one.folder)["failures"] == failures(one.study)
     assert best(one.study, one.folder)["reason"] == "no trial was trained to the end"
     assert "no trial was trained" in json.dumps(best(one.study, one.folder)) and importances(one.study) == {}
 
@@ -140,7 +142,7 @@ def test_summary_of_a_study(worker, kind, tmp_path):
 
 
 def test_summarize_only_reads_and_trains_nothing(worker, tmp_path, capsys):
-    one = worker(n_trials=1)
+    one = worker(n_trials=1, max_failures=1)
     one.study.set_user_attr("objective", "some label")
     report(one.folder, 0, (2, {"eval_loss": 0.5}))
     one.run()

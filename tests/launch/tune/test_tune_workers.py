@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.tune.lease import Lease
+from launch.processes import Lease
 from tests.launch.tune.conftest import study_of
 
 pytest.importorskip("optuna")
@@ -108,18 +108,18 @@ def rate(step: int, peak: float, warmup: int) -> float:
 
 
 def test_an_orphaned_run_leaves_and_is_continued_by_the_next_worker(study_flags, start, tmp_path):
-    """Only the worker is killed; its run notices, and the trial is nobody else's before that."""
+    """Only the worker is killed; its run is ended, and the trial is nobody else's before that."""
     flags, folder = [*study_flags, "--n_trials", "1", "--rung_steps", "4,8,400", "--save_steps", "4"], tmp_path / "out" / "s"
     worker, trial = start(flags, "first.log"), tmp_path / "out" / "s" / "trial_0000"
     wait_for(lambda: goes_on(trial), [worker])
-    orphans = children(worker.pid)
-    assert len(orphans) == 1
-    os.kill(orphans[0], signal.SIGSTOP)  # a run that does not notice at once
+    orphans = [guard := children(worker.pid)[0], *children(guard)]
+    assert len(orphans) == 2
+    os.kill(guard, signal.SIGSTOP)  # it does not notice at once
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     assert Lease.take(folder / "leases" / "trial_0000.lock", "next") is None
-    os.kill(orphans[0], signal.SIGCONT)
-    wait_for(lambda: not alive(orphans[0]), [], 60)
+    os.kill(guard, signal.SIGCONT)
+    wait_for(lambda: not any(map(alive, orphans)), [], 60)
     assert study_of(folder).trials[0].state.name == "RUNNING"
     reached = max(int(path.name.split("-")[1]) for path in trial.glob("checkpoint-*"))
     assert reached < 400
@@ -133,6 +133,20 @@ def test_an_orphaned_run_leaves_and_is_continued_by_the_next_worker(study_flags,
     assert "trial 0: taken over" in (tmp_path / "second.log").read_text()
     assert "the same command goes on from here" in (tmp_path / "second.log").read_text()
     assert study_of(folder).trials[0].state.name == "RUNNING"
+
+
+def test_a_worker_killed_while_its_run_still_imports_is_replaced_at_once(study_flags, start, tmp_path):
+    """At that moment the run does not even know who started it. The next worker waits for its end, and takes over."""
+    flags, folder = [*study_flags, "--n_trials", "1", "--rung_steps", "2,4"], tmp_path / "out" / "s"
+    worker, log = start(flags, "first.log"), folder / "trial_0000" / "logs" / "train.log"
+    wait_for(lambda: log.exists() and log.stat().st_size, [worker])
+    time.sleep(0.3)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    again = start(flags, "second.log")
+    assert again.wait(timeout=300) == 0, (tmp_path / "second.log").read_text()
+    assert "trial 0: taken over" in (tmp_path / "second.log").read_text()
+    assert [trial.state.name for trial in study_of(folder).trials] == ["COMPLETE"]
 
 
 def children(pid: int) -> list[int]:

@@ -1,9 +1,5 @@
 """The trainer of a trial in a process that never sees ms-swift: its ranking metrics, and its side of a rung."""
 
-import os
-import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +9,10 @@ from datasets import load_dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerControl
 
-from launch.tune.callback import WORKER_GONE, RungCallback, evaluation_at
+from launch.tune.callback import RungCallback, evaluation_at
 from launch.tune.ranking import picked_share
 from launch.tune.rungs import GO, STOP, RungFiles
 from launch.tune.trainer import RankingMODPOTrainer
-from tests.conftest import REPOSITORY
 from tests.tiny import build_adapter, build_model, preference_rows, write_rows
 from tests.trl_modpo.conftest import trl_rows
 from trl_ext.modpo.config import MODPOConfig
@@ -165,35 +160,6 @@ def test_every_rung_is_evaluated_and_saved_and_nothing_else_is_asked_for(tmp_pat
         callback.on_step_end(None, state(step), control := TrainerControl())
         asked[step] = (control.should_evaluate, control.should_save, control.should_training_stop)
     assert asked == {3: (False,) * 3, 4: (True, True, False), 5: (False,) * 3, 12: (True, True, False)}
-
-
-ORPHAN = """
-import os, sys, time
-from pathlib import Path
-from types import SimpleNamespace
-from launch.tune.callback import RungCallback
-from launch.tune.rungs import RungFiles
-folder = Path(sys.argv[1])
-if os.fork() == 0:
-    callback = RungCallback([4], RungFiles(folder))
-    (folder / "ready").touch()
-    try:
-        callback.on_evaluate(None, SimpleNamespace(global_step=4, log_history=[{"step": 4, "eval_loss": 1.0}]), None)
-    except SystemExit as left:
-        (folder / "left").write_text(str(left.code))
-    os._exit(0)
-while not (folder / "step_4.json").exists():
-    time.sleep(0.01)
-"""
-
-
-def test_a_run_that_waits_for_an_answer_leaves_when_its_worker_is_gone(tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run([sys.executable, "-c", ORPHAN, str(tmp_path)], check=True, timeout=120, env=env)
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "left").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert (tmp_path / "left").read_text() == str(WORKER_GONE)
 
 
 def test_mistakes_end_with_one_line(parts, tmp_path, capsys):
