@@ -16,6 +16,8 @@ from typing import IO, Any, NamedTuple, NoReturn
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 REPORT_SUFFIX = ".report.json"
 PARQUET_BATCH_ROWS = 256
+# Far above any row of text; a row with pictures in it has its own files.
+LONGEST_LINE = 2**27
 _HALF = re.compile("[\ud800-\udfff]")
 LINE_ENDS = ("\u0085", "\u2028", "\u2029")
 
@@ -65,13 +67,32 @@ def list_files(source: str | os.PathLike[str]) -> list[Path]:
     elif path.exists():
         files = [path]
     else:
-        files = [Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file()]
+        files = [Path(match) for match in _matches(text) if Path(match).is_file()]
     if not files:
         raise ValueError(f"{text}: no such file, and no file ending in {', '.join(SUFFIXES)} found there")
     for file in files:
         if not file.name.endswith(SUFFIXES):
             raise ValueError(f"{file}: the name must end in one of {', '.join(SUFFIXES)}")
     return sorted(files)
+
+
+def _matches(pattern: str) -> list[str]:
+    """As ``glob.glob``, but a folder below ``**`` counts once: links that lead back up would be followed for ever."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return glob.glob(pattern)
+    place = parts.index("**")
+    found, seen = {}, set()
+    for start in glob.glob(os.path.join(*parts[:place])) if place else [os.curdir]:
+        for folder, below, _ in os.walk(start, followlinks=True):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            if (real := os.path.realpath(folder)) in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            for match in _matches(os.path.join(glob.escape(folder), *(parts[place + 1 :] or ["*"]))):
+                found.setdefault((os.path.realpath(os.path.dirname(match)), os.path.basename(match)), match)
+    return list(found.values())
 
 
 def read_rows(source: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -135,7 +156,11 @@ def _read_json_lines(file: Path, on_bad_line: Callable[[BadLine], None]) -> Iter
     # Bytes, so that a line that is not UTF-8 can be named; text mode would decode ahead of the line being read.
     with gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb") as handle:
         try:
-            for line_number, line in enumerate(handle, start=1):
+            lines = iter(lambda: handle.readline(LONGEST_LINE + 1), b"")
+            for line_number, line in enumerate(lines, start=1):
+                if len(line) > LONGEST_LINE:
+                    # A small compressed file may hold a line that no memory does; nobody reads on to its end.
+                    raise ValueError(f"{file}:{line_number}: a line of more than {LONGEST_LINE:,} bytes")
                 if line.isspace():
                     continue
                 where = Location(name, line_number)

@@ -24,6 +24,8 @@ CAREFUL = re.compile(r"\bI('m| am| do)?(n't| not| don't| can't| was| think|\b)",
 CRUDE = re.compile(
     r"\b(stupid|idiot|hate|kill|fuck\w*|shit|bitch|dumb|you could|ways? to|them|put|use|here are|maybe)\b", re.I
 )
+# What a server may put where the text belongs.
+ODD = {"null": lambda _: None, "number": lambda _: 7, "list": lambda text: [text], "half": lambda text: f"\ud83d{text}"}
 
 
 def noise(text: str) -> float:
@@ -56,7 +58,8 @@ class FakeTeacher(ThreadingHTTPServer):
     """Behaves as ``script`` says, one word a request in the order of arrival, and well when the script has ended.
 
     Words: ok, slow, 429, 500, 401, cut (the body ends early), json (half a JSON object), shapeless, garbage, empty,
-    limit (cut off by the limit of tokens), reversed, numbers (wrong ones), missing (the last section), twice, echo
+    limit (cut off by the limit of tokens), null, number, list, half (a character), nobody (no choices), negative (counts),
+    html, reversed, numbers (wrong ones), missing (the last section), twice, echo
     (sends the headers back).
 
     Attributes:
@@ -149,12 +152,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(int(way), json.dumps(error).encode(), {"Retry-After": "1"} if way == "429" else {})
         text = {"garbage": "I would rather not.", "empty": "", "echo": str(dict(self.headers))}.get(way)
         text = self.server.judge(user, way) if text is None else text
-        limited = way == "limit"
+        text = ODD.get(way, lambda text: text)(text)
+        limited, size = way == "limit", -7 if way == "negative" else len(str(text)) // 4
         if "/messages" in self.path:
             answer = {
-                "type": "message", "role": "assistant", "model": "fake-1", "content": [{"type": "text", "text": text}],
+                "type": "message", "role": "assistant", "model": "fake-1", "content": [{"type": "text", "text": text}] * (way != "nobody"),
                 "stop_reason": "max_tokens" if limited else "end_turn",
-                "usage": {"input_tokens": len(user) // 4, "output_tokens": len(text) // 4},
+                "usage": {"input_tokens": len(user) // 4, "output_tokens": size},
             }  # fmt: skip
         else:
             choice = {
@@ -162,20 +166,22 @@ class Handler(BaseHTTPRequestHandler):
                 "message": {"role": "assistant", "content": text},
                 "finish_reason": "length" if limited else "stop",
             }
-            usage = {"prompt_tokens": len(user) // 4, "completion_tokens": len(text) // 4}
+            usage = {"prompt_tokens": len(user) // 4, "completion_tokens": size}
             answer = {
                 "id": "1",
                 "object": "chat.completion",
                 "created": 0,
                 "model": "fake-1",
-                "choices": [choice],
+                "choices": [choice] * (way != "nobody"),
                 "usage": usage,
             }
         data = json.dumps({"error": None} if way == "shapeless" else answer).encode()
+        if way == "html":
+            data = b"<html>Gateway time-out</html>"
         if way == "json":
             data = data[: len(data) // 2]
         self.send(200, data, {}, cut=way == "cut")
-        if way not in ("json", "cut", "shapeless"):
+        if way not in ("json", "cut", "shapeless", "html"):
             with self.server.lock:
                 self.server.answered[user] += 1
 

@@ -64,8 +64,8 @@ class Findings:
 class Collector:
     """Sends requests through a number of workers.
 
-    Each worker puts an answer on the disk before it takes the next request. A refusal of the server, an interrupt and
-    a server that is down stop the run: no request leaves any more, and those under way are waited for, since they are
+    Each worker puts an answer on the disk before it takes the next request. A text that the server does not take costs
+    its own items. A refusal of everything, an interrupt and a server that is down stop the run: no request leaves any more, and those under way are waited for, since they are
     paid for too.
 
     Args:
@@ -86,7 +86,7 @@ class Collector:
             plan: items -> the requests that carry them.
 
         Raises:
-            Refused: the server refuses such requests.
+            Refused: the server refuses such requests, or several texts in a row.
             OSError: the server is down, or the disk is full.
             KeyboardInterrupt: the user interrupted the run.
         """
@@ -107,11 +107,11 @@ class Collector:
                 self._keep(request, answer)
             except Stopped:
                 return
-            except Unanswered as problem:
+            except (Unanswered, Refused, OSError) as problem:
+                if isinstance(problem, OSError) or (isinstance(problem, Refused) and not problem.of_this_text):
+                    self._stop(problem)
+                    return
                 self._fail(request, problem)
-            except (Refused, OSError) as problem:
-                self._stop(problem)
-                return
             else:
                 self._failures_in_a_row = 0
 
@@ -135,11 +135,11 @@ class Collector:
         self._progress.update(self._findings.add(record))
         self._progress.set_postfix(**self._findings.costs.as_postfix(), refresh=False)
 
-    def _fail(self, request: Request, problem: Unanswered) -> None:
+    def _fail(self, request: Request, problem: Unanswered | Refused) -> None:
         self.failed |= dict.fromkeys(request.keys, f"failed: {problem}")
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= FAILURES_IN_A_ROW:
-            self._stop(OSError(f"{FAILURES_IN_A_ROW} requests in a row got no answer; the last: {problem}"))
+            self._stop(given_up(problem))
 
     def _stop(self, cause: BaseException) -> None:
         self._cause = self._cause or cause
@@ -154,6 +154,12 @@ class Collector:
         print("waiting for the answers under way; interrupt once more to give them up", file=sys.stderr)
         self._cause = KeyboardInterrupt()
         self._endpoint.stop()
+
+
+def given_up(last: Unanswered | Refused) -> Exception:
+    """What ends a run after `FAILURES_IN_A_ROW` requests without an answer."""
+    kind = Refused if isinstance(last, Refused) else OSError
+    return kind(f"{FAILURES_IN_A_ROW} requests in a row got no answer; the last: {last}")
 
 
 @contextmanager

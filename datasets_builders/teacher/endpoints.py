@@ -27,6 +27,7 @@ SHOWN_CHARACTERS = 500
 SHORTEST_SECRET = 8
 OPENAI_HOST = "api.openai.com"
 RETRIED_STATUSES = (408, 409, 425, 429)
+TEXT_STATUSES = (400, 413, 422)
 
 
 class Transient(Exception):
@@ -42,7 +43,20 @@ class Transient(Exception):
 
 
 class Refused(ValueError):
-    """A request that the server will refuse every time: a wrong key, model or setting."""
+    """A request that the server will refuse every time: a wrong key, model or setting, or a text that it does not take.
+
+    Attributes:
+        status: of the answer, None where there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def of_this_text(self) -> bool:
+        """Whether another text may well be taken: this one is too long, or was filtered."""
+        return self.status in TEXT_STATUSES
 
 
 class Unanswered(Exception):
@@ -307,7 +321,7 @@ def _judge(error: Exception, access: Access) -> NoReturn:
     if isinstance(error, sdk.APIStatusError):
         if error.status_code in RETRIED_STATUSES or error.status_code >= 500:
             raise Transient(message, retry_after(error.response.headers)) from None
-        raise Refused(message) from None
+        raise Refused(message, error.status_code) from None
     if isinstance(error, sdk.APIError):
         raise Transient(message) from None
     raise Refused(message) from None

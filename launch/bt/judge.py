@@ -39,7 +39,8 @@ class Judgement(NamedTuple):
     """All pairs, and what happened on the way.
 
     Attributes:
-        answers: how many were drawn, were cut off at the token limit, and answer a prompt that lost its beginning.
+        answers: how many were drawn, were cut off at the token limit, and answer a prompt that lost its beginning;
+            `failed` where a server's answer was missing or odd.
         unparsed: the first few answers without a score.
     """
 
@@ -123,6 +124,8 @@ def judge(
         "cut_off": sum(row["capped"] for row in records.values()),
         "prompt_shortened": sum(row["prompt_truncated"] for row in records.values()),
     }
+    if failed := sum(bool(row.get("problem")) for row in records.values()):
+        counts["failed"] = failed
     unparsed = (row["response"] for row in records.values() if parser(row["response"]) is None)
     return Judgement(pairs, counts, list(islice(unparsed, EXAMPLES)))
 

@@ -8,16 +8,17 @@ import argparse
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import write_json, write_jsonl
 from launch.d2po.answers import Answer, read_answers
-from launch.evaluate.options import positive
+from launch.evaluate.options import add_failure_options, positive
 from launch.evaluate.stats import bootstrap_mean_interval
 
-SCORES_FILE, SUMMARY_FILE = "gold_scores.jsonl", "gold_summary.json"
+SCORES_FILE, SUMMARY_FILE, PAID_FOLDER = "gold_scores.jsonl", "gold_summary.json", "gold_answers"
 # A chain of steps that is cut is another chain, and a likelihood a token is no sum: the reference scores them whole too.
 NEVER_CUT = ("math", "contrastivedistill")
 COLUMNS = ("gold", "gold_beginning", "words")
@@ -63,6 +64,7 @@ def score_answers(answers: Sequence[Answer], gold: Callable[..., list[float]], c
 
     Raises:
         ValueError: a score that is not finite (the answer is named), another number of scores, or an error of `gold`.
+            What a function that costs money could not rate (NaN) has None instead.
     """
     responses = [answer.response for answer in answers]
     beginnings = responses if cut is None else [cut(text) for text in responses]
@@ -89,21 +91,42 @@ def score_answers(answers: Sequence[Answer], gold: Callable[..., list[float]], c
     ]
 
 
-def _scores(answers: Sequence[Answer], responses: list[str], gold: Callable[..., list[float]]) -> list[float]:
+def _scores(answers: Sequence[Answer], responses: list[str], gold: Callable[..., list[float]]) -> list[float | None]:
     values = gold([answer.question for answer in answers], responses, [answer.metadata for answer in answers])
     if len(values) != len(answers):
         raise ValueError(f"the gold function gave {len(values)} scores for {len(answers)} answers")
+    # Only who is asked can fail to answer; it was paid, so it must not stop the others.
+    asked = getattr(gold, "costs_money", False)
     for answer, value in zip(answers, values, strict=True):
-        if not math.isfinite(value):
+        if not math.isfinite(value) and not (asked and math.isnan(value)):
             where = f"checkpoint {answer.checkpoint!r}, sample {answer.sample}, question {answer.question[:60]!r}"
             raise ValueError(f"{where}: the gold score is {value}")
-    return [float(value) for value in values]
+    return [None if math.isnan(value) else float(value) for value in values]
+
+
+def check_rated(rows: Sequence[dict[str, Any]], max_failed_share: float) -> None:
+    """Counts the answers that got no score.
+
+    Raises:
+        ValueError: more of them than allowed.
+    """
+    failed = [row for row in rows if None in (row["gold"], row["gold_beginning"])]
+    if not failed:
+        return
+    found = f"{len(failed)} of {len(rows)} answers got no gold score, the first to {failed[0]['question'][:60]!r}"
+    if len(failed) > max_failed_share * len(rows):
+        raise ValueError(
+            f"{found}. Above --max_failed_share {max_failed_share:g}; what was paid for is kept: go on with "
+            "--retry_failed, which asks again where an answer could not be read, or allow a larger share"
+        )
+    print(f"{found}; they are left out of the means")
 
 
 def summarize(rows: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, dict[str, Any]]:
     """Checkpoint -> number of `prompts` and `answers`, `cut_share`, and of each of COLUMNS its mean with a 95% interval.
 
-    Samples of one prompt are averaged first and prompts are resampled: answers to one prompt are not independent.
+    Samples of one prompt are averaged first and prompts are resampled: answers to one prompt are not independent. An
+    answer without a score is left out of the mean of that column, and counted in `failed` where there is one.
     """
     summary = {}
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
@@ -113,9 +136,14 @@ def summarize(rows: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, dict[s
             groups.setdefault(row["prompt_id"], []).append(row)
         cells = {}
         for column in COLUMNS:
-            means = [sum(row[column] for row in group) / len(group) for group in groups.values()]
+            known = [[row[column] for row in group if row[column] is not None] for group in groups.values()]
+            means = [sum(values) / len(values) for values in known if values]
+            if not means:
+                raise ValueError(f"checkpoint {checkpoint!r}: not one answer has a score {column!r}")
             cells[column] = bootstrap_mean_interval(means, seed)._asdict()
         share = sum(row["cut"] for row in mine) / len(mine)
+        if failed := sum(None in (row["gold"], row["gold_beginning"]) for row in mine):
+            cells["failed"] = failed
         summary[checkpoint] = {"prompts": len(groups), "answers": len(mine), "cut_share": share, **cells}
     return summary
 
@@ -142,12 +170,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", metavar="PATH", help="count its tokens instead of words")
     parser.add_argument("--pay", action="store_true", help="allow a gold function whose calls cost money")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals")
+    add_failure_options(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"of {SCORES_FILE} and {SUMMARY_FILE}")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Exit status 0 when every answer is scored."""
+    """Exit status 0 when the scores are written, 1 when the server or the disk gave up before."""
     from trl_ext.d2po.gold import get_gold
 
     args = make_parser().parse_args(argv)
@@ -164,7 +193,16 @@ def main(argv: list[str]) -> int:
     cut = None
     if args.gold not in NEVER_CUT:
         cut = token_cutter(args.tokenizer, args.beginning) if args.tokenizer else _word_cutter(args.beginning)
-    rows = score_answers(answers, gold, cut)
+    try:
+        if args.pay:
+            gold.keep_answers(args.out / PAID_FOLDER, args.retry_failed)
+        rows = score_answers(answers, gold, cut)
+    except OSError as problem:
+        print(f"score: {problem}; the answers so far are kept, the same command goes on", file=sys.stderr)
+        return 1
+    finally:
+        gold.close()
+    check_rated(rows, args.max_failed_share)
     summary = summarize(rows, args.seed)
     write_jsonl(args.out / SCORES_FILE, rows)
     unit = None if cut is None else "tokens" if args.tokenizer else "words"

@@ -41,10 +41,7 @@ def gather(roots: Sequence[str]) -> tuple[list[Folder], Counter[str]]:
     for root in roots:
         if not Path(root).is_dir():
             raise ValueError(f"{root}: no such folder")
-        for place in _folders(Path(root), left_out):
-            if place.resolve() in seen:
-                continue
-            seen.add(place.resolve())
+        for place in _folders(Path(root), left_out, seen):
             below = place.relative_to(root).as_posix()
             folder = _read(place, root.rstrip("/") if below == "." else f"{root.rstrip('/')}/{below}", left_out)
             if folder.results or folder.pictures:
@@ -54,14 +51,18 @@ def gather(roots: Sequence[str]) -> tuple[list[Folder], Counter[str]]:
     return found, left_out
 
 
-def _folders(place: Path, left_out: Counter[str]) -> Iterator[Path]:
+def _folders(place: Path, left_out: Counter[str], seen: set[Path]) -> Iterator[Path]:
+    # Before its children: a link that leads back to a folder above would be followed for ever.
+    if (real := place.resolve()) in seen:
+        return
+    seen.add(real)
     if any((place / name).is_file() for name in MODEL_FILES):
         left_out["folder of a model"] += 1
         return
     yield place
     for child in sorted(place.iterdir()):
         if child.is_dir() and not child.name.startswith("."):
-            yield from _folders(child, left_out)
+            yield from _folders(child, left_out, seen)
 
 
 def _read(place: Path, name: str, left_out: Counter[str]) -> Folder:

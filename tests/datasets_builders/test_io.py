@@ -8,6 +8,7 @@ import resource
 import stat
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pyarrow
@@ -46,6 +47,44 @@ def test_folders_and_globs_are_read_in_sorted_order(tmp_path):
     write_json(tmp_path / "a.jsonl.report.json", {"rows": 1})
     assert [row["v"] for _, row in read_rows(tmp_path)] == [1, 2, 3]
     assert [row["v"] for _, row in read_rows(tmp_path / "*.jsonl")] == [1, 2]
+
+
+def linked_to_itself(folder):
+    """A folder with a file, a folder with a file, and two links back: followed blindly they make 2^40 paths."""
+    (folder / "below").mkdir(parents=True)
+    for link in ("one", "two"):
+        (folder / "below" / link).symlink_to(folder)
+    return dump(folder / "a.jsonl", [{"v": 1}]), dump(folder / "below" / "b.jsonl", [{"v": 2}])
+
+
+def test_folders_that_hold_themselves_are_read_once(tmp_path):
+    linked_to_itself(tmp_path / "data")
+    (tmp_path / "other").symlink_to(tmp_path / "data")
+    for pattern in ("data/**/*.jsonl", "data/**", "data/**/**/*.jsonl", "**/*.jsonl"):
+        assert sorted(row["v"] for _, row in read_rows(tmp_path / pattern)) == [1, 2], pattern
+    assert [row["v"] for _, row in read_rows(tmp_path / "data/**/below/*.jsonl")] == [2]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_a_line_without_an_end_is_not_read_to_it(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(io, "LONGEST_LINE", 1000)
+    text = b'{"a": 1}\n' + bytes(50_000_000)
+    (tmp_path / name).write_bytes(gzip.compress(text, 1) if name.endswith("gz") else text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"{name}:2: a line of more than 1,000 bytes"):
+        list(read_rows(tmp_path / name))
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+    whole = dump(tmp_path / "whole.jsonl", [{"a": "x" * 990}])
+    assert len(list(read_rows(whole))) == 1
+
+
+def test_half_a_character_is_written_as_its_escape(tmp_path):
+    row = {"a": "\ud83d and \ud83d\ude00 and é", "\udc00": 1}
+    write_jsonl(tmp_path / "rows.jsonl", [row])
+    write_json(tmp_path / "row.json", row)
+    assert [found for _, found in read_rows(tmp_path / "rows.jsonl")] == [json.loads(json.dumps(row))]
+    assert json.loads((tmp_path / "row.json").read_text(encoding="utf-8")) == json.loads(json.dumps(row))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain
         return None
     device = "cpu" if args.device.type == "cpu" else args.device  # torch cannot load to the "cpu:0" of a gloo rank
     return Replicas(load_discriminator(args.discriminator, discriminator_settings(args), device), accelerator)
+PAID_FOLDER = "d2po_gold_answers"
 
 
 class WindowJudge:
@@ -56,7 +57,11 @@ class WindowJudge:
         self.gold: GoldLabels | None = None
         if args.gold is not None:
             ledger = Ledger(Path(args.output_dir), args.max_labels) if accelerator.is_main_process else None
-            self.gold = GoldLabels(args.build_gold(), ledger, accelerator)
+            gold = args.build_gold()
+            if gold.costs_money and accelerator.is_main_process:
+                # A label is several answers: those that came before one fails are paid for too.
+                gold.keep_answers(Path(args.output_dir, PAID_FOLDER))
+            self.gold = GoldLabels(gold, ledger, accelerator)
         self.eval_gold = None if args.eval_gold is None else get_gold(args.eval_gold)
         if discriminator is not None:
             self.discriminator = Replicas(discriminator, accelerator)

@@ -110,12 +110,62 @@ def test_a_server_that_refuses_or_is_down_ends_the_call():
     with Rater(script=["401"] * 9) as server, pytest.raises(ValueError, match="401"):
         make(server, concurrency=1)(["q"], ["a"])
     with Rater(script=["500"] * 9) as server, pytest.raises(OSError, match="3 requests in a row got no answer"):
-        make(server, concurrency=1)(["q"] * 4, ["a"] * 4)
+        make(server, concurrency=1)(["q"] * 4, list("abcd"))
     with Rater(script=["500", "ok"] * 4) as server:  # four failures, never two in a row
         assert all(map(math.isnan, make(server, concurrency=1)(["q"] * 4, ["a"] * 4)))
     with Rater(script=["500"]) as server:
         gold = make(server, concurrency=1)
         assert gold.score_pairs(["q"], ["follow4 help3"], ["follow2 help1"]) == [(3.0, 1.0)]
+
+
+@needs_api
+def test_kept_answers_are_not_paid_for_again(tmp_path):
+    """One answer that cannot be read and one text that is refused, of six questions: the others are kept, and found."""
+    asked = ["q"] * 3, ["follow5 help4", "follow1 help2", "follow2 help2"]
+    with Rater(script=["ok", "ok", "garbage", "ok", "400"]) as server:
+        gold = make(server, concurrency=1, max_attempts=1)
+        gold.keep_answers(tmp_path / "paid")
+        scores = gold(*asked)
+        assert scores[0] == 4.5 and math.isnan(scores[1]) and math.isnan(scores[2])
+        with pytest.raises(ValueError, match="another run is writing there"):
+            make(server).keep_answers(tmp_path / "paid")
+        gold.close()
+        paid = gold.costs.requests
+        assert len(server.bodies) == 6 and paid == 5
+
+        again = make(server, max_attempts=1)
+        again.keep_answers(tmp_path / "paid")
+        assert again.costs.requests == paid and again.costs.malformed == {"no_score": 1}
+        scores = again(*asked)
+        assert len(server.bodies) == 7  # the refused text cost nothing and is tried again, the unreadable answer is not
+        assert scores[0] == 4.5 and math.isnan(scores[1]) and scores[2] == 2.0
+        assert again(*asked)[2] == 2.0 and len(server.bodies) == 7
+        again.close()
+
+        told = make(server, max_attempts=1)
+        told.keep_answers(tmp_path / "paid", retry_failed=True)
+        assert told(*asked) == [4.5, 1.5, 2.0] and len(server.bodies) == 8
+        told.close()
+        with pytest.raises(ValueError, match=r"model was 'm' and is now 'other'"):
+            get_gold("ultrafeedbackgold", base_url=server.address, model="other").keep_answers(tmp_path / "paid")
+
+
+@needs_api
+def test_what_ends_a_call_loses_no_answer_under_way(tmp_path):
+    with Rater(script=["slow", "slow", "401"]) as server:
+        gold = make(server, concurrency=3)
+        gold.keep_answers(tmp_path)
+        with pytest.raises(ValueError, match="AuthenticationError"):
+            gold(["q"] * 3, ["follow5 help4", "follow1 help2", "follow2 help2"])
+        gold.close()
+        assert len(server.bodies) == 3 and len((tmp_path / "answers.jsonl").read_text().splitlines()) == 2
+
+
+@needs_api
+def test_the_same_text_is_asked_about_once():
+    with Rater() as server:
+        assert make(server)(["q"] * 3, ["follow5 help4"] * 3) == [4.5] * 3
+        assert len(server.bodies) == 2
 
 
 def test_wrong_settings_are_refused(monkeypatch):

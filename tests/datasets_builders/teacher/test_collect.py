@@ -321,6 +321,36 @@ def test_a_refusal_stops_the_run_but_not_the_answers_under_way(teacher, collect)
     assert not (collect.out / "results.jsonl").exists()
 
 
+@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+def test_odd_answers_cost_themselves(teacher, collect, backend):
+    """Each is an answer that was paid for, stays in the file, and is followed by another attempt."""
+    odd = ["null", "number", "list", "half", "nobody", "negative", "html", "empty"]
+    server = teacher(*odd)
+    code, out, err = collect(server, "--concurrency", 1, "--max_attempts", 9, backend=backend, n_pairs=4)
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["malformed"] == {"empty": 5} and report["items_without_verdict"] == 0
+    assert len(collect.answers()) == 8 + 5 and min(row["tokens_out"] or 0 for row in collect.answers()) == 0
+    assert report["requests"] == len(server.bodies) == 8 + 5 + 1  # HTML is no answer: sent again
+    assert "?" in next(row["text"] for row in collect.answers() if row["text"])
+
+
+def test_a_text_that_is_refused_costs_its_items(teacher, collect):
+    server = teacher("ok", "400", "ok", "400", "400")
+    code, out, _ = collect(server, "--concurrency", 1, n_pairs=4)
+    assert code == 0 and json.loads(out)["items_without_verdict"] == 3
+    assert len(collect.answers()) == 5 and len(server.bodies) == 8
+    assert {row["error"].partition(":")[0] for row in collect.rows() if row["error"]} == {"failed"}
+    assert collect(server, "--resume", n_pairs=4)[0] == 0 and len(server.bodies) == 11
+    assert all(row["scores"] == expected(server, row) for row in collect.rows())
+
+
+def test_a_server_that_refuses_every_text_stops_the_run(teacher, collect):
+    server = teacher(*["400"] * 99)
+    code, _, err = collect(server, "--concurrency", 1, n_pairs=4)
+    assert code == 2 and "3 requests in a row got no answer" in err and len(server.bodies) == 3
+
+
 def test_a_server_that_is_down_stops_the_run(teacher, collect):
     server = teacher(*["500"] * 99)
     code, _, err = collect(server, "--max_retries", 1, "--concurrency", 1, n_pairs=6)

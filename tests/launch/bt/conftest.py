@@ -40,12 +40,14 @@ def hh_file(tmp_path):
 class Judge(ThreadingHTTPServer):
     """Answers with the quality that the judged reply names, as a score; the second sample of a prompt is 4 higher.
 
-    With `fail_after` it refuses every request after so many; it takes `delay` seconds for each.
+    With `fail_after` it refuses every request after so many; it takes `delay` seconds for each. A reply of a quality in
+    `silent` gets an answer without text.
     """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.fail_after, self.delay, self.lock = [], None, 0.0, threading.Lock()
+        self.silent = []
 
     @property
     def url(self):
@@ -68,6 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         second = any(body.get("seed") == draw_seed(seed, key, 1) % 2**31 for seed in range(10))
         quality = int(re.findall(r"reply of quality (\d+)", text)[-1])
         answer = "I would rather not say." if quality == 0 else f"<s>{min(100, quality + 4 * second)}</s>\nBecause."
+        answer = None if quality in server.silent else answer
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}
         usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
         self.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],

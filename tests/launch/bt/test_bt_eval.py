@@ -122,6 +122,18 @@ def test_a_rerun_asks_nothing_again_and_scores_anew(asked, server, tmp_path):
     assert len(server.requests) == asked_before == 16
 
 
+def test_an_answer_without_text_costs_that_answer(asked, server, tmp_path, capsys):
+    server.silent = [66]
+    command = ["eval-bt", *asked, "--out", str(tmp_path / "out")]
+    assert launch(command) == 2 and "1 of 16 answers failed (no_text 1)" in capsys.readouterr().err
+    assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.requests) == 16
+    result = result_of(tmp_path / "out")
+    assert result["answers"]["failed"] == 1 and result["metrics"]["unparsable"] == 2
+    server.silent = []
+    assert launch([*command, "--retry_failed"]) == 0 and len(server.requests) == 17
+    assert "failed" not in result_of(tmp_path / "out")["answers"]
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(asked, server, tmp_path, capsys):
     flags = ["eval-bt", *asked, "--batch_pairs", "1"]
     launch([*flags, "--out", str(tmp_path / "whole")])

@@ -7,6 +7,8 @@ import pytest
 from launch.__main__ import main as launch
 from launch.d2po.answers import Answer, read_answers
 from launch.d2po.score import first_words, score_answers, summarize, token_cutter
+from tests.d2po.gold.test_annotation import Rater, needs_api
+from tests.fake_teacher import Handler
 from tests.launch.d2po import gold_functions
 from tests.tiny import build_tokenizer, write_rows
 
@@ -145,6 +147,55 @@ def test_a_gold_function_that_costs_money_needs_to_be_allowed(answers_file, tmp_
     assert run(*command) == 2 and "up to 24 answers here: add --pay" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert run(*command, "--pay") == 0
+
+
+class Refusing(Rater):
+    """Refuses every text that holds a word of `refused`, and rates the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.refused = ["REFUSED"]
+
+
+class RefusingHandler(Handler):
+    def answer(self, body, way):
+        user = body["messages"][-1]["content"]
+        super().answer(body, "400" if any(word in user for word in self.server.refused) else way)
+
+
+@needs_api
+def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monkeypatch, capsys):
+    """20 answers, one is refused by the server: the other 38 requests are paid for once, whatever comes after."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    rows = [{"question": f"q{n}", "response": f"follow{1 + n % 5} help3 number {n}"} for n in range(19)]
+    file = write_rows(tmp_path / "a.jsonl", [*rows[:7], {"question": "q", "response": "REFUSED"}, *rows[7:]])
+    with Refusing() as server:
+        server.RequestHandlerClass = RefusingHandler
+        arguments = {"base_url": f"{server.address}/v1", "model": "m", "rpm_limit": 60_000, "max_retries": 0}
+        out = tmp_path / "out"
+        command = ["score", "--answers", file, "--gold", "ultrafeedbackgold", "--gold_arguments", json.dumps(arguments), "--pay", "--out", out]
+        assert run(*command, "--max_failed_share", "0.01") == 2
+        told = capsys.readouterr().err
+        assert "1 of 20 answers got no gold score" in told and "--retry_failed" in told
+        assert len((out / "gold_answers/answers.jsonl").read_text().splitlines()) == 38 and len(server.bodies) == 40
+        assert not (out / "gold_scores.jsonl").exists()
+
+        assert run(*command) == 0 and len(server.bodies) == 42  # one of 20 is allowed; a refused text is not paid for
+        assert "1 of 20 answers got no gold score" in capsys.readouterr().out
+        cells = json.loads((out / "gold_summary.json").read_text())["checkpoints"]["a"]
+        assert (cells["answers"], cells["failed"]) == (20, 1)
+        expected = sum((1 + n % 5 + 3) / 2 for n in range(19)) / 19
+        assert cells["gold"]["mean"] == pytest.approx(expected)
+        scores = [json.loads(line)["gold"] for line in (out / "gold_scores.jsonl").read_text().splitlines()]
+        assert scores[7] is None and None not in scores[:7] + scores[8:]
+
+        server.refused.clear()
+        assert run(*command) == 0 and len(server.bodies) == 44
+        assert "failed" not in json.loads((out / "gold_summary.json").read_text())["checkpoints"]["a"]
+        assert run(*command) == 0 and len(server.bodies) == 44
+        server.script = ["500"] * 9
+        assert run(*command[:-1], tmp_path / "other") == 1
+        assert "3 requests in a row" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

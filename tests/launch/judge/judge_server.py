@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         key = prompt_id(body["messages"])
         sample = next((k for k in range(5) if body.get("seed") == draw_seed(0, key, k) % 2**31), 0)
         text = server.rule(*REPLIES.findall(body["messages"][-1]["content"])[-1], sample)
-        choice = {"index": 0, "finish_reason": "length" if "endless" in text else "stop",
+        choice = {"index": 0, "finish_reason": "length" if text is None or "endless" in text else "stop",
                   "message": {"role": "assistant", "content": text}}  # fmt: skip
         self.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
                          "choices": [choice], "usage": USAGE})  # fmt: skip

@@ -100,6 +100,20 @@ def test_known_verdicts_through_a_server(serve, pairs_file, tmp_path, capsys):
     assert (request["model"], request["max_tokens"], request["temperature"]) == ("org/judge", 1024, 0.0)
 
 
+def test_an_answer_without_text_costs_that_answer(serve, pairs_file, tmp_path, capsys):
+    """What a server says when reasoning has used up every token: `content: null`. One of ten here, in flight with all."""
+    with serve(lambda first, second, sample: None if "One" in first and "5" in first else by_quality(first, second, sample)) as server:
+        command = flags(server, pairs_file, tmp_path / "out")
+        assert launch(command) == 2 and "1 of 10 answers failed (no_text 1)" in capsys.readouterr().err
+        assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.requests) == 10
+        rows = read_verdicts(tmp_path / "out/verdicts.jsonl")
+        assert [row.verdicts[0] for row in rows] == ["A", "B", "B", None, "tie", "tie", "B", "A", None, None]
+        assert [row.capped for row in rows] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+        server.rule = by_quality
+        assert launch([*command, "--retry_failed"]) == 0 and len(server.requests) == 11
+        assert read_verdicts(tmp_path / "out/verdicts.jsonl")[3].verdicts == ("A",)
+
+
 def test_a_liking_for_the_first_place_is_seen(serve, pairs_file, tmp_path, capsys):
     with serve(lambda first, second, sample: "endless <preference>A</preference>") as server:
         launch(flags(server, pairs_file, tmp_path / "out"))

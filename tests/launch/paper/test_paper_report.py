@@ -192,3 +192,16 @@ def test_kinds(scores, tmp_path):
 
     folders, left_out = gather([str(tmp_path)])
     assert render(folders, left_out, "t").count("<table>") == 2
+
+
+def test_a_folder_that_holds_itself_is_read_once(tmp_path, capsys):
+    """Two links back make 2^40 paths when they are followed blindly."""
+    (tmp_path / "runs/below").mkdir(parents=True)
+    for link in ("one", "two"):
+        (tmp_path / "runs/below" / link).symlink_to(tmp_path / "runs")
+    for name in ("runs/a.json", "runs/below/b.json"):
+        (tmp_path / name).write_text('{"value": 1}')
+    assert main(["paper-report", str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if ".json" in line] == [
+        f"{tmp_path}/runs/a.json: other", f"{tmp_path}/runs/below/b.json: other",
+    ]  # fmt: skip

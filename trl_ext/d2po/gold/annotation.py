@@ -7,6 +7,7 @@ The requests go through the teacher client of `datasets_builders`, whose paces, 
 import asyncio
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from .annotation_prompts import alone_prompts, pair_prompts
 from .base import GoldFunction, Metadata, check_rows
 
 if TYPE_CHECKING:
-    from datasets_builders.teacher.costs import Costs
+    from datasets_builders.teacher.ledger import Ledger, Record
 
 Ratings = tuple[float | None, float | None]
 
@@ -59,6 +60,8 @@ class Annotator(GoldFunction):
         self._pace = {"rpm_limit": rpm_limit, "max_retries": max_retries}
         self._concurrency, self._max_attempts = concurrency, max_attempts
         self.costs: Costs = Costs()
+        self._ledger: Ledger | None = None
+        self._known: dict[str, list[Record]] = {}
 
     def score_pairs(
         self,
@@ -104,56 +107,59 @@ class Annotator(GoldFunction):
         rows = [answers[start : start + width] for start in range(0, len(answers), width)]
         return [math.nan if None in row else fmean(scores[0] for scores in row if scores) for row in rows]
 
+    def keep_answers(self, folder: Path, retry_failed: bool = False) -> None:
+        """Every answer goes into a file in `folder` before it is used, and what stands there is not paid for again.
+
+        Raises:
+            ValueError: another run is writing there, or the answers there were made with other settings.
+        """
+        from datasets_builders.teacher.ledger import Ledger
+        from datasets_builders.teacher.requests import wording
+
+        backend, _, model, temperature, _ = self._client
+        prompts = {prompt.name: wording(prompt) for prompt in (*pair_prompts(), *alone_prompts())}
+        settings = {"backend": backend, "model": model, "temperature": temperature, "wording": prompts}
+        self._ledger = Ledger(folder, settings, resume=True)
+        for record in self._ledger.records:
+            self.costs.add(record.tries, record.tokens_in, record.tokens_out, list(record.malformed.values()))
+            if not (retry_failed and record.malformed):
+                self._known.setdefault(record.keys[0], []).append(record)
+
+    def close(self) -> None:
+        """See `GoldFunction.close`."""
+        if self._ledger is not None:
+            self._ledger.__exit__()
+            self._ledger = None
+
+    def _keep(self, record: "Record") -> None:
+        if self._ledger is not None:
+            self._ledger.append(record)
+        self.costs.add(record.tries, record.tokens_in, record.tokens_out, list(record.malformed.values()))
+        self._known.setdefault(record.keys[0], []).append(record)
+
     def _ask(self, asked: Sequence[tuple[Any, str, bool]]) -> list[tuple[float, ...] | None]:
         """The scores in the answer to each (parser, text, whether it is a pair); None where none could be read."""
         from datasets_builders.teacher.endpoints import Endpoint, open_client
+
+        from .asking import Asking
 
         async def all_answers() -> list[tuple[float, ...] | None]:
             # A client belongs to the event loop that it was opened in.
             client = open_client(*self._client)
             endpoint, room = Endpoint(client, **self._pace), asyncio.Semaphore(self._concurrency)
-            run = _Run(endpoint, self.costs, self._max_attempts)
+            run = Asking(endpoint, room, self._known, self._keep, self._max_attempts)
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(run.scores(room, *one)) for one in asked]
-                return [task.result() for task in tasks]
-            except ExceptionGroup as problems:
-                raise problems.exceptions[0] from None
+                    # The same text is asked about once.
+                    distinct = {text: (parser, text, pair) for parser, text, pair in asked}
+                    tasks = {text: group.create_task(run.scores(*one)) for text, one in distinct.items()}
+                if run.cause is not None:
+                    raise run.cause
+                return [tasks[text].result() for _, text, _ in asked]
             finally:
                 await client.close()
 
         return asyncio.run(all_answers())
-
-
-class _Run:
-    """The requests of one call; what they cost is counted as it comes."""
-
-    def __init__(self, endpoint: Any, costs: "Costs", max_attempts: int) -> None:
-        self.endpoint, self.costs, self.max_attempts = endpoint, costs, max_attempts
-        self.failures_in_a_row = 0
-
-    async def scores(self, room: asyncio.Semaphore, parser: Any, text: str, pair: bool) -> tuple[float, ...] | None:
-        from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
-        from datasets_builders.teacher.endpoints import Unanswered
-        from datasets_builders.teacher.replies import Verdict, read_pair, read_reply
-        from datasets_builders.teacher.requests import SYSTEM
-
-        for _ in range(self.max_attempts):
-            async with room:
-                try:
-                    answer = await self.endpoint.ask(SYSTEM, text)
-                except Unanswered as problem:
-                    self.failures_in_a_row += 1
-                    if self.failures_in_a_row >= FAILURES_IN_A_ROW:
-                        raise OSError(f"{FAILURES_IN_A_ROW} requests in a row got no answer: {problem}") from None
-                    return None
-            self.failures_in_a_row = 0
-            reading = (read_pair if pair else read_reply)(parser, answer.text, answer.cut_off)
-            malformed = [] if isinstance(reading, Verdict) else [reading.reason]
-            self.costs.add(answer.tries, answer.tokens_in, answer.tokens_out, malformed)
-            if isinstance(reading, Verdict):
-                return reading.scores
-        return None
 
 
 def _combine(answers: Sequence[tuple[float, ...] | None]) -> Ratings:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 Metadata = Mapping[str, Any]
@@ -41,6 +42,16 @@ class GoldFunction:
         if len(values) != len(responses):
             raise ValueError(f"gold function {self.name!r} gave {len(values)} scores for {len(responses)} responses")
         return values
+
+    def keep_answers(self, folder: Path, retry_failed: bool = False) -> None:
+        """Where answers that were paid for are kept, and found again; a function that costs nothing keeps none.
+
+        Args:
+            retry_failed: ask again where earlier answers could not be read.
+        """
+
+    def close(self) -> None:
+        """Lets another run use the folder of answers."""
 
 
 def check_rows(
