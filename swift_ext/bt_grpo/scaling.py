@@ -42,7 +42,7 @@ def cancelled_terms(settings: BTSettings, reward_class: type[PairReward], traini
         training_args: `scale_rewards` and `num_generations` are read.
     """
     reward = reward_class(None)
-    pairs = typical_pairs(reward.parser().scale, max(training_args.num_generations, 2))
+    pairs = typical_pairs(reward.parser().scale, max(training_args.num_generations or 8, 2))
     plain = _rewards(reward, pairs, lambda margin, pair: reward.value(margin))
     floor = settings.min_reward_std if settings.min_reward_std_mode == "floor" else 0.0
 

@@ -55,7 +55,7 @@ def cancelled_terms(reward_classes: Sequence[type], training_args: Any) -> dict[
     judged = [
         (one, weight) for one, weight in zip(reward_classes, weights, strict=True) if issubclass(one, JudgeReward)
     ]
-    size = max(training_args.num_generations, 2)
+    size = max(training_args.num_generations or 8, 2)
     answers, columns = typical_answers(size)
     terms = {}
     for weighs, term in WEIGHTS.items():
