@@ -220,14 +220,16 @@ class OpenAIBackend:
         return 0
 
     def generate(self, items: Sequence[Item]) -> list[Answer]:
-        """One answer an item, in order.
+        """One answer an item, in order; an item that got none has an empty one whose `problem` says why.
 
         Raises:
-            ValueError: the server cannot be reached, or refuses.
+            ValueError: no item got an answer: the server cannot be reached, or refuses everything.
         """
         answers: dict[int, Answer] = {}
-        if failed := self.draw(items, lambda asked, given: answers.update({id(asked[0]): given[0]})):
+        failed = self.draw(items, lambda asked, given: answers.update({id(asked[0]): given[0]}))
+        if failed and not answers:
             raise ValueError(failed[0][1].problem)
+        answers |= {id(item): answer for item, answer in failed}
         return [answers[id(item)] for item in items]
 
     def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:

@@ -1,9 +1,12 @@
 """What happens to one window, with a gold function and a discriminator whose every number is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from trl_ext.d2po.gold_labels import GoldLabels
+from trl_ext.d2po.judge import WindowJudge
 from trl_ext.d2po.labelling import Window, decide_by_gold, decide_by_scores, decide_with_labels, score_all
 from trl_ext.d2po.ledger import Ledger
 from trl_ext.d2po.shaping import Shaping, ShapingSettings
@@ -162,6 +165,20 @@ class Paid(Gold):
 
     def score_pairs(self, prompts, first, second, metadata=None):
         return [(None, None) if "?" in a else (1.0, 4.0) for a in first]
+
+
+    def keep_answers(self, folder, retry_failed=False):
+        self.kept_in = folder
+
+
+def test_what_is_paid_for_is_kept_beside_the_book(tmp_path):
+    """A label of two answers is eight requests; those that came before one fails must not be paid for again."""
+    paid = Paid()
+    args = SimpleNamespace(
+        shaping=PLAIN, gold="paid", build_gold=lambda: paid, eval_gold=None, output_dir=str(tmp_path), max_labels=5
+    )
+    WindowJudge(args, SimpleNamespace(is_main_process=True, num_processes=1), Learner({}))
+    assert paid.kept_in == tmp_path / "d2po_gold_answers"
 
 
 def test_paid_pairs_are_asked_together_and_never_peeked_at(tmp_path):

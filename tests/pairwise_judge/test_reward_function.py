@@ -137,7 +137,10 @@ class Backend:
     def generate(self, items):
         texts = [item.prompt.messages[0]["content"] for item in items]
         self.batches.append(texts)
-        return [Answer(text.upper(), 1, 1, text == "long", False) for text in texts]
+        return [
+            Answer("", 0, 0, False, False, "refused: no") if text == "odd" else Answer(text.upper(), 1, 1, text == "long", False)
+            for text in texts
+        ]
 
 
 def test_batches_are_of_similar_length_and_answers_in_order(caplog):
@@ -152,9 +155,11 @@ def test_batches_are_of_similar_length_and_answers_in_order(caplog):
         assert ask(["ccc", "a", "bb"]) == ["CCC", "A", "BB"]
         assert caplog.text == ""
         assert ask(["long"]) == ["LONG"]
-    assert "1 of 1 texts to the judge lost their beginning" in caplog.text
+        assert "1 of 1 texts to the judge lost their beginning" in caplog.text
+        assert ask(["odd", "a"]) == ["", "A"]
+        assert "1 of 2 answers of the judge are missing or odd: refused: no" in caplog.text
     # A backend remembers its prompts, so that each call has one of its own.
-    assert [backend.batches for backend in made] == [[["a", "bb"], ["ccc"]], [["long"]]]
+    assert [backend.batches for backend in made] == [[["a", "bb"], ["ccc"]], [["long"]], [["a", "odd"]]]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from launch.evaluate import generate
+from launch.evaluate.backends import Item
+from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import read_generations
 
 KEY = "key-that-must-not-be-shown"
@@ -239,3 +241,16 @@ def test_a_key_that_comes_back_is_not_kept(serve, write_rows, tmp_path):
     server = serve(odd={"one": said(f"your key is {KEY}")})
     assert generate.main(flags(server, write_rows("one.jsonl", [{"prompt": "one"}]), tmp_path)) == 0
     assert [record["response"] for record in read_generations(tmp_path / "api")] == ["your key is ***"]
+
+
+def test_a_batch_in_which_somebody_is_answered_is_given(serve):
+    """What a reward function asks for: no reward for the odd one, and an error only when nobody is answered."""
+    server = serve(odd={"null": said(None), "html": HTML, "long": ODD["too long"][0]})
+    backend = generate.OpenAIBackend(server.url, "served", generate.Decoding())
+    items = [Item(Prompt(text, [{"role": "user", "content": text}]), 0) for text in ("one", "null", "html", "long")]
+    answers = backend.generate(items)
+    assert [answer.response for answer in answers] == ["ONE", "", "", ""]
+    assert [answer.problem.partition(":")[0] for answer in answers] == ["", "no_text", "unanswered", "refused"]
+    with pytest.raises(ValueError, match="the context is too long"):
+        backend.generate(items[3:])
+    backend.close()
