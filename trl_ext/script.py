@@ -1,19 +1,53 @@
 """What the scripts of this package share: TRL's own data and model arguments, taken as TRL's scripts take them."""
 
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from datasets import DatasetDict, IterableDatasetDict, load_dataset
+from datasets.exceptions import DatasetGenerationError
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_dataset, get_quantization_config
+from trl import (
+    DatasetMixtureConfig,
+    ModelConfig,
+    ScriptArguments,
+    TrlParser,
+    get_dataset,
+    get_quantization_config,
+)
 
 REPORT_SUFFIX = ".report.json"  # what a data command leaves beside its rows
+
+
+class ScriptParser(TrlParser):
+    """TRL's parser, in which `--NAME null` takes away what the run file gives, as `NAME: null` does in a run file.
+
+    It is taken where the field may be None and takes one value; elsewhere `null` is a value like any other.
+    """
+
+    def __init__(self, dataclasses: Sequence[type], **kwargs: Any):
+        self.may_be_none = {
+            field.name
+            for one in dataclasses
+            for field in fields(one)
+            if NoneType in get_args(get_type_hints(one)[field.name])
+        }
+        super().__init__(dataclasses, **kwargs)
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        if text == "null" and action.nargs is None and action.dest in self.may_be_none:
+            return None
+        return super()._get_value(action, text)
 
 
 def load_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> DatasetDict | IterableDatasetDict:
     """The splits that the arguments name.
 
     Raises:
-        ValueError: no data set is named, or a local file is missing.
+        ValueError: no data set is named, a local file is missing, or its rows are no JSON or of different types.
     """
     if mixture.datasets:
         return get_dataset(mixture)
@@ -23,9 +57,11 @@ def load_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> 
     if Path(name).suffix in (".json", ".jsonl"):
         if not Path(name).is_file():
             raise ValueError(f"dataset_name: no file {name}")
-        return load_dataset(
-            "json", data_files={script_args.dataset_train_split: name}, streaming=script_args.dataset_streaming
-        )
+        files = {script_args.dataset_train_split: name}
+        try:
+            return load_dataset("json", data_files=files, streaming=script_args.dataset_streaming)
+        except DatasetGenerationError as error:
+            raise ValueError(f"dataset_name {name}: rows whose columns are of one type are valid: {_deepest(error)}") from error
     if Path(name).is_dir() and list(Path(name).glob(f"*{REPORT_SUFFIX}")):
         return load_dataset("json", data_files=splits_beside_reports(Path(name)), streaming=script_args.dataset_streaming)
     return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
@@ -47,6 +83,13 @@ def splits_beside_reports(folder: Path) -> dict[str, str]:
     if len(files) == 1 and files[0].stem not in ("train", "validation", "test"):
         return {"train": str(files[0])}
     return {path.stem: str(path) for path in files}
+
+
+def _deepest(error: BaseException) -> BaseException:
+    """The first cause of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def pick(splits: DatasetDict | IterableDatasetDict, split: str, flag: str):

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import set_seed
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_peft_config
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
 from launch.tune.callback import RungCallback
 from launch.tune.rungs import RungFiles
 from launch.tune.trainer import RankingMODPOTrainer
 from trl_ext.modpo.config import MODPOConfig
-from trl_ext.script import load_splits, model_init_kwargs, pick
+from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 
 
 @dataclass
@@ -45,7 +45,7 @@ def refuse_shared_rows(train: Iterable[dict], test: Iterable[dict]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Trains, from `resume_from_checkpoint` if given, until the end or a rung that stops it. Only an end is saved."""
-    parser = TrlParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig, RungArguments))
+    parser = ScriptParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig, RungArguments))
     try:
         script_args, args, model_args, mixture, rungs = parser.parse_args_and_config(argv)
         if args.max_steps != rungs.rung_steps[-1]:

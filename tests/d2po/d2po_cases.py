@@ -444,6 +444,26 @@ def test_a_resumed_run_ends_where_the_whole_one_does(base, rm, tmp_path, step):
     assert whole.judge.state_dict() == resumed.judge.state_dict()
 
 
+@pytest.mark.parametrize("last", [2, 3, 4])
+def test_a_finished_run_that_is_resumed_buys_and_trains_nothing(base, rm, tmp_path, last):
+    """Its last step ends a window within an epoch, lies within a window, and ends an epoch."""
+    flags = learning(rm, save_strategy="steps", save_steps=1, max_steps=last)
+    first = build(base, tmp_path, **flags)
+    first.train()
+    first.judge.gold.ledger.close()
+    golds.CALLS.clear()
+    before = {name: (tmp_path / name).read_bytes() for name in (LEDGER_FILE, "rollouts.jsonl")}
+    for place in (str(tmp_path / f"checkpoint-{last}"), True):
+        again = build(base, tmp_path, **flags)
+        again.train(resume_from_checkpoint=place)
+        again.judge.gold.ledger.close()
+        assert again.state.global_step == last
+        assert_same_weights(weights_of(first), weights_of(again))
+        assert first.judge.discriminator.digest() == again.judge.discriminator.digest()
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+    assert len(list(tmp_path.glob("checkpoint-*"))) == last
+
+
 def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_path):
     flags = learning(rm, save_strategy="steps", save_steps=2, max_steps=2)
     first = build(base, tmp_path / "run", **flags)
@@ -483,6 +503,16 @@ def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_
 def test_settings_that_cannot_work_are_refused(overrides, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         D2POConfig(**settings(tmp_path, **{"window_pairs": 8} | overrides))
+
+
+@pytest.mark.parametrize("prompt", [[{"role": "user", "content": None}], None, "a text among messages", [{"role": "user", "content": ""}]])
+def test_a_row_without_a_prompt_is_refused_before_a_label_is_bought(base, tmp_path, prompt):
+    data = Dataset.from_list([*conversations(3).to_list(), {"prompt": prompt}], on_mixed_types="use_json")
+    with pytest.raises(ValueError, match="train_dataset row 4"):
+        build(base, tmp_path, mode="opo", gold=LETTERS, data=data)
+    with pytest.raises(ValueError, match="eval_dataset row 4"):
+        build(base, tmp_path, mode="opo", gold=LETTERS, eval_dataset=data)
+    assert not (tmp_path / LEDGER_FILE).exists()
 
 
 def test_fewer_prompts_than_a_window_are_refused(base, tmp_path):

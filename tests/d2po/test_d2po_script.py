@@ -84,8 +84,8 @@ def same(one: dict, other: dict) -> bool:
 
 
 def test_one_process_from_a_run_file_with_evaluation(world):
-    output = finish(start(world, "one", eval_strategy="steps", eval_steps=6, eval_prompts=3))
-    assert "20 of 20 prompts kept" in output
+    output = finish(start(world, "one", resume_from_checkpoint=True, eval_strategy="steps", eval_steps=6, eval_prompts=3))
+    assert "20 of 20 prompts kept" in output and "yet, a fresh start" in output
     state = json.loads((world / "one" / "trainer_state.json").read_text())
     found = [row for row in state["log_history"] if "eval_gold" in row]
     assert [row["eval_gold_labels"] for row in found] == [9, 18, 18]
@@ -105,14 +105,14 @@ def test_two_processes_killed_at_random_moments(world, whole, kills, tmp_path):
     chance, name, killed = random.Random(kills), f"killed{kills}", 0
     folder = world / name
     while killed < kills:
-        process = start(world, name, processes=2, resume_from_checkpoint="true" if checkpoints(folder) else None)
+        process = start(world, name, processes=2, resume_from_checkpoint=True)
         target = len(checkpoints(folder)) + chance.randint(1, 2)
         while process.poll() is None and len(checkpoints(folder)) < min(target, STEPS - kills + killed):
             time.sleep(0.02)
         time.sleep(chance.random() * 0.5)
         kill_all(process)
         killed += 1
-    finish(start(world, name, processes=2, resume_from_checkpoint="true" if checkpoints(folder) else None))
+    finish(start(world, name, processes=2, resume_from_checkpoint=True))
     assert ledger(folder) == ledger(whole)
     assert same(adapter(folder), adapter(whole)) and same(discriminator(folder), discriminator(whole))
 
@@ -149,12 +149,16 @@ def checkpoints(folder: Path) -> list[Path]:
     [
         ({"gold": "bagofword"}, "bagofwords"),
         ({"dataset_name": "none.jsonl"}, "no file none.jsonl"),
+        ({"dataset_name": "null.jsonl"}, "prompts, row 2: message 1 (user) has the content None"),
         ({"window_pairs": 6}, "--window_pairs is 6: a multiple of 4 is valid"),
         ({"max_length": 20}, "--max_length is 20: the longest prompt and an answer need"),
         ({"eval_strategy": "steps"}, "--eval_prompts"),
     ],
 )
 def test_mistakes_exit_with_2(world, overrides, message, tmp_path):
+    if overrides.get("dataset_name") == "null.jsonl":
+        lines = [{"prompt": [{"role": "user", "content": content}]} for content in ("Why?", None)]
+        overrides = {"dataset_name": str(write_rows(tmp_path / "null.jsonl", lines))}
     process = start(world, "wrong", **overrides)
     output, _ = process.communicate(timeout=200)
     assert process.returncode != 0 and message in output and "Traceback" not in output.split("error: ")[0]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.tiny import build_tokenizer
+from trl_ext.online_dpo.prompt_check import check_prompts, is_empty, prompt_fault
 from trl_ext.online_dpo.prompts import count_tokens, policy_prompt, prepare_prompts, read_prompts, split_prompts
 
 
@@ -78,6 +79,56 @@ def test_filters_count_tokens_not_characters(tokenizer):
         assert counts == dropped and len(kept) == (not dropped)
     kept, counts = prepare_prompts([word, f" {word}", "  "], tokenizer, "assistant", 1, 99)
     assert len(kept) == 1 and counts == {"repeated": 1, "empty": 1}
+
+
+def user(content, role="user"):
+    return {"role": role, "content": content}
+
+
+FAULTS = [
+    (None, "None is neither a text nor a list of messages"),
+    (3, "3 is neither a text nor"),
+    ([], r"\[\] is neither a text nor"),
+    (["a"], ".*message 1 has no role"),
+    ([{"content": "a"}], ".*message 1 has no role"),
+    ([user(None)], r"message 1 \(user\) has the content None: a text is valid"),
+    ([{"role": "user"}], r"message 1 \(user\) has the content None"),
+    ([user([{"type": "text", "text": "a"}])], r"message 1 \(user\) has the content \[\{'type': 'text'"),
+    ([user("a"), user(None, "assistant"), user("b")], r"message 2 \(assistant\) has the content None"),
+    ([user("a", "system")], r"no message of the role 'user', only \['system'\]"),
+    ("a\ud83d", "character 1 is one half of a surrogate pair"),
+    ([user("\ud83d")], r"message 1 \(user\): character 0 is one half"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "message"), FAULTS)
+def test_a_row_without_a_prompt_is_refused_by_every_way_in(tokenizer, tmp_path, prompt, message):
+    with pytest.raises(ValueError, match=f"prompts, row 2: {message}"):
+        prepare_prompts(["Why?", prompt], tokenizer, "assistant", 1, 99)
+    with pytest.raises(ValueError, match=f"train_dataset row 2.*{message}"):
+        check_prompts([[user("Why?")], prompt], "train_dataset")
+    (tmp_path / "p.jsonl").write_text(json.dumps({"ask": "Why?"}) + "\n" + json.dumps({"ask": prompt}) + "\n")
+    with pytest.raises(ValueError, match=rf"p\.jsonl line 2, 'ask': {message}"):
+        read_prompts(str(tmp_path / "p.jsonl"), "ask")
+
+
+def test_what_says_nothing_is_left_out_and_counted(tokenizer):
+    asked, blank = [user("Be kind.", "system"), user("Why?")], [user("Why?"), user("So.", "assistant"), user(" \n")]
+    assert prompt_fault(asked) is prompt_fault(blank) is prompt_fault("") is None
+    assert [is_empty(prompt) for prompt in (asked, blank, "a", " ")] == [False, True, False, True]
+    kept, dropped = prepare_prompts([blank, "", asked], tokenizer, "assistant", 1, 99)
+    assert kept == [asked] and dropped == {"empty": 2}
+    with pytest.raises(ValueError, match="train_dataset row 1: the prompt is empty"):
+        check_prompts([blank], "train_dataset")
+
+
+def test_prompts_of_two_kinds_are_refused_and_texts_beside_messages_become_messages(tokenizer):
+    transcript = "\n\nHuman: Hi\n\nAssistant:"
+    with pytest.raises(ValueError, match="prompts, row 1 is asked as a list of messages, row 3 is not"):
+        prepare_prompts(["Why?", "", transcript], tokenizer, "assistant", 1, 99)
+    with pytest.raises(ValueError, match="row 2 is a text, row 1 is a list of messages"):
+        check_prompts([[user("Why?")], "Why?"], "train_dataset")
+    assert prepare_prompts(["Why?", [user("How?")]], tokenizer, "assistant", 1, 99)[0] == [[user("Why?")], [user("How?")]]
 
 
 def test_held_out_prompts_are_not_trained_on():

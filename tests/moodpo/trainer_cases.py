@@ -582,6 +582,17 @@ def test_a_second_iteration_starts_from_the_first(base, world, first_iteration, 
     assert (state["log_history"][0]["objective/kl"] == 0.0) == (ref == "previous")
 
 
+def test_one_command_line_serves_the_first_start_and_every_other(base, world, caplog):
+    """The first start finds no checkpoint, the second goes on, the third finds the run finished and takes no step."""
+    flags = ("--wandb_name", "again", "--save_steps", "1", "--resume_from_checkpoint", "true", "--max_steps")
+    assert run_script(base, world, *flags, "1") == 0 and "yet, a fresh start" in caplog.text
+    for _ in range(2):
+        assert run_script(base, world, *flags, "3") == 0
+        assert sorted(path.name for path in (world / "again").glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (1, 2, 3)]
+    log = json.loads((world / "again" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
+    assert [row["step"] for row in log if "loss" in row] == [1, 2, 3]
+
+
 def test_a_full_checkpoint_starts_an_iteration_too(base, world):
     assert run_script(base, world, "--use_lora", "False", "--wandb_name", "full") == 0
     for ref in ("base", "previous"):

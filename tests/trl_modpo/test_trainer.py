@@ -351,6 +351,12 @@ def test_resuming_continues_the_uninterrupted_run(tuner, train, margins, with_ma
     assert resumed["trainable"] == whole["trainable"]
 
 
+def test_a_finished_run_that_is_resumed_takes_no_step(train, margins, with_margins):
+    """Its last step lies within an epoch, where the parent would take one more."""
+    done = train(w=0.4, margins=margins, max_steps=3, resume=str(with_margins["folder"] / "checkpoint-3"), **LORA)
+    assert done["losses"] == [] and len(done["steps"]) == 3
+
+
 def test_resuming_with_other_weights_is_refused(train, margins, with_margins):
     with pytest.raises(JobFailed, match=r"modpo_settings\.json: the run had w = 0\.4, this one has 0\.6"):
         train(w=0.6, margins=margins, max_steps=8, resume=str(with_margins["folder"] / "checkpoint-3"), **LORA)

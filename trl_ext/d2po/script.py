@@ -12,10 +12,11 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.utils import logging
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_peft_config
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
-from trl_ext.online_dpo.prompts import count_tokens, prepare_prompts, split_prompts
-from trl_ext.script import load_splits, model_init_kwargs, pick
+from trl_ext.checkpoints import resume_folder
+from trl_ext.online_dpo.prompts import count_tokens, sift_prompts, split_prompts
+from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import D2POConfig
@@ -39,19 +40,9 @@ class PromptArguments:
 
 def prepare_rows(rows: Dataset, tokenizer, longest: int) -> tuple[Dataset, Counter]:
     """The rows whose prompt is new and at most `longest` tokens, in the policy's form; counts of the others by reason."""
-    places, dropped = [], Counter()
-    seen: set[str] = set()
-    prompts = []
-    for place, prompt in enumerate(rows["prompt"]):
-        kept, reasons = prepare_prompts([prompt], tokenizer, "assistant", 1, longest)
-        if kept and str(kept[0]) in seen:
-            kept, reasons = [], Counter(repeated=1)
-        dropped += reasons
-        if kept:
-            seen.add(str(kept[0]))
-            places.append(place)
-            prompts += kept
-    chosen = rows.select(places).remove_columns("prompt")
+    kept, dropped = sift_prompts(rows["prompt"], tokenizer, "assistant", 1, longest)
+    prompts = [prompt for _, prompt in kept]
+    chosen = rows.select([place for place, _ in kept]).remove_columns("prompt")
     return chosen.add_column("prompt", prompts) if chosen.column_names else Dataset.from_dict(
         {"prompt": prompts}
     ), dropped
@@ -79,24 +70,30 @@ def load_data(
     if args.eval_strategy == "no":
         return rows, None
     if script_args.dataset_test_split in splits:
-        return rows, prepare_rows(splits[script_args.dataset_test_split], tokenizer, options.max_prompt_tokens)[0]
+        test = splits[script_args.dataset_test_split]
+        held_out, dropped = prepare_rows(test, tokenizer, options.max_prompt_tokens)
+        logger.warning(f"{len(held_out)} of {len(test)} prompts kept for evaluation; left out: {dict(dropped) or 'none'}")
+        if not len(held_out):
+            raise ValueError(f"no prompt is left for evaluation; left out were {dict(dropped)}")
+        return rows, held_out
     if not options.eval_prompts:
         raise ValueError("--eval_strategy needs a test split (--dataset_test_split) or --eval_prompts")
     training, held_out = split_prompts(list(range(len(rows))), options.eval_prompts, args.seed)
     return rows.select(training), rows.select(held_out)
 
 
-def build_trainer(argv: list[str] | None) -> D2POTrainer:
-    """Policy, data and trainer of the run."""
-    parser = TrlParser((ScriptArguments, PromptArguments, D2POConfig, ModelConfig, DatasetMixtureConfig))
+def build_trainer(argv: list[str] | None) -> tuple[D2POTrainer, str | None]:
+    """Trainer of the run with policy and data, and the checkpoint that it goes on from."""
+    parser = ScriptParser((ScriptArguments, PromptArguments, D2POConfig, ModelConfig, DatasetMixtureConfig))
     script_args, options, args, model_args, mixture = parser.parse_args_and_config(argv)
     if not model_args.model_name_or_path:
         raise ValueError("model_name_or_path is needed: the model to train")
+    resume = resume_folder(args.resume_from_checkpoint, args.output_dir, D2POTrainer.state_file)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
     train, test = load_data(script_args, mixture, options, args, tokenizer)
     set_seed(args.seed)
     settings = {"dtype": torch.float32} | model_init_kwargs(model_args)
-    return D2POTrainer(
+    trainer = D2POTrainer(
         AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, **settings),
         args,
         train,
@@ -104,14 +101,13 @@ def build_trainer(argv: list[str] | None) -> D2POTrainer:
         eval_dataset=test,
         peft_config=get_peft_config(model_args),
     )
+    return trainer, resume
 
 
 def main(argv: list[str] | None = None) -> int:
     let_gloo_finish_at_exit()
     try:
-        trainer = build_trainer(argv)
-        resume = trainer.args.resume_from_checkpoint
-        resume = True if str(resume).lower() == "true" else resume
+        trainer, resume = build_trainer(argv)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

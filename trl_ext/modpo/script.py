@@ -7,9 +7,10 @@ local .json or .jsonl file of preference pairs, whose rows then are the train sp
 import sys
 
 from transformers import set_seed
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_peft_config
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
-from trl_ext.script import load_splits, model_init_kwargs, pick
+from trl_ext.checkpoints import resume_folder
+from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MODPOConfig
@@ -19,11 +20,12 @@ from .trainer import MODPOTrainer
 def main(argv: list[str] | None = None) -> None:
     """Builds the trainer, trains (from `resume_from_checkpoint` if given), evaluates and saves."""
     let_gloo_finish_at_exit()
-    parser = TrlParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig))
+    parser = ScriptParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig))
     try:
         script_args, args, model_args, mixture = parser.parse_args_and_config(argv)
         if not model_args.model_name_or_path:
             raise ValueError("model_name_or_path is needed: the model to train")
+        resume = resume_folder(args.resume_from_checkpoint, args.output_dir)
         splits = load_splits(script_args, mixture)
         evaluate = args.eval_strategy != "no"
         train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=resume)
     if evaluate:
         metrics = trainer.evaluate()
         trainer.log_metrics("eval", metrics)

@@ -17,6 +17,7 @@ from trl import DPOTrainer
 from trl.models import prepare_deepspeed
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
+from trl_ext.checkpoints import EndsAtItsLastStep
 from trl_ext.objectives.modpo import shift_reference
 
 from .adapters import MarginAdapters
@@ -44,7 +45,7 @@ class Float32Logits:
         return outputs
 
 
-class MODPOTrainer(DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
     The only change to [`trl.DPOTrainer`] is the reference term: `compute_loss` hands its parent

@@ -18,10 +18,11 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
-from trl import TrlParser
 
+from trl_ext.checkpoints import resume_folder
 from trl_ext.online_dpo.config import check_choice
 from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
+from trl_ext.script import ScriptParser
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MOODPOConfig
@@ -69,7 +70,7 @@ class ScriptArguments:
 
 def read_arguments(argv: list[str] | None = None) -> tuple[ScriptArguments, MOODPOConfig]:
     """Command line and YAML file as typed arguments, with the run's folder and its reports decided."""
-    options, args = TrlParser((ScriptArguments, MOODPOConfig)).parse_args_and_config(argv)
+    options, args = ScriptParser((ScriptArguments, MOODPOConfig)).parse_args_and_config(argv)
     if args.output_dir in (None, DEFAULT_OUTPUT):
         args.output_dir = os.path.join(options.save_directory, options.wandb_name)
     args.run_name = args.run_name or options.wandb_name
@@ -153,12 +154,12 @@ def main(argv: list[str] | None = None) -> int:
     let_gloo_finish_at_exit()
     try:
         options, args = read_arguments(argv)
+        resume = resume_folder(args.resume_from_checkpoint, args.output_dir, MOODPOOnlineDPOTrainer.state_file)
         trainer = build_trainer(options, args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    resume = args.resume_from_checkpoint
-    trainer.train(resume_from_checkpoint=True if str(resume).lower() == "true" else resume)
+    trainer.train(resume_from_checkpoint=resume)
     trainer.save_model()
     return 0
 

@@ -5,8 +5,11 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from .prompt_check import is_empty, kind_of, prompt_fault
 
 Prompt = str | list[dict[str, Any]]
 
@@ -42,11 +45,8 @@ def read_prompts(path: str, column: str) -> list[Prompt]:
     if column not in columns:
         raise ValueError(f"--prompt_column {column!r} is not in {path}: its columns are {columns}")
     for number, row in rows:
-        value = row.get(column)
-        if not isinstance(value, str) and not _is_conversation(value):
-            raise ValueError(
-                f"{path} line {number}, {column!r}: {value!r:.80} is neither a text nor a list of messages"
-            )
+        if fault := prompt_fault(row.get(column)):
+            raise ValueError(f"{path} line {number}, {column!r}: {fault}")
     return [row[column] for _, row in rows]
 
 
@@ -63,10 +63,6 @@ def _json_row(path: str, number: int, line: str) -> dict:
     if not isinstance(row, dict):
         raise ValueError(f"{path} line {number}: {line.strip()[:80]!r} is not a JSON object")
     return row
-
-
-def _is_conversation(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
 
 
 def policy_prompt(prompt: Prompt, kind: str, has_template: bool) -> Prompt:
@@ -91,12 +87,28 @@ def prepare_prompts(
 ) -> tuple[list[Prompt], Counter]:
     """Prompts in the policy's form that are new and of `shortest` to `longest` tokens; counts of the others by reason.
 
+    See `sift_prompts`.
+    """
+    kept, dropped = sift_prompts(prompts, tokenizer, kind, shortest, longest)
+    return [prompt for _, prompt in kept], dropped
+
+
+def sift_prompts(
+    prompts: Iterable[Prompt], tokenizer: Any, kind: str, shortest: int, longest: int
+) -> tuple[list[tuple[int, Prompt]], Counter]:
+    """(place, prompt in the policy's form) of what is kept, and counts of the others by reason.
+
     Tokens are those of the prompt as the policy reads it, chat template included, without the weights. The reasons are
     `empty`, `repeated`, `too_short` and `too_long`.
+
+    Raises:
+        ValueError: a row that holds no prompt, or prompts of which some are asked as text and some as messages.
     """
     has_template, seen, kept, dropped = tokenizer.chat_template is not None, set(), [], Counter()
-    for prompt in prompts:
-        if isinstance(prompt, str) and not prompt.strip():
+    for place, prompt in enumerate(prompts):
+        if fault := prompt_fault(prompt):
+            raise ValueError(f"prompts, row {place + 1}: {fault}")
+        if is_empty(prompt):
             dropped["empty"] += 1
             continue
         asked = policy_prompt(prompt, kind, has_template)
@@ -109,8 +121,14 @@ def prepare_prompts(
         elif length > longest:
             dropped["too_long"] += 1
         else:
-            kept.append(asked)
+            kept.append((place, asked))
         seen.add(key)
+    if other := next((place for place, asked in kept if kind_of(asked) != kind_of(kept[0][1])), None):
+        raise ValueError(
+            f"prompts, row {kept[0][0] + 1} is asked as {kind_of(kept[0][1])}, row {other + 1} is not: prompts of one kind "
+            "are valid (texts with 'Human:' and 'Assistant:' turns stay texts, others become messages where the tokenizer "
+            "has a chat template)"
+        )
     return kept, dropped
 
 

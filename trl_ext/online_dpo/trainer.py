@@ -22,8 +22,11 @@ from transformers.integrations import deepspeed
 from trl.data_utils import is_conversational
 from trl.experimental.online_dpo import OnlineDPOTrainer
 
+from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint
+
 from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
 from .config import OnlineConfig
+from .prompt_check import check_prompts
 
 ROW = "row_number"
 # What `_generate` of the parent returns after the four tensors: the vision inputs, since trl 1.x.
@@ -35,7 +38,8 @@ def with_row_numbers(dataset: Any, flag: str) -> Dataset:
     """The data set with a column of its own row numbers, by which draws stay the same under any order of the rows.
 
     Raises:
-        ValueError: rows without a number (a stream), no `prompt` column, or a column of that name.
+        ValueError: rows without a number (a stream), no `prompt` column, a row without a prompt, prompts of two kinds, or
+            a column of that name.
     """
     if not isinstance(dataset, Dataset):
         raise ValueError(
@@ -46,6 +50,7 @@ def with_row_numbers(dataset: Any, flag: str) -> Dataset:
         raise ValueError(f"{flag} has the columns {dataset.column_names}: a column 'prompt' is missing")
     if ROW in dataset.column_names:
         raise ValueError(f"{flag} has a column {ROW!r} already: rename it, the name is needed for the row numbers")
+    check_prompts(dataset["prompt"], flag)
     return dataset.add_column(ROW, list(range(len(dataset))))
 
 
@@ -89,19 +94,7 @@ def whole_models(args: OnlineConfig) -> Iterator[None]:
         deepspeed.set_hf_deepspeed_config(settings)
 
 
-def last_whole_checkpoint(folder: Path, state_file: str) -> str:
-    """The newest `checkpoint-N` below `folder` that was written to its end.
-
-    Raises:
-        ValueError: there is none.
-    """
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{state_file}")]
-    if not whole:
-        raise ValueError(f"--resume_from_checkpoint true: {folder} holds no whole checkpoint of this trainer")
-    return str(max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1])))
-
-
-class OnlineTrainer(OnlineDPOTrainer):
+class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
     """The parent, plus four things: rows carry their number, a pair has a loss weight, the reference may be the
     previous iteration's adapter, and a checkpoint holds `state_dict()`.
 
@@ -122,6 +115,8 @@ class OnlineTrainer(OnlineDPOTrainer):
             peft_config = read_previous_config(args.model_path)
         self.pair_weights: torch.Tensor | None = None
         train_dataset = with_row_numbers(train_dataset, "train_dataset")
+        if isinstance(held_out := kwargs.get("eval_dataset"), Dataset):
+            with_row_numbers(held_out, "eval_dataset")
         set_seed(args.seed)  # a fresh adapter is random; trl 0.29.1 seeds only after it is made
         super().__init__(model, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
         self.reference_adapter = None
@@ -208,7 +203,11 @@ class OnlineTrainer(OnlineDPOTrainer):
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         folder = resume_from_checkpoint
         if folder is True:
-            folder = resume_from_checkpoint = last_whole_checkpoint(Path(self.args.output_dir), self.state_file)
+            folder = resume_from_checkpoint = newest_checkpoint(self.args.output_dir, self.state_file)
+            if folder is None:
+                raise ValueError(
+                    f"resume_from_checkpoint is True: {self.args.output_dir} holds no whole checkpoint of this trainer"
+                )
         if folder:
             path = Path(folder, self.state_file)
             if not path.is_file():
