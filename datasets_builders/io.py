@@ -6,12 +6,13 @@ import gzip
 import json
 import os
 import re
-import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
+
+from datasets_builders.beside import made_beside, sync
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 REPORT_SUFFIX = ".report.json"
@@ -207,9 +208,13 @@ def _read_parquet(file: Path) -> Iterator[tuple[Location, dict[str, Any]]]:
         raise ValueError(f"{file}:{row_number + 1}: damaged Parquet data: {error}") from error
 
 
-def _open_new(path: Path) -> IO[str]:
+def _make_file(path: Path) -> None:
     # Exclusive creation with the usual permissions; tempfile's 0600 would survive the rename and lock others out.
-    return open(path, "x", encoding="utf-8", newline="\n")
+    path.open("xb").close()
+
+
+def _open_new(path: Path) -> IO[str]:
+    return path.open("w", encoding="utf-8", newline="\n")
 
 
 @contextmanager
@@ -218,7 +223,8 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
 
     The text goes to a new file in the same folder, is synced to the disk and then renamed over ``path``. Upon any
     exception (a full disk and an interrupt included) the new file is removed and an older ``path`` stays as it was.
-    Missing parent folders are created. A symbolic link is followed: its target is replaced, not the link.
+    Missing parent folders are created. A symbolic link is followed: its target is replaced, not the link. What killed
+    writers of the same file left goes, see ``beside``.
 
     Raises:
         ValueError: ``path`` exists and is not a regular file.
@@ -227,31 +233,26 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise ValueError(f"{path}: cannot be written, it exists and is not a regular file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    handle = _open_new(temporary)
-    try:
-        yield handle
-        handle.flush()
-        os.fsync(handle.fileno())
-        handle.close()
-        os.replace(temporary, target)
-    except BaseException:
-        # Closing flushes once more, which fails again on a full disk; the first error is the one to report.
-        with suppress(OSError):
+    with made_beside(target, _make_file) as temporary:
+        handle = _open_new(temporary)
+        try:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
             handle.close()
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
+            os.replace(temporary, target)
+        except BaseException:
+            # Closing flushes once more, which fails again on a full disk; the first error is the one to report.
+            with suppress(OSError):
+                handle.close()
+            raise
+    sync(target.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Puts the names of a folder's files on the disk: without it a power cut can take a rename or a new file back."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file of bytes, atomically. Errors: see ``atomic_writer``."""
+    with atomic_writer(path) as handle:
+        handle.buffer.write(data)
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:

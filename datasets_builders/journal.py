@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from filelock import FileLock, Timeout
 
-from datasets_builders.io import sync_folder
+from datasets_builders.beside import sync
 
 Entry = TypeVar("Entry")
 SHOWN_BYTES = 80
@@ -105,7 +105,7 @@ class Journal(Generic[Entry]):
                 self._cut_off()
             elif unended:
                 self._write(b"\n")
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
         except BaseException:
             self.close()
             raise

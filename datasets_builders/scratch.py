@@ -4,32 +4,30 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 CACHE_KIB = 2048
 
 
 @contextmanager
 def scratch_database() -> Iterator[sqlite3.Connection]:
-    """An SQLite database in a temporary folder (``TMPDIR`` decides where), removed at the end whatever happens.
+    """A temporary SQLite database on disk (``TMPDIR`` decides where), which has no name, so that a kill leaves nothing.
 
     Raises:
         OSError: the disk of the temporary folder is full, or SQLite failed otherwise.
     """
-    with TemporaryDirectory(prefix="datasets_builders-") as folder:
-        connection = sqlite3.connect(Path(folder) / "scratch.sqlite3", isolation_level=None)
-        try:
-            # Nothing has to survive a crash, so neither journal nor sync is wanted; the page cache bounds the memory.
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            connection.execute("BEGIN")
-            yield connection
-        except sqlite3.OperationalError as error:
-            raise OSError(f"temporary database in {folder}: {error}") from error
-        finally:
-            connection.close()
+    connection = sqlite3.connect("", isolation_level=None)
+    try:
+        # Nothing has to survive a crash, so neither journal nor sync is wanted; the page cache bounds the memory.
+        connection.execute("PRAGMA temp_store = FILE")
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("BEGIN")
+        yield connection
+    except sqlite3.OperationalError as error:
+        raise OSError(f"temporary database (TMPDIR names its folder): {error}") from error
+    finally:
+        connection.close()
 
 
 def digest(*texts: str) -> bytes:

@@ -12,8 +12,9 @@ def checked_pairs(source: str) -> Iterator[dict]:
 
     Raises:
         ValueError: the first row that lacks a field, ends with another role, or has two equal or empty answers; the
-            file and the line are named.
+            file and the line are named. Or there is no row at all.
     """
+    line = 0
     for line, row in read_rows(source):
         for name in ("messages", "rejected_response"):
             if not row.get(name):
@@ -24,6 +25,8 @@ def checked_pairs(source: str) -> Iterator[dict]:
         if not last["content"].strip() or last["content"] == row["rejected_response"]:
             raise ValueError(f"{source}:{line}: the chosen answer is empty or equals the rejected one")
         yield row
+    if line == 0:  # said before the end of the rows, so that the file that was there is not replaced
+        raise ValueError(f"{source} holds no pair")
 
 
 def main(argv: list[str]) -> int:
@@ -37,8 +40,5 @@ def main(argv: list[str]) -> int:
         distinct = {str(row["messages"]): {"messages": row["messages"]} for row in rows}
         rows = iter(distinct.values())
     count = write_jsonl(options.out, rows)
-    if count == 0:
-        options.out.unlink()
-        raise ValueError(f"{options.pairs} holds no pair")
     print(f"{count} rows in {options.out}")
     return 0

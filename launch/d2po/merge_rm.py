@@ -8,6 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
+from datasets_builders.beside import check_new_folder
 from launch.merge_lora import base_of, with_adapter
 from launch.merging import write_merged
 from trl_ext.modpo.model_dir import DTYPES, check_dtype
@@ -28,8 +29,7 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
             merged model would score otherwise.
     """
     check_dtype(torch_dtype)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"--out {out}: is there already and not an empty folder; name a new one")
+    check_new_folder(out)
     file = adapter / "adapter_config.json"
     if not file.is_file():
         raise ValueError(f"--adapter {adapter}: no adapter_config.json there, this is not an adapter folder")

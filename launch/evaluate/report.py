@@ -3,13 +3,12 @@
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.io import atomic_writer, write_json
+from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.evaluate.directions import direct_scores, minus
 from launch.evaluate.options import positive
 from launch.evaluate.page import facts, number, render_page, signed
@@ -79,16 +78,6 @@ def read_units(scores: str | Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     return {name: spec["unit"] for name, spec in json.loads(file.read_text("utf-8"))["rewards"].items()}
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
 
 
 def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.choices import Parser, one_of, positive_integer, share
-from datasets_builders.io import SkipCounter, write_json, write_jsonl
+from datasets_builders.io import SkipCounter, write_bytes, write_json, write_jsonl
 from datasets_builders.judging.rows import PairToJudge
 from launch.bt.metrics import Summary
-from launch.bt.pictures import can_draw, write_picture
+from launch.bt.pictures import can_draw
 from launch.judge.ask import SETTINGS, VERDICTS
 from launch.judge.benchmarks.base import ITEM, distinct
 from launch.judge.benchmarks.registry import BENCHMARKS
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> int:
         print(f"{count} rows skipped, {reason}")
     print(describe(result, shortened))
     if can_draw():
-        write_picture(folder / PICTURE, draw(result["metrics"], label))
+        write_bytes(folder / PICTURE, draw(result["metrics"], label))
     else:
         print("no picture: matplotlib is not installed (extra eval)")
     print(f"written: {folder / RESULT}")

@@ -6,12 +6,11 @@ their ranks. Full checkpoints are averaged parameter by parameter.
 
 import argparse
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.beside import new_folder
 from launch.evaluate.options import positive
 from launch.evaluate.report import parse_pairs
 from launch.merge_lora import read_adapter
@@ -22,26 +21,6 @@ from trl_ext.moodpo.instruction import check_names
 
 NOTE = "soup.json"
 MIXED = "mixed"
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` when the block ends well and nothing otherwise.
-
-    Raises:
-        ValueError: `out` is there already and not an empty folder.
-    """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"--out {out}: is there already and not an empty folder; name a new one")
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def check_adapter(folder: Path) -> None:

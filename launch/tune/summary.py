@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from datasets_builders.io import atomic_writer, write_json
-from launch.bt.pictures import write_picture
+from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.tune.study import JOURNAL, open_storage, trial_folder
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def _write(study: "Study", folder: Path, label: str, say: Callable[[str], None])
             warnings.simplefilter("ignore")  # Optuna's notes on its own stability
             drawn, left_out = pictures(study, label, importances(study))
         for name, png in drawn.items():
-            write_picture(folder / name, png)
+            write_bytes(folder / name, png)
         for name, reason in left_out.items():
             say(f"no {name}: {reason}")
         written += drawn

@@ -145,17 +145,20 @@ def test_a_failed_save_leaves_nothing_and_an_old_remainder_does_no_harm(tiny, ad
     def fail(*arguments, **keywords):
         raise OSError("disk full")
 
-    remainder = tmp_path / "merged.partial"
+    mine = tmp_path / "merged.partial"  # a name that the command once took for its own
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    remainder = tmp_path / ".merged.0123456789ab.tmp"
     remainder.mkdir()
     (remainder / "model-00009.safetensors").write_text("old")
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(PreTrainedTokenizerFast, "save_pretrained", fail)
         merge_lora(adapter, tmp_path / "merged")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [mine]
     remainder.mkdir()
     (remainder / "model-00009.safetensors").write_text("old")
     assert merge_lora(adapter, tmp_path / "merged") == 0
-    assert list(tmp_path.iterdir()) == [tmp_path / "merged"]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "merged", mine] and (mine / "notes.txt").read_text() == "mine"
     assert not (tmp_path / "merged" / "model-00009.safetensors").exists()
 
 
