@@ -58,6 +58,7 @@ PAIRED = [
     Seam(f"{_FACTORY}.TRAINER_MAPPING", entry="grpo", why="registration"),
     Seam(f"{_FACTORY}.TRAINING_ARGS_MAPPING", entry="grpo", why="refusals before a model is loaded"),
     Seam("swift.rewards:orms", why="rewards by name"),
+    Seam("swift.infer_engine.utils:prepare_generation_config", why="what a model's own defaults cut from the draws"),
     Seam("swift.rlhf_trainers:GRPOConfig._init_generation_batch_params", why="divisibility by whole pairs"),
     *_methods(
         _SWIFT_GRPO,

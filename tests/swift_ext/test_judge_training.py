@@ -93,6 +93,8 @@ def test_the_log_agrees_with_the_answers(epoch):
         assert row["judge/accuracy_swapped_order"] == pytest.approx(sum(right[2:]) / 2, abs=1e-6)
         assert row["judge/no_verdict"] == pytest.approx(verdicts.count(None) / 4, abs=1e-6)
         decided = [verdict for verdict in verdicts if verdict in ("A", "B")]
+        for label in ("A", "B", "tie"):
+            assert row[f"judge/share_{label}"] == pytest.approx(verdicts.count(label) / 4, abs=1e-6)
         if decided:
             assert row["judge/first"] == pytest.approx(decided.count("A") / len(decided), abs=1e-6)
         swap = {"A": "B", "B": "A", "tie": "tie"}
