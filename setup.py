@@ -24,8 +24,9 @@ CORE = [
 ]
 EXTRAS = {
     # ms-swift 4.6.0 imports msgspec without declaring it, hence the second entry.
-    "swift": ["ms-swift>=4.6.0,<4.7", "msgspec>=0.19", "trl>=0.29.1,<1.0"],
-    "trl": ["trl>=0.29.1,<1.17"],
+    "swift": ["ms-swift>=4.6.0,<4.7", "msgspec>=0.19", "trl>=0.29.1,<1.0", "tensorboard>=2.16"],
+    # tensorboard is what the run files log to.
+    "trl": ["trl>=0.29.1,<1.17", "tensorboard>=2.16"],
     "vllm": ["vllm>=0.10"],
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36", "evaluate>=0.4.3"],

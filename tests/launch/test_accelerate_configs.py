@@ -1,6 +1,9 @@
 """The files of launch/accelerate and launch/deepspeed, read by accelerate and DeepSpeed themselves."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -8,8 +11,10 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from tests.conftest import REPOSITORY
+from tests.launch.accelerate_command import resolve
 
 FILES = sorted((REPOSITORY / "launch" / "accelerate").glob("*.yaml"))
+OF_NODES = [path for path in FILES if path.stem not in ("cpu", "single")]
 DEEPSPEED = sorted((REPOSITORY / "launch" / "deepspeed").glob("*.json"))
 NAMES = {
     "cpu",
@@ -60,3 +65,48 @@ def test_deepspeed_knows_every_key(path):
     fields = set(type(read).model_fields) | {field.alias for field in type(read).model_fields.values()}
     assert set(written) <= fields and int(read.stage) == int(path.stem[4])
     assert bool(read.offload_param) == bool(read.offload_optimizer) == path.stem.endswith("offload")
+
+
+@pytest.mark.parametrize("path", OF_NODES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_machines_are_one_run(path, rank, monkeypatch):
+    """As launch/slurm/accelerate.sbatch starts it: each machine its half of the processes, one meeting place."""
+    monkeypatch.chdir(REPOSITORY)
+    machines = ["--num_machines", "2", "--machine_rank", str(rank), "--num_processes", "4"]
+    meeting = ["--main_process_ip", "127.0.0.1", "--main_process_port", "29713"]
+    run = ["-m", "trl_ext.moodpo.script", "--config", "run.yaml"]
+    config, script = resolve(["--config_file", str(path), *machines, *meeting, *run])
+    assert (config.min_nodes, config.max_nodes, config.nproc_per_node) == (2, 2, 2)
+    assert config.rdzv_configs["rank"] == rank and config.rdzv_endpoint == "127.0.0.1:29713"
+    assert script == run
+
+
+ADDRESS = """
+import os, sys
+name = "-".join(os.environ[key] for key in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+open(os.path.join(sys.argv[1], name), "w").close()
+"""
+
+
+@pytest.mark.integration
+def test_two_machines_on_one_find_each_other_under_deepspeed(tmp_path):
+    """The shipped ZeRO-3 file, two `accelerate launch` beside each other; the script only writes where it stands."""
+    pytest.importorskip("deepspeed")
+    script = tmp_path / "address.py"
+    script.write_text(ADDRESS)
+    (tmp_path / "found").mkdir()
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "launch/accelerate/deepspeed_zero3.yaml",
+             "--num_machines", "2", "--machine_rank", str(rank), "--num_processes", "2", "--main_process_ip", "127.0.0.1",
+             "--main_process_port", "29714", str(script), str(tmp_path / "found")],
+            cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in (1, 0)
+    ]  # fmt: skip
+    try:
+        assert [one.wait(timeout=120) for one in started] == [0, 0]
+    finally:
+        for one in started:
+            one.kill()
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {"0-2-29714", "1-2-29714"}

@@ -150,7 +150,7 @@ def test_the_worked_calls_of_the_reference(vector):
     found = as_verl_loads_it()(**call)
     tagged = "<preference>" in vector["solution"]
     expected = float(tagged and vector["out"]["predicted_preference"] == vector["ground_truth"])
-    assert found["score"] == found["accuracy"] == expected
+    assert found["score"] == found["accuracy"] == found["acc"] == expected
     assert found["true_preference"] == vector["ground_truth"]
     assert found["predicted_preference"] == (vector["out"]["predicted_preference"] if tagged else "none")
     assert found["task_type"] == "pairwise" and found["data_source"] == "helpsteer2_pairwise"

@@ -1,4 +1,4 @@
-"""The judge's reward for verl: `custom_reward_function.path=.../verl_reward.py custom_reward_function.name=compute_score`.
+"""The judge's reward for verl, named by the path of this file and `compute_score` (which key: docs/pairwise_judge.md).
 
 verl loads this file by its path and calls `compute_score` for each answer; the package must be installed beside verl.
 """
@@ -31,6 +31,7 @@ def compute_score(
     return {
         "score": score,
         "accuracy": score,
+        "acc": score,  # the name that verl's recipes filter groups by
         "predicted_preference": verdict or "none",  # verl averages numbers and passes texts over; None it cannot
         "true_preference": truth,
         "preference_strength": float(info.get("preference_strength") or 0),
