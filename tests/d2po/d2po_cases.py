@@ -1,6 +1,7 @@
 """D2PO's trainer on the CPU in fp32. Run by test_d2po_trainer.py in a process that never sees ms-swift."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,21 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
+from tests.conftest import REPOSITORY
 from tests.d2po import golds
 from tests.tiny import SENTENCES, build_classifier, build_model
 from trl_ext import D2POConfig, D2POTrainer
 from trl_ext.d2po.answers import log_ratios
-from trl_ext.d2po.judge import WindowJudge
+from trl_ext.d2po.discriminator import DiscriminatorSettings
+from trl_ext.d2po.judge import WindowJudge, discriminator_settings
 from trl_ext.d2po.labelling import Window
 from trl_ext.d2po.ledger import LEDGER_FILE
+from trl_ext.d2po.script import PromptArguments
 from trl_ext.d2po.window import WindowSampler
+from trl_ext.script import ScriptParser
 
 LETTERS, FINE, CONSTANT, NAN = (f"tests.d2po.golds:{name}" for name in ("letters", "fine", "constant", "broken"))
 
@@ -180,6 +186,18 @@ def test_a_window_is_answered_once_and_each_pair_trained_once_a_pass(base, tmp_p
     assert first[:2] == first[2:] and second[:2] == second[2:] and first[0] != first[1] != second[0]
     assert second[:2] == [[str(ids) for ids in trainer.pairs.part(number, 4).completion_ids] for number in (0, 1)]
     assert trainer.judge.window == 2
+
+
+def test_a_window_is_answered_in_batches_of_its_own_size(base, tmp_path):
+    trainer = build(base, tmp_path, cls=Counting, mode="opo", gold=LETTERS, completions=4, generation_batch_size=8,
+                    max_steps=2)  # fmt: skip
+    trainer.train()
+    assert len(trainer.modes) == 2 and len(trainer.trained) == 2  # 8 prompts, two answers at a time; two steps of 4
+
+
+def test_the_defaults_of_a_discriminator_stand_in_one_place(tmp_path):
+    args = D2POConfig(**settings(tmp_path, window_pairs=8, mode="opo", gold=LETTERS))
+    assert discriminator_settings(args) == DiscriminatorSettings(seed=5)
 
 
 def test_answers_are_drawn_in_the_mode_of_stock_online_dpo_after_an_evaluation_too(base, tmp_path):
@@ -444,6 +462,19 @@ def test_a_resumed_run_ends_where_the_whole_one_does(base, rm, tmp_path, step):
     assert whole.judge.state_dict() == resumed.judge.state_dict()
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_again_without_its_leftovers(base, tmp_path):
+    """Its labels are met again and are free; its rollouts, the last of them cut off, are kept beside the new ones."""
+    flags = {"mode": "opo", "gold": LETTERS, "max_steps": 2}
+    first = build(base, tmp_path, **flags)
+    first.train()
+    first.judge.gold.ledger.close()
+    left, bought = (tmp_path / "rollouts.jsonl").read_bytes()[:-9], (tmp_path / LEDGER_FILE).read_bytes()
+    (tmp_path / "rollouts.jsonl").write_bytes(left)
+    build(base, tmp_path, **flags).train()
+    assert (tmp_path / "rollouts.1.jsonl").read_bytes() == left and (tmp_path / LEDGER_FILE).read_bytes() == bought
+    assert [row["window"] for row in rows(tmp_path, "rollouts.jsonl")] == [0] * 8
+
+
 @pytest.mark.parametrize("last", [2, 3, 4])
 def test_a_finished_run_that_is_resumed_buys_and_trains_nothing(base, rm, tmp_path, last):
     """Its last step ends a window within an epoch, lies within a window, and ends an epoch."""
@@ -492,6 +523,8 @@ def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_
         ({"mode": "d2po", "discriminator": "x", "gold": LETTERS}, r"--labels_per_window from 1 to --window_pairs 8 \(found 0\)"),
         ({"mode": "d2po", "discriminator": "x", "labels_per_window": 2}, r"needs --gold \(found None\)"),
         ({"mode": "opo", "gold": LETTERS, "window_pairs": 6}, "--window_pairs is 6: a multiple of 4 is valid"),
+        ({"mode": "opo", "gold": LETTERS, "generation_batch_size": 0}, "--generation_batch_size is 0: at least 1"),
+        ({"mode": "opo", "discriminator": "x", "discriminator_first_pairs": "f"}, "with --discriminator_replay 0"),
         ({"mode": "opo", "gold": LETTERS, "completions": 3}, "--completions is 3: an even number"),
         ({"mode": "opo", "gold": LETTERS, "missing_eos_penalty": 1.0}, "it would act after the pairs are chosen"),
         ({"mode": "opo", "gold": LETTERS, "gold_arguments": "{"}, "is not JSON"),
@@ -513,6 +546,31 @@ def test_a_row_without_a_prompt_is_refused_before_a_label_is_bought(base, tmp_pa
     with pytest.raises(ValueError, match="eval_dataset row 4"):
         build(base, tmp_path, mode="opo", gold=LETTERS, eval_dataset=data)
     assert not (tmp_path / LEDGER_FILE).exists()
+
+
+def page_commands() -> list[str]:
+    """The arguments of every D2PO run on the page and in the heads of the run files, with the variants in their comments."""
+    commands = []
+    for file in [REPOSITORY / "docs" / "d2po.md", *(REPOSITORY / "launch" / "runs" / "d2po").glob("smollm2*.yaml")]:
+        text = re.sub(r"\\\n#?", " ", file.read_text())
+        for line in text.splitlines():
+            if found := re.match(r"(?:# Launch: +)?accelerate launch .*-m trl_ext\.d2po\.script (.*)", line):
+                commands.append(found[1])
+            elif found := re.match(r"# +(?:Compare:|random:|fixed:)?.*?(--(?:selection|mode) [^;`]*)", line):
+                commands.append(f"{commands[-1].split(' --disc')[0]} {found[1]}")
+    return commands
+
+
+def test_every_command_of_the_page_is_taken(monkeypatch):
+    """By the script's own parser, to the last setting: `null` takes away what the run file gives."""
+    monkeypatch.chdir(REPOSITORY)
+    commands = page_commands()
+    assert len(commands) >= 8 and sum("--gold null" in one for one in commands) == 2, commands
+    for command in commands:
+        parser = ScriptParser((ScriptArguments, PromptArguments, D2POConfig, ModelConfig, DatasetMixtureConfig))
+        _, _, args, _, _ = parser.parse_args_and_config([*command.split(), "--use_cpu", "true"])
+        assert (args.gold is None) == ("--gold null" in command), command
+        assert (args.discriminator is None) == ("--discriminator null" in command), command
 
 
 def test_fewer_prompts_than_a_window_are_refused(base, tmp_path):

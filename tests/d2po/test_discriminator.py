@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import build_adapter, build_classifier, build_model, build_tokenizer
 from trl_ext.d2po.discriminator import DiscriminatorSettings, LabelledPair, load_discriminator
 from trl_ext.d2po.discriminator_training import accuracy, seed_of
+from trl_ext.d2po.first_pairs import read_first_pairs
 
 WORDS = ["water", "bread", "river", "tree", "library", "sky", "forest", "answer", "kind", "patience"]
 
@@ -339,19 +340,73 @@ def test_bfloat16_keeps_trained_weights_in_float32(models):
 @pytest.mark.parametrize(
     ("text_format", "text"),
     [
-        ("question_answer", "Question: Why?\n\nAnswer: water tree"),
-        ("plain", "Why?water tree"),
+        ("question_answer", "Question: Why?\n\nAnswer: water tree<eos>"),
+        ("plain", "Why?water tree<eos>"),
         ("chat", "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nwater tree<|im_end|>\n"),
     ],
 )
 def test_text_formats(models, text_format, text):
     encoder = make(models, "all weights", text_format=text_format).encoder
+    text = text.replace("<eos>", encoder.tokenizer.eos_token)
     assert encoder.text("Why?", "water tree")[0] == text
     row = encoder.encode("Why?", "water tree")
     marked = [token for token, inside in zip(row.ids, row.in_response, strict=True) if inside]
     assert encoder.tokenizer.decode(row.ids) == text
     assert encoder.tokenizer.decode(marked).strip() == "water tree"  # neither prompt nor end token
     assert not row.truncated
+
+
+def test_a_text_has_the_tokens_that_trl_trains_a_reward_model_on(models, tmp_path):
+    """Against the data set that TRL's RewardTrainer makes of rows of text: it appends the end token, once."""
+    trl = pytest.importorskip("trl")
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(models["classifier"])
+    answers = ["water tree", f"bread{tokenizer.eos_token}"]
+    asked = "Question: Why?\n\nAnswer: "
+    rows = {"chosen": [asked + answers[0]], "rejected": [asked + answers[1]]}
+    args = trl.RewardConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_length=None)
+    model = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
+    trainer = trl.RewardTrainer(model, args=args, train_dataset=Dataset.from_dict(rows), processing_class=tokenizer)
+    (row,) = trainer.train_dataset
+    found = [next(value for name, value in row.items() if name in (f"{side}_ids", f"{side}_input_ids")) for side in rows]
+    encoder = make(models, "all weights", text_format="question_answer").encoder
+    assert found == [encoder.encode("Why?", answer).ids for answer in answers]
+
+
+def test_replay_draws_from_the_first_pairs_too(models, tmp_path):
+    path = tmp_path / "first.jsonl"
+    first = labelled(5, seed=3)
+    chat = {"prompt": [{"role": "user", "content": first[0].prompt}],
+            "chosen": [{"role": "assistant", "content": first[0].chosen}],
+            "rejected": [{"role": "assistant", "content": first[0].rejected}], "margin": first[0].margin}  # fmt: skip
+    path.write_text("\n".join(json.dumps(row) for row in [chat, *(pair._asdict() for pair in first[1:])]))
+    assert read_first_pairs(str(path), "margin") == first
+    discriminator = make(models, "adapter", epochs=1)
+    discriminator.learnt += read_first_pairs(str(path), "bt")
+    assert discriminator.update(labelled(2), 0)["replayed"] == 3 and discriminator.learnt[:5] == first
+    discriminator.save(tmp_path / "state")
+    again = make(models, "adapter", epochs=1)
+    again.load(tmp_path / "state")
+    assert again.learnt == discriminator.learnt
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "a", "chosen": "b"}, "line 2: KeyError 'rejected'"),
+        ({"prompt": None, "chosen": "b", "rejected": "c"}, "line 2: ValueError prompt: None is neither"),
+        ({"prompt": "a", "chosen": "b", "rejected": "b"}, "both are equal"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "has margin None"),
+        ([1], "line 2: TypeError"),
+    ],
+)
+def test_first_pairs_that_are_none_are_refused_by_line(tmp_path, row, message):
+    path = tmp_path / "first.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c", "margin": 1}) + "\n" + json.dumps(row))
+    with pytest.raises(ValueError, match=message):
+        read_first_pairs(str(path), "margin")
 
 
 def test_a_template_that_strips_and_a_response_without_words(models):
@@ -377,7 +432,7 @@ def test_what_is_too_long_loses_its_beginning_and_is_counted(models):
     discriminator = make(models, "all weights", max_length=40, epochs=1)
     long = discriminator.encoder.encode("Why? " * 30, "water tree")
     assert long.truncated and len(long.ids) == 40
-    assert discriminator.tokenizer.decode(long.ids).endswith("Answer: water tree")
+    assert discriminator.tokenizer.decode(long.ids).endswith(f"Answer: water tree{discriminator.tokenizer.eos_token}")
     discriminator.score(["Why? " * 30, "a"], ["water", "b"])
     discriminator.score(["a"], ["b"])
     pairs = [LabelledPair("Why? " * 30, "water", "tree", None), LabelledPair("", "water", "tree", None)]

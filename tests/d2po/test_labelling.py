@@ -74,7 +74,7 @@ def test_labels_go_to_the_smallest_gaps_and_the_rest_is_scored_anew(gold):
     assert decision.labelled.tolist() == [True, False, True] and decision.places.tolist() == [[0, 1]] * 3
     # the labelled pairs by gold with the new scores, the other one by the new scores alone
     assert decision.scores.tolist() == [[-1.0, 0.0], [4.0, 3.0], [5.0, 6.0]] and decision.weights.tolist() == [1, 1, 1]
-    expected = {"labels": 2, "labelled": 2 / 3, "updates": 8, "accuracy_before": 0.5, "ties": 0, "discriminator_pairs": 2}
+    expected = {"labels": 2, "labelled": 2 / 3, "updates": 8, "accuracy_before": 0.5, "ties": 0, "label_ties": 0, "discriminator_pairs": 2}
     assert decision.metrics == pytest.approx(expected | {"silver_gold_agreement": 1.0})
 
 
@@ -98,8 +98,15 @@ def test_a_tie_of_gold_is_spent_and_teaches_nothing(gold):
     decision = decide(rows, learner, gold(), budget=2)
     assert [pair[0] for pair in learner.updates[0][1]] == ["q1"]  # the tied pair is not learnt from
     assert decision.labelled.tolist() == [True, True] and decision.scores[0].tolist() == [0.5, 0.45]
+    assert decision.metrics["label_ties"] == 0.5
     learner = Learner(SCORES | {"x 1": 0.45})
     assert decide(window(["a 1", "x 1"]), learner, gold(), budget=1).metrics["updates"] == 7 and not learner.updates
+
+
+def test_ties_of_gold_are_counted_among_the_labels_that_were_bought_alone(gold):
+    rows = window(["a 1", "x 1"], ["c 5", "d 4"], ["e 0", "f 0"])
+    decision = decide_by_gold(rows, gold(max_labels=2), Shaping(PLAIN), {})
+    assert decision.labelled.tolist() == [True, True, False] and decision.metrics["label_ties"] == 0.5
 
 
 def test_a_label_decides_a_pair_that_the_discriminator_ties(gold):

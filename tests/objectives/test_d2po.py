@@ -50,6 +50,12 @@ def test_confidence_takes_the_smallest_gaps_of_the_whole_window_earlier_ones_fir
     assert select_pairs(gaps, 3, "confidence", generator(), eligible).tolist() == [1, 3, 2]
 
 
+def test_clear_takes_the_largest_gaps():
+    gaps = np.array([0.5, 0.1, 0.9, 0.2, 0.7])
+    assert select_pairs(gaps, 2, "clear", generator()).tolist() == [2, 4]
+    assert select_pairs(gaps, 9, "clear", generator(), np.array([True, True, False, True, True])).tolist() == [4, 0, 3, 1]
+
+
 @pytest.mark.parametrize("selection", ["confidence", "random", "stratified"])
 @pytest.mark.parametrize(("budget", "expected"), [(0, 0), (1, 1), (7, 7), (20, 20), (50, 20)])
 def test_a_budget_is_never_exceeded_and_no_pair_taken_twice(selection, budget, expected):

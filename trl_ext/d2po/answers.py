@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def answer_window(trainer: "D2POTrainer", model: Any, prompts: list) -> tuple[list[list[int]], list[list[list[int]]]]:
     """Tokens of each prompt and of its n answers with their end token, without padding.
 
-    Generated in the batches that training will have, two answers a prompt at a time, as in stock online DPO.
+    Two answers a prompt at a time, as in stock online DPO; `generation_batch_size` prompts at once.
     """
     args, prompt_ids, answers = trainer.args, [], []
-    size = args.per_device_train_batch_size
+    size = args.generation_batch_size or args.per_device_train_batch_size
     for start in range(0, len(prompts), size):
         part = prompts[start : start + size]
         rows: list[list[list[int]]] = [[] for _ in part]

@@ -7,10 +7,12 @@ from typing import Any
 from trl_ext.objectives.d2po import SELECTIONS
 from trl_ext.online_dpo.config import OnlineConfig, check_choice
 
+from .discriminator import DiscriminatorSettings
 from .gold import get_gold
 from .shaping import ShapingSettings
 
 MODES = ("d2po", "opo", "self_reward")
+_OWN = {name: one.default for name, one in DiscriminatorSettings.model_fields.items()}  # defaults stand there, once
 
 
 @dataclass
@@ -23,9 +25,12 @@ class D2POConfig(OnlineConfig):
         completions: answers a prompt, an even number; the best is trained against the worst.
         window_pairs: prompts, over all ranks, that are answered before labels are bought.
         window_passes: how often the policy is trained on a window.
+        generation_batch_size: prompts of one rank that are answered at once; None is `per_device_train_batch_size`.
+            Sampling needs no gradients, so more fit, and a window takes fewer calls.
         labels_per_window: gold labels bought in a window (`d2po` and `self_reward`).
         max_labels: gold labels after which none is bought any more; needed for a gold function that costs money.
-        selection: pairs that are labelled: `confidence` (least certain), `random` or `stratified`.
+        selection: pairs that are labelled: `confidence` (least certain), `random`, `stratified`, or `clear` (most
+            certain: the fewest labels are lost to ties of gold, but they correct the discriminator least).
         update_discriminator: False keeps the discriminator as it is; gold still corrects the labelled pairs.
         gold: name of a gold function or `package.module:function`.
         gold_arguments: its arguments as a JSON object.
@@ -36,6 +41,8 @@ class D2POConfig(OnlineConfig):
         discriminator_kind, discriminator_loss, discriminator_learning_rate, discriminator_epochs,
         discriminator_batch_size, discriminator_max_length, discriminator_lora_rank, discriminator_replay,
         discriminator_text_format: see `trl_ext.d2po.discriminator.DiscriminatorSettings`.
+        discriminator_first_pairs: file of the pairs that the discriminator was trained on before (.jsonl: prompt, chosen,
+            rejected, and margin where the loss reads it); replay draws from them too.
         keep_long, length_penalty, scale_reward, token_bonus: see `trl_ext.d2po.shaping.ShapingSettings`.
         save_rollouts: write every window's answers, scores and labels to rollouts.jsonl.
 
@@ -47,25 +54,29 @@ class D2POConfig(OnlineConfig):
     completions: int = field(default=2, metadata={"help": "Answers a prompt, an even number."})
     window_pairs: int = field(default=64, metadata={"help": "Prompts over all ranks that make a window."})
     window_passes: int = field(default=1, metadata={"help": "How often the policy is trained on a window."})
+    generation_batch_size: int | None = field(default=None, metadata={"help": "Prompts of a rank answered at once."})
     labels_per_window: int = field(default=0, metadata={"help": "Gold labels bought in a window."})
     max_labels: int | None = field(default=None, metadata={"help": "Gold labels after which none is bought."})
-    selection: str = field(default="confidence", metadata={"help": "confidence, random or stratified."})
+    selection: str = field(default="confidence", metadata={"help": "confidence, random, stratified or clear."})
     update_discriminator: bool = field(default=True, metadata={"help": "Train the discriminator on gold labels."})
     gold: str | None = field(default=None, metadata={"help": "Gold function: a name or package.module:function."})
     gold_arguments: str | None = field(default=None, metadata={"help": "Its arguments, a JSON object."})
     eval_gold: str | None = field(default=None, metadata={"help": "Gold that evaluation alone shows."})
     discriminator: str | None = field(default=None, metadata={"help": "Folder of the reward model."})
     discriminator_url: str | None = field(default=None, metadata={"help": "Address of a discriminator server."})
-    discriminator_kind: str = field(default="classifier", metadata={"help": "classifier or dpo."})
-    discriminator_loss: str = field(default="bt", metadata={"help": "bt, margin or margin_order."})
-    discriminator_learning_rate: float = field(default=1e-4, metadata={"help": "Of its own AdamW."})
-    discriminator_epochs: int = field(default=1, metadata={"help": "Passes of an update over its labels."})
-    discriminator_batch_size: int = field(default=8, metadata={"help": "Pairs of one of its steps."})
-    discriminator_max_length: int = field(default=512, metadata={"help": "Longest text it reads, in tokens."})
-    discriminator_lora_rank: int = field(default=0, metadata={"help": "Rank of its LoRA; 0 trains all its weights."})
-    discriminator_replay: int = field(default=0, metadata={"help": "Earlier labels that an update sees again."})
+    discriminator_kind: str = field(default=_OWN["kind"], metadata={"help": "classifier or dpo."})
+    discriminator_loss: str = field(default=_OWN["loss"], metadata={"help": "bt, margin or margin_order."})
+    discriminator_learning_rate: float = field(default=_OWN["learning_rate"], metadata={"help": "Of its own AdamW."})
+    discriminator_epochs: int = field(default=_OWN["epochs"], metadata={"help": "Passes of an update over its labels."})
+    discriminator_batch_size: int = field(default=_OWN["batch_size"], metadata={"help": "Pairs of one of its steps."})
+    discriminator_max_length: int = field(default=_OWN["max_length"], metadata={"help": "Longest text it reads, in tokens."})
+    discriminator_lora_rank: int = field(default=_OWN["lora_rank"], metadata={"help": "Rank of its LoRA; 0 trains all its weights."})
+    discriminator_replay: int = field(default=_OWN["replay"], metadata={"help": "Earlier labels that an update sees again."})
     discriminator_text_format: str = field(
-        default="question_answer", metadata={"help": "Its texts: question_answer, chat or plain."}
+        default=_OWN["text_format"], metadata={"help": "Its texts: question_answer, chat or plain."}
+    )
+    discriminator_first_pairs: str | None = field(
+        default=None, metadata={"help": "File of the pairs it was trained on before; replay draws from them too."}
     )
     keep_long: int = field(default=0, metadata={"help": "Answers with fewer words than this get -20."})
     length_penalty: bool = field(default=False, metadata={"help": "Add 2 sigma (1 - 0.01 tokens) to scores."})
@@ -81,6 +92,13 @@ class D2POConfig(OnlineConfig):
         for flag in ("window_pairs", "window_passes"):
             if getattr(self, flag) < 1:
                 raise ValueError(f"--{flag} is {getattr(self, flag)}: at least 1 is valid")
+        if self.generation_batch_size is not None and self.generation_batch_size < 1:
+            raise ValueError(f"--generation_batch_size is {self.generation_batch_size}: at least 1 is valid")
+        if self.discriminator_first_pairs is not None and not (self.discriminator and self.discriminator_replay):
+            raise ValueError(
+                f"--discriminator_first_pairs {self.discriminator_first_pairs} is for the replay of a --discriminator: "
+                f"found {self.discriminator} with --discriminator_replay {self.discriminator_replay}; a server replays its own labels"
+            )
         if self.missing_eos_penalty is not None:
             raise ValueError(
                 f"--missing_eos_penalty is {self.missing_eos_penalty}: it would act after the pairs are chosen; "

@@ -25,7 +25,7 @@ class TextEncoder:
 
     Args:
         tokenizer: a fast one, because the place of the response is found by characters.
-        text_format: `question_answer`, `chat` or `plain`.
+        text_format: `question_answer`, `chat` or `plain`; the first and the last end with the end token.
         max_length: tokens; what is longer is cut on the left, special tokens at the beginning stay.
 
     Raises:
@@ -39,13 +39,17 @@ class TextEncoder:
             raise ValueError("text_format 'chat': the tokenizer has no chat template; use 'question_answer' or 'plain'")
         tokenizer.truncation_side = "left"
         self.tokenizer, self.text_format, self.max_length = tokenizer, text_format, max_length
+        self.eos = tokenizer.eos_token or ""
 
     def text(self, prompt: str, response: str) -> tuple[str, int, int]:
         """The whole text, and where in it the response begins and ends."""
         if self.text_format == "chat":
             return self._chat(prompt, response)
         before = f"Question: {prompt}\n\nAnswer: " if self.text_format == "question_answer" else prompt
-        return before + response, len(before), len(before) + len(response)
+        text = before + response
+        # As TRL's RewardTrainer (`add_eos`) trains on texts; a chat template ends its own. No part of the response.
+        end = "" if text.endswith(self.eos) else self.eos
+        return text + end, len(before), len(text)
 
     def _chat(self, prompt: str, response: str) -> tuple[str, int, int]:
         asked = [{"role": "user", "content": prompt}]

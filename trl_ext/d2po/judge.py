@@ -1,5 +1,6 @@
 """Judges one window after another and keeps what that needs: gold, ledger, discriminator, shaping, counts."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from .collective import OnMain, Replicas, on_main
 from .config import D2POConfig
 from .discriminator import Discriminator, DiscriminatorSettings, load_discriminator
+from .first_pairs import read_first_pairs
 from .gold import get_gold
 from .gold_labels import GoldLabels
 from .labelling import Decision, Window, decide_by_gold, decide_by_scores, decide_with_labels, score_all
@@ -36,7 +38,10 @@ def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain
     if args.discriminator is None:
         return None
     device = "cpu" if args.device.type == "cpu" else args.device  # torch cannot load to the "cpu:0" of a gloo rank
-    return Replicas(load_discriminator(args.discriminator, discriminator_settings(args), device), accelerator)
+    own = load_discriminator(args.discriminator, discriminator_settings(args), device)
+    if args.discriminator_first_pairs is not None:
+        own.learnt += read_first_pairs(args.discriminator_first_pairs, args.discriminator_loss)
+    return Replicas(own, accelerator)
 PAID_FOLDER = "d2po_gold_answers"
 
 
@@ -128,6 +133,12 @@ class WindowJudge:
     @property
     def _rollouts(self) -> Path:
         return Path(self.args.output_dir, ROLLOUTS_FILE)
+
+    def begin_rollouts(self) -> None:
+        """Sets the rollouts of an earlier start aside as `rollouts.N.jsonl`: the windows are counted from 0 again."""
+        if self.accelerator.is_main_process and self._rollouts.is_file():
+            number = next(n for n in itertools.count(1) if not self._rollouts.with_suffix(f".{n}.jsonl").exists())
+            self._rollouts.rename(self._rollouts.with_suffix(f".{number}.jsonl"))
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

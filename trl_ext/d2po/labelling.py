@@ -75,7 +75,11 @@ def decide_by_gold(window: Window, gold: GoldLabels, shaping: Shaping, where: di
     decision = _pair_up(window, scores, shaping, words)
     decision.weights *= bought
     decision.labelled[:] = bought
-    decision.metrics |= {"labels": float(gold.spent), "labelled": float(bought.mean())}
+    decision.metrics |= {
+        "labels": float(gold.spent),
+        "labelled": float(bought.mean()),
+        "label_ties": share_tied(scores[bought]),
+    }
     return decision
 
 
@@ -139,6 +143,7 @@ def decide_with_labels(
     decision.metrics = {
         "labels": float(gold.spent),
         "labelled": float(decision.labelled.mean()),
+        "label_ties": share_tied(golds),
         "updates": float(number + bool(trained)),
         "accuracy_before": agreement(raw[chosen], golds),
         "ties": float((decision.weights == 0).mean()),
@@ -151,6 +156,11 @@ def decide_with_labels(
         of_pairs = [np.take_along_axis(values, decision.places, axis=1)[rest] for values in (after, truth)]
         decision.metrics["silver_gold_agreement"] = agreement(*of_pairs)
     return decision
+
+
+def share_tied(golds: np.ndarray) -> float:
+    """Share of the (L, n) rows of gold whose scores are all equal: labels that are paid for and say nothing; NaN for L = 0."""
+    return float((golds.max(axis=1) == golds.min(axis=1)).mean()) if len(golds) else float("nan")
 
 
 def _pair_up(window: Window, scores: np.ndarray, shaping: Shaping, words: np.ndarray) -> Decision:

@@ -143,6 +143,11 @@ class D2POTrainer(OnlineTrainer):
         """Means over held-out answers, see [`evaluate_answers`]."""
         return evaluate_answers(self, dataset)
 
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        if not resume_from_checkpoint:
+            self.judge.begin_rollouts()
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _pairs_file(self, folder: Path) -> Path:

@@ -5,7 +5,7 @@ Scores are higher-is-better. A pair is two places in a row of answers, the lower
 
 import numpy as np
 
-SELECTIONS = ("confidence", "random", "stratified")
+SELECTIONS = ("confidence", "random", "stratified", "clear")
 
 
 def best_and_worst(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,8 @@ def select_pairs(
         gaps: (N,) absolute differences of the two scores of each pair.
         budget: labels that may be spent on this window.
         selection: `confidence` takes the least certain, that is the smallest gaps (of equal ones the earlier);
-            `random` any; `stratified` one at random out of each of `budget` equally large groups by gap.
+            `random` any; `stratified` one at random out of each of `budget` equally large groups by gap; `clear` the
+            largest gaps, which gold ties least often, though they correct the scores least too.
         generator: of `random` and `stratified`.
         eligible: (N,) pairs that may be labelled; None is all.
 
@@ -50,6 +51,8 @@ def select_pairs(
     ordered = candidates[np.argsort(gaps[candidates], kind="stable")]
     if selection == "confidence":
         return ordered[:count]
+    if selection == "clear":
+        return ordered[::-1][:count]
     if selection == "stratified":
         return np.array([generator.choice(group) for group in np.array_split(ordered, count)] if count else [], int)
     raise ValueError(f"selection is {selection!r}: valid are {list(SELECTIONS)}")

@@ -116,14 +116,17 @@ def expected_gaps(classifier, texts):
 
 FORMS = {
     "chat": "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{r}<|im_end|>\n",
-    "question_answer": "Question: {q}\n\nAnswer: {r}",
-    "plain": "{q}{r}",
+    "question_answer": "Question: {q}\n\nAnswer: {r}{end}",  # as TRL's RewardTrainer trains on texts
+    "plain": "{q}{r}{end}",
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_model_reads_the_text_in_the_named_form(classifier, command, form):
-    texts = [FORMS[form].format(q=q, r=text) for q, *sides in PAIRS for text in sides]
+    from transformers import AutoTokenizer
+
+    end = AutoTokenizer.from_pretrained(classifier).eos_token
+    texts = [FORMS[form].format(q=q, r=text, end=end) for q, *sides in PAIRS for text in sides]
     gaps = expected_gaps(classifier, texts)
     code, verdicts = command(classifier, "--text_form", form, "--batch_size", 4)
     assert code == 0 and verdicts["mean_gap"]["mean"] == pytest.approx(sum(gaps) / 3, abs=1e-5)
