@@ -85,9 +85,9 @@ def _parse_swift(run: Run) -> Namespace:
 
 
 def _trl_parser(run: Run) -> tuple[Any, list[str]]:
-    from trl import TrlParser
+    from trl_ext.script import ScriptParser
 
-    parser = _parser_class(TrlParser)(argument_classes(run.method), allow_abbrev=False)
+    parser = _parser_class(ScriptParser)(argument_classes(run.method), allow_abbrev=False)
     known = set(known_names(run.method))
     parser.set_defaults_with_config(**{name: one for name, one in run.values.items() if name in known})
     return parser, _flags({name: one for name, one in run.overrides.items() if name in known})

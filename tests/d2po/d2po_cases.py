@@ -9,8 +9,14 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainerCallback,
+    set_seed,
+)
+from trl import DatasetMixtureConfig, ModelConfig, RewardConfig, RewardTrainer, ScriptArguments
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
 from tests.conftest import REPOSITORY
@@ -18,7 +24,7 @@ from tests.d2po import golds
 from tests.tiny import SENTENCES, build_classifier, build_model
 from trl_ext import D2POConfig, D2POTrainer
 from trl_ext.d2po.answers import log_ratios
-from trl_ext.d2po.discriminator import DiscriminatorSettings
+from trl_ext.d2po.discriminator import DiscriminatorSettings, load_discriminator
 from trl_ext.d2po.judge import WindowJudge, discriminator_settings
 from trl_ext.d2po.labelling import Window
 from trl_ext.d2po.ledger import LEDGER_FILE
@@ -193,6 +199,21 @@ def test_a_window_is_answered_in_batches_of_its_own_size(base, tmp_path):
                     max_steps=2)  # fmt: skip
     trainer.train()
     assert len(trainer.modes) == 2 and len(trainer.trained) == 2  # 8 prompts, two answers at a time; two steps of 4
+
+
+def test_a_text_has_the_tokens_that_trl_trains_a_reward_model_on(rm, tmp_path):
+    """Against the data set that TRL's RewardTrainer makes of rows of text: it appends the end token, once."""
+    tokenizer = AutoTokenizer.from_pretrained(rm)
+    answers = ["water tree", f"bread{tokenizer.eos_token}"]
+    asked = "Question: Why?\n\nAnswer: "
+    rows = {"chosen": [asked + answers[0]], "rejected": [asked + answers[1]]}
+    args = RewardConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_length=None)
+    model = AutoModelForSequenceClassification.from_pretrained(rm)
+    trainer = RewardTrainer(model, args=args, train_dataset=Dataset.from_dict(rows), processing_class=tokenizer)
+    (row,) = trainer.train_dataset
+    found = [next(value for name, value in row.items() if name in (f"{side}_ids", f"{side}_input_ids")) for side in rows]
+    encoder = load_discriminator(str(rm), DiscriminatorSettings()).encoder
+    assert found == [encoder.encode("Why?", answer).ids for answer in answers]
 
 
 def test_the_defaults_of_a_discriminator_stand_in_one_place(tmp_path):

@@ -356,25 +356,6 @@ def test_text_formats(models, text_format, text):
     assert not row.truncated
 
 
-def test_a_text_has_the_tokens_that_trl_trains_a_reward_model_on(models, tmp_path):
-    """Against the data set that TRL's RewardTrainer makes of rows of text: it appends the end token, once."""
-    trl = pytest.importorskip("trl")
-    from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(models["classifier"])
-    answers = ["water tree", f"bread{tokenizer.eos_token}"]
-    asked = "Question: Why?\n\nAnswer: "
-    rows = {"chosen": [asked + answers[0]], "rejected": [asked + answers[1]]}
-    args = trl.RewardConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_length=None)
-    model = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
-    trainer = trl.RewardTrainer(model, args=args, train_dataset=Dataset.from_dict(rows), processing_class=tokenizer)
-    (row,) = trainer.train_dataset
-    found = [next(value for name, value in row.items() if name in (f"{side}_ids", f"{side}_input_ids")) for side in rows]
-    encoder = make(models, "all weights", text_format="question_answer").encoder
-    assert found == [encoder.encode("Why?", answer).ids for answer in answers]
-
-
 def test_replay_draws_from_the_first_pairs_too(models, tmp_path):
     path = tmp_path / "first.jsonl"
     first = labelled(5, seed=3)
