@@ -58,10 +58,10 @@ VARIANTS = {
     "sides that part early": V(data="early_parting"),
     "truncation delete": V({"truncation_strategy": "delete"}, data="uneven"),
     "truncation left": V({"truncation_strategy": "left"}, data="uneven"),
-    "truncation right": V({"truncation_strategy": "right", "max_length": 64}, data="uneven"),
+    "truncation right": V({"truncation_strategy": "right", "max_length": 64}, data="long_answers"),
     "lazy": V({"lazy_tokenize": True}),
     "lazy, delete": V({"lazy_tokenize": True, "truncation_strategy": "delete"}, data="uneven"),
-    "streaming": V({"streaming": True}),
+    "streaming": V({"streaming": True}, refused={"function": "need --streaming false"}),
     "packing": V({"packing": True}, upstream="requires a flash attention"),
     "padding free": V({"padding_free": True}, upstream="requires a flash attention"),
     "evaluation": V(EVALUATED),
@@ -91,11 +91,7 @@ WITH_ADAPTER = (
     "gradient checkpointing", "bfloat16", "checkpoints",
 )  # fmt: skip
 CASES = [
-    *(
-        (name, "function")
-        for name in VARIANTS
-        if name not in ("rejected_messages", "sides that part early", "streaming")
-    ),
+    *((name, "function") for name in VARIANTS if name not in ("rejected_messages", "sides that part early", "streaming")),
     *((name, "no margin") for name in WITHOUT_MARGIN),
     *((name, "adapter") for name in WITH_ADAPTER),
 ]

@@ -38,7 +38,7 @@ VARIANTS = {
     "completions logged": V({"log_completions": True}),
     "evaluation": V(
         {"val_dataset": "@rows", "eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 4},
-        stock_stops="has only side",
+        stock_stops="ValueError: pair ",
     ),
     "checkpoints": V({"save_strategy": "steps", "save_steps": 2}),
     "dynamic sampling": V({"dynamic_sample": True, "max_resample_times": 1}),

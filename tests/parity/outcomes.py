@@ -8,6 +8,8 @@ from pathlib import Path
 # Clocks, memory, and floating-point operations, which transformers counts by the parameters that lie in memory.
 CLOCKS = ("time", "per_second", "speed", "memory", "runtime", "elapsed", "remaining", "total_flos")
 EXTRA = (
+    "modpo/",
+    "eval_modpo/",
     "margin_rewards/",
     "eval_margin_rewards/",
     "bt/",

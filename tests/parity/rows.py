@@ -44,6 +44,14 @@ def uneven() -> list[dict]:
     return rows
 
 
+def long_answers() -> list[dict]:
+    """Every third chosen answer is longer than what is left after its prompt."""
+    rows = preference_rows(18, seed=7)
+    for row in rows[::3]:
+        row["messages"][1]["content"] = " ".join(SENTENCES * 2)
+    return rows
+
+
 FORMS = {
     "pairs": preference_rows,
     "held_out": lambda: preference_rows(6, seed=8),
@@ -51,6 +59,7 @@ FORMS = {
     "rejected_messages": rejected_messages,
     "early_parting": early_parting,
     "uneven": uneven,
+    "long_answers": long_answers,
 }
 
 

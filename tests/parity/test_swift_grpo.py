@@ -20,10 +20,11 @@ REWARDS = {
     "bt_grpo": {"reward_funcs": "bt_pointwise_baseline"},
     "pairwise_judge": {"reward_funcs": ["pairwise_preference", "pairwise_consistency"], "reward_weights": [1, 0.5]},
 }
-# One pair a generation: its two rows, two completions each, of which a step trains two. Rows in the order of the file.
+# One pair a generation: its two rows, two completions each, of which a step trains two. Rows in the order of the file. All
+# tokens by a number past the vocabulary: --top_k -1 is that for ours, and transformers' 50 for stock.
 FLAGS = {
     "rlhf_type": "grpo", "num_generations": 2, "steps_per_generation": 2, "per_device_train_batch_size": 2, "beta": 0.04,
-    "max_completion_length": 2, "temperature": 1.0, "dataset_shuffle": False, "max_steps": 4,
+    "max_completion_length": 2, "temperature": 1.0, "dataset_shuffle": False, "top_k": 1000, "max_steps": 4,
 }  # fmt: skip
 ENVIRONMENT = {"bt_grpo": {"BT_DELTA_TEMP": "20"}, "pairwise_judge": {}}
 

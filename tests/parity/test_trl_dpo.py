@@ -65,7 +65,7 @@ VARIANTS = {
     "prompt in both sides": V(lora={}, data="implicit"),
     "truncated at the front": V({"max_length": 40, "truncation_mode": "keep_end"}, lora={}, data="uneven"),
     "padded to a multiple": V({"pad_to_multiple_of": 16}, lora={}),
-    "truncated": V({"max_length": 40}, lora={}, data="uneven"),
+    "truncated": V({"max_length": 64}, lora={}, data="long_answers"),
     "precomputed": V({"precompute_ref_log_probs": True}, lora={}),
     "precomputed, full": V(FULL | {"precompute_ref_log_probs": True}),
     "streaming": V(lora={}, stream=True),
