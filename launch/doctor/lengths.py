@@ -55,6 +55,36 @@ def longest_sides(path: str, rows: str, tokenizer: Any) -> list[int]:
     return found
 
 
+def unscored_sides(path: str, rows: str, tokenizer: Any, limit: int) -> tuple[int, int]:
+    """(sides of pairs whose prompt fills `limit`, so that a cut on the right leaves no token to score; all sides)."""
+    fault, lost, total = FAULTS[rows], 0, 0
+    for line, row in islice(read_rows(path), MOST_ROWS):
+        try:
+            usable = fault(row, f"{path}:{line}") is None
+        except ValueError:
+            usable = False
+        if usable:
+            for messages in texts_of(row, rows):
+                total += 1
+                lost += count_tokens(messages[:-1], tokenizer) >= limit
+    return lost, total
+
+
+def _scored(setup: Setup, source: str, tokenizer: Any, limit: int) -> list[Finding]:
+    """Pairs that are trained on without a scored token: loss and margins look alive, nothing of the answer is learnt."""
+    strategy = setup.value("truncation_strategy") or setup.value("truncation_mode")
+    of_swift = setup.run.method.upstream == "ms-swift"
+    if setup.run.method.rows not in ("pairs", "trl pairs") or (strategy or "keep_start") not in ("right", "keep_start"):
+        return []
+    if of_swift and strategy != "right":
+        return []  # ms-swift leaves a row out that is too long, unless told to cut it
+    lost, total = unscored_sides(str(here(source)), setup.run.method.rows, tokenizer, limit)
+    if not lost:
+        return []
+    found = f"{source}: {lost} of {total} answers have no scored token, their prompts alone fill max_length {limit}"
+    return (error if lost > LITTLE * total else warning)(NAME, found, "a larger max_length, or shorter prompts")
+
+
 def check_lengths(setup: Setup) -> list[Finding]:
     """The share of rows above `max_length`, for each local file, with the policy's tokenizer."""
     rows, limit = setup.run.method.rows, setup.value("max_length")
@@ -72,6 +102,7 @@ def check_lengths(setup: Setup) -> list[Finding]:
         counted = longest_sides(str(here(source)), rows, tokenizer)
         setup.longest = max([setup.longest or 0, *counted]) or None
         findings += _judge(setup, source, counted, limit)
+        findings += _scored(setup, source, tokenizer, limit)
     return findings
 
 

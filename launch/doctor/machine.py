@@ -43,7 +43,7 @@ def check_machine(setup: Setup | None) -> list[Finding]:
     findings = ok(NAME, describe_machine())
     if setup is None or setup.values is None:
         return findings
-    for check in (_devices, _processes_on_cpu, _deepspeed, _vllm, _trackers):
+    for check in (_devices, _processes_on_cpu, _launcher, _deepspeed, _vllm, _trackers):
         findings += check(setup)
     return findings
 
@@ -72,6 +72,15 @@ def _processes_on_cpu(setup: Setup) -> list[Finding]:
         return []  # accelerate launch --cpu chooses gloo itself
     found = f"{setup.run.processes} processes on the CPU with ddp_backend {setup.value('ddp_backend')}: NCCL needs GPUs"
     return error(NAME, found, "--ddp_backend gloo")
+
+
+def _launcher(setup: Setup) -> list[Finding]:
+    launcher, nodes = setup.run.launcher, setup.run.nodes
+    if launcher in (None, "standard"):
+        return []
+    found = f"deepspeed_multinode_launcher is {launcher}: with {max(nodes, 2)} machines each may train alone into one folder"
+    say = error if nodes > 1 else warning
+    return say(NAME, found, "deepspeed_config: deepspeed_multinode_launcher: standard")
 
 
 def _deepspeed(setup: Setup) -> list[Finding]:

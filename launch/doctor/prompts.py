@@ -59,6 +59,10 @@ def _d2po(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Findi
     rows = [row for _, row in islice(read_rows(source), limit)]
     if absent := sum("prompt" not in row for row in rows):
         return error(NAME, f"{source}: {absent} of {len(rows)} rows have no column prompt", "name the column prompt")
+    texts = sum(isinstance(row["prompt"], str) for row in rows)
+    if 0 < texts < len(rows):
+        found = f"{source}: {texts} of {len(rows)} prompts are texts, the others lists of messages"
+        return error(NAME, found, "write all of them as texts or all as lists of messages")
     kept, dropped = prepare_rows(Dataset.from_list(rows), tokenizer, options.max_prompt_tokens)
     if len(kept):
         needed = max(count_tokens(one, tokenizer) for one in kept["prompt"]) + setup.value("max_new_tokens")

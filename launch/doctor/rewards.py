@@ -78,6 +78,8 @@ def check_rewards(setup: Setup, limit: int | None) -> list[Finding]:
             )
             findings += error(NAME, missing + ", ".join(absent), _builder(setup))
     findings += _refusals(setup, list(rewards.values()), rows)
+    findings += _tags(setup)
+    findings += _scaling(setup, list(rewards.values()))
     shown = ", ".join(f"{name} ({', '.join(columns_of(one)) or 'no column'})" for name, one in rewards.items())
     return findings or ok(NAME, f"{len(rewards)} of {len(known)} known rewards, columns in brackets: {shown or 'none'}")
 
@@ -110,6 +112,37 @@ def _refusals(setup: Setup, rewards: list[type], rows: list[dict]) -> list[Findi
     except ValueError as problem:
         return error(NAME, str(problem), "the message names the flag or the variable")
     return []
+
+
+def _tags(setup: Setup) -> list[Finding]:
+    """Whether the policy's tokenizer leaves the tag of an answer as it is."""
+    from datasets_builders.scoring.tags import EXAMPLES, swallowed_message
+
+    example = {"bt_grpo": "score100", "pairwise_judge": "preference"}.get(setup.run.method.name)
+    base = here(setup.base)
+    if example is None or base is None:
+        return []
+    from transformers import AutoTokenizer
+
+    message = swallowed_message(AutoTokenizer.from_pretrained(base), EXAMPLES[example])
+    return error(NAME, message, "a model whose tokenizer writes the tag as text") if message else []
+
+
+def _scaling(setup: Setup, rewards: list[type]) -> list[Finding]:
+    """What `scale_rewards` takes away from the rewards, in the words and with the numbers of the trainer."""
+    name = setup.run.method.name
+    if name not in PLUGINS or setup.settings is None or not rewards:
+        return []
+    if name == "bt_grpo":
+        from swift_ext.bt_grpo.rewards import PairReward
+        from swift_ext.bt_grpo.scaling import scaling_warnings
+
+        found = scaling_warnings(setup.settings, [one for one in rewards if issubclass(one, PairReward)], setup.values)
+    else:
+        from swift_ext.pairwise_judge.scaling import scaling_warnings as of_judge
+
+        found = of_judge(rewards, setup.values)
+    return [one for text in found for one in warning(NAME, text, "the message names the flag that keeps it")]
 
 
 def _like_dataset(setup: Setup, rows: list[dict]) -> Any:

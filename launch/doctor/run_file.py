@@ -29,6 +29,7 @@ class Run:
         processes: processes of the run.
         engine: DeepSpeed settings of accelerate's configuration, where the run has one.
         nodes: machines that the processes are spread over.
+        launcher: accelerate's launcher for several machines under DeepSpeed; None without such a configuration.
     """
 
     file: Path | None
@@ -39,6 +40,7 @@ class Run:
     processes: int = 1
     engine: Any = None
     nodes: int = 1
+    launcher: str | None = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -91,10 +93,11 @@ def read_run(
     given = {**values, **overrides}
     kind = named(method) if method else detect(given, {**os.environ, **environment}, header)
     per_node, nodes = (_whole_number(name, environment) for name in ("NPROC_PER_NODE", "NNODES"))
-    started, engine = per_node * nodes, None
+    started, engine, launcher = per_node * nodes, None, None
     if accelerate is not None:
         started, nodes, engine = read_accelerate(accelerate)
-    return Run(path, kind, values, overrides, environment, processes or started, engine, nodes)
+        launcher = read_launcher(accelerate)
+    return Run(path, kind, values, overrides, environment, processes or started, engine, nodes, launcher)
 
 
 def read_accelerate(path: Path) -> tuple[int, int, Any]:
@@ -115,6 +118,14 @@ def read_accelerate(path: Path) -> tuple[int, int, Any]:
         whole = str(config.get("fsdp_reshard_after_forward", config.get("fsdp_sharding_strategy", "true"))).upper()
         engine = {"zero_stage": 3 if whole in ("TRUE", "FULL_SHARD", "1") else 2}
     return int(values.get("num_processes", 1)), int(values.get("num_machines", 1)), engine
+
+
+def read_launcher(path: Path) -> str | None:
+    """How `accelerate launch` would start several machines under DeepSpeed, `pdsh` by default; None without DeepSpeed."""
+    values, _ = _read_file(path)
+    if values.get("distributed_type") != "DEEPSPEED":
+        return None
+    return (values.get("deepspeed_config") or {}).get("deepspeed_multinode_launcher") or "pdsh"
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], str]:

@@ -102,3 +102,48 @@ def lost_seam(place: Place) -> None:
 def unfinished_store(place: Place) -> None:
     (place.folder / "store").mkdir()
     place.run["ENV"]["MODPO_STORE"] = str(place.folder / "store")
+
+
+def two_machines_by_pdsh(place: Place) -> list[str]:
+    shipped = (Path(__file__).parents[3] / "launch" / "accelerate" / "deepspeed_zero2.yaml").read_text()
+    lines = [line for line in shipped.splitlines() if "multinode_launcher" not in line]
+    path = place.folder / "accelerate.yaml"
+    path.write_text("\n".join(lines).replace("num_machines: 1", "num_machines: 2"))
+    return ["--accelerate_config", str(path), "--num_processes", "2"]
+
+
+def special_tags(place: Place) -> None:
+    """The model's tokenizer, with the first and the last token of Llama-2."""
+    from transformers import AutoTokenizer
+
+    folder = place.folder / "tagged"
+    folder.mkdir()
+    for path in (place.world / "model").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<s>", "</s>"]})
+    tokenizer.save_pretrained(folder)
+    place.run["model"] = str(folder)
+
+
+def _prompts(place: Place, *first: Any) -> None:
+    rows = rows_of(place.world / "prompts.jsonl")
+    rows[: len(first)] = [{"prompt": one} for one in first]
+    place.run["dataset_name"] = str(tiny.write_rows(place.folder / "prompts.jsonl", rows))
+
+
+def prompt_without_content(place: Place) -> None:
+    rows = [{"prompt": [{"role": "user", "content": None}]}, {"prompt": [{"role": "user", "content": "say it"}]}]
+    place.run["dataset_name"] = str(tiny.write_rows(place.folder / "prompts.jsonl", rows * 8))
+
+
+def mixed_prompts(place: Place) -> None:
+    _prompts(place, [{"role": "user", "content": "say it"}])
+
+
+def no_tensorboard(place: Place) -> None:
+    from launch.doctor import machine
+
+    found = machine.find_spec
+    place.patch.setattr(machine, "find_spec", lambda name: None if name == "tensorboard" else found(name))
+    place.run["report_to"] = "tensorboard"

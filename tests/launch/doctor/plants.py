@@ -22,6 +22,7 @@ class Plant:
         check: the one check that must find an error; no other may.
         found: pattern of the finding, with its number.
         mend: pattern of the mend.
+        level: an error, or a warning for what may be meant.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Plant:
     check: str
     found: str
     mend: str = ""
+    level: str = "error"
 
 
 PLANTS = [
@@ -125,6 +127,28 @@ PLANTS = [
     ),
     Plant(
         "a key of the other stack", "modpo-trl", setting(lora_rank=8), "keys", r"'lora_rank' .* 1 of 20 keys", "here it is called 'lora_r'",
+    ),
+    Plant(
+        "DeepSpeed without the launcher of several machines", "modpo-trl", planting.two_machines_by_pdsh, "machine",
+        r"deepspeed_multinode_launcher is pdsh: with 2 machines", "deepspeed_multinode_launcher: standard",
+    ),
+    Plant(
+        "a tag that the tokenizer swallows", "bt_grpo", planting.special_tags, "rewards",
+        r"takes .*<s>.* for its own special tokens", "writes the tag as text",
+    ),
+    Plant(
+        "scaling that cancels a reward", "pairwise_judge", setting(scale_rewards="group"), "rewards",
+        r"--scale_rewards group undoes \d+% of the bonus", "the flag that keeps it", "warning",
+    ),
+    Plant("a prompt without content", "d2po", planting.prompt_without_content, "rows", r"content"),
+    Plant("mixed prompt types", "d2po", planting.mixed_prompts, "rows", r"19 of 20 prompts are texts"),
+    Plant(
+        "no scored token", "modpo", setting(max_length=4, truncation_strategy="right"), "lengths",
+        r"48 of 48 answers have no scored token", "max_length",
+    ),
+    Plant(
+        "TensorBoard is missing", "modpo-trl", planting.no_tensorboard, "machine",
+        r"report_to names 1 of 1 trackers that are not installed: tensorboard", "pip install tensorboard",
     ),
 ]  # fmt: skip
 
