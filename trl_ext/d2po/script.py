@@ -15,6 +15,7 @@ from transformers.utils import logging
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
 from trl_ext.checkpoints import resume_folder
+from trl_ext.launched import end_with_launcher
 from trl_ext.online_dpo.prompts import count_tokens, sift_prompts, split_prompts
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
@@ -105,6 +106,7 @@ def build_trainer(argv: list[str] | None) -> tuple[D2POTrainer, str | None]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    end_with_launcher()
     let_gloo_finish_at_exit()
     try:
         trainer, resume = build_trainer(argv)

@@ -10,6 +10,7 @@ from transformers import set_seed
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
 from trl_ext.checkpoints import resume_folder
+from trl_ext.launched import end_with_launcher
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
@@ -19,6 +20,7 @@ from .trainer import MODPOTrainer
 
 def main(argv: list[str] | None = None) -> None:
     """Builds the trainer, trains (from `resume_from_checkpoint` if given), evaluates and saves."""
+    end_with_launcher()
     let_gloo_finish_at_exit()
     parser = ScriptParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig))
     try:

@@ -20,6 +20,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from trl_ext.checkpoints import resume_folder
+from trl_ext.launched import end_with_launcher
 from trl_ext.online_dpo.config import check_choice
 from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from trl_ext.script import ScriptParser
@@ -151,6 +152,7 @@ def build_trainer(options: ScriptArguments, args: MOODPOConfig) -> MOODPOOnlineD
 
 
 def main(argv: list[str] | None = None) -> int:
+    end_with_launcher()
     let_gloo_finish_at_exit()
     try:
         options, args = read_arguments(argv)
