@@ -196,7 +196,7 @@ def test_loading_the_plugins_replaces_nothing():
     assert result["replaced"] == []
     expected = sorted({name for plugin in PLUGINS for name in EXPECTED_TRAINERS[plugin.stem]})
     assert result["registries"]["TRAINER_MAPPING"] == expected
-    assert result["registries"]["TRAINING_ARGS_MAPPING"] == ["grpo"]
+    assert result["registries"]["TRAINING_ARGS_MAPPING"] == ["dpo", "grpo"]
     assert all(name.startswith(("bt_", "pairwise_")) for name in result["registries"]["orms"])
     assert len(result["registries"]["orms"]) >= 12
     assert result["modules"] > 500 and result["classes"] > 500  # it did look at something

@@ -6,6 +6,10 @@ def __getattr__(name: str):
         from .trainer import MODPOTrainer
 
         return MODPOTrainer
+    if name == "MODPOConfig":
+        from .config import MODPOConfig
+
+        return MODPOConfig
     if name == "MODPOSettings":
         from .settings import MODPOSettings
 

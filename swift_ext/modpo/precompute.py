@@ -18,9 +18,12 @@ from tqdm import tqdm
 
 from datasets_builders.io import write_json, write_jsonl
 from swift_ext.settings import read_settings
+from trl_ext.modpo.digest import describe_margin, describe_model
+from trl_ext.objectives.unscored import UnscoredPairs
 
 from .settings import MODPOSettings
-from .store import FORMAT, MANIFEST, column, describe_margin, describe_reference, pair_digests
+from .store import FORMAT, MANIFEST, column, pair_digests
+from .trainer import UNSCORED
 
 PLAN = "plan.json"
 
@@ -45,14 +48,21 @@ def _cut_torn_line(path: Path) -> None:
         path.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
+def encoded(dataset, index: int) -> dict:
+    """Row `index` itself: ms-swift's data set would take another row in place of one that cannot be encoded."""
+    return dataset.encode_func(dataset.dataset[index], return_length=True)
+
+
 class PrecomputeMargins(SwiftRLHF):
     """`SwiftRLHF` whose `train` scores every row once instead of training."""
 
     def __init__(self, argv: list[str], folder: Path):
         self.folder = folder
         super().__init__(argv)
-        if self.args.streaming or self.args.packing or self.args.deepspeed:
-            raise ValueError("precompute-margins needs --streaming false, --packing false and no --deepspeed")
+        if self.args.streaming or self.args.packing or self.args.deepspeed or self.args.lazy_tokenize:
+            raise ValueError(
+                "precompute-margins needs --streaming false, --packing false, --lazy_tokenize false and no --deepspeed"
+            )
 
     def _encode_dataset(self, *args, **kwargs):
         train, validation = super()._encode_dataset(*args, **kwargs)
@@ -89,12 +99,12 @@ class PrecomputeMargins(SwiftRLHF):
         digest = hashlib.blake2b(digest_size=8)
         for dataset in datasets.values():
             for row in dataset.dataset:
-                digest.update(json.dumps([row["messages"], row["rejected_response"]], sort_keys=True).encode())
+                digest.update(json.dumps(row, sort_keys=True, default=str).encode())
         args = self.args
         template = [args.template, args.system, args.max_length, args.truncation_strategy, args.loss_scale]
         return {
             "format": FORMAT,
-            "reference": describe_reference(reference_dir),
+            "reference": describe_model(reference_dir),
             "reference_path": reference_dir,
             "margins": [describe_margin(margin) for margin in trainer.margins],
             "template": template,
@@ -117,11 +127,13 @@ class PrecomputeMargins(SwiftRLHF):
         order = sorted(range(len(dataset)), key=lambda index: (max(dataset["lengths"][index]), index))
         batches = [order[start : start + size] for start in range(0, len(order), size)][rank::world]
         batches = [batch for batch in batches if any(index not in done for index in batch)]
+        unscored = UnscoredPairs()
         part = self.folder / f"part.{split}.{rank}.jsonl"
         _cut_torn_line(part)
         with part.open("a", encoding="utf-8") as handle:
             for indices in tqdm(batches, desc=f"scoring {split}", disable=rank != 0):
-                batch = trainer._prepare_inputs(trainer.data_collator([dataset[index] for index in indices]))
+                batch = trainer._prepare_inputs(trainer.data_collator([encoded(dataset, index) for index in indices]))
+                unscored.add((batch["labels"] != trainer.label_pad_token_id).sum(-1).tolist(), UNSCORED)
                 with trainer.template.forward_context(trainer.model, batch):
                     reference, values = trainer.reference_and_margins(batch)
                 chosen, rejected = (half.tolist() for half in reference.chunk(2))

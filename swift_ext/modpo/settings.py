@@ -79,5 +79,10 @@ def refuse_what_cannot_work(settings: MODPOSettings, margins: list[Margin], trai
             "packing and padding_free join rows and drop their columns: function and classifier margins and "
             "MODPO_STORE need --packing false --padding_free false (adapter margins work with packing)"
         )
+    if getattr(training_args, "streaming", False) and reads_columns:
+        raise ValueError(
+            "--streaming true: function and classifier margins and MODPO_STORE read rows by their place, which a stream does "
+            "not have; use --streaming false, or precompute-margins and then its store (adapter margins work with streams)"
+        )
     if settings.store is not None and getattr(training_args, "ref_adapter_name", None):
         raise ValueError("MODPO_STORE holds the reference without adapters; it cannot be used with --ref_adapters")

@@ -6,37 +6,13 @@ from contextlib import contextmanager
 import torch
 from peft import PeftModel
 from swift.utils import disable_deepspeed_zero3
-from torch.utils.data import Dataset
 
 from trl_ext.modpo.adapters import MarginAdapters
 from trl_ext.modpo.classifier import ClassifierReward
 from trl_ext.modpo.margins import Margin
 from trl_ext.objectives.text import call_text_function
 
-
-class TextRows(Dataset):
-    """The encoded rows of `inner` with their messages beside them, for margins that read text.
-
-    ms-swift carries `_extra_kwargs` through its collator when `template.remove_unused_columns` is off.
-    """
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    def __getitem__(self, index):
-        row = self.inner[index]
-        if isinstance(index, str):
-            return row
-        source = self.inner.dataset[index]
-        texts = {"text_messages": source["messages"], "text_rejected": source["rejected_response"]}
-        return {**row, "_extra_kwargs": {**(row.get("_extra_kwargs") or {}), **texts}}
-
-    def __len__(self):
-        return len(self.inner)
-
-    @property
-    def dataset(self):
-        return self.inner.dataset
+from .texts import TEXTS
 
 
 class LiveMargins:
@@ -98,7 +74,7 @@ class LiveMargins:
         Args:
             trainer: gives `side_logps(model, batch)`, the (2B,) log-probs with whatever adapter is active.
             batch: the collated batch.
-            columns: `text_messages` and `text_rejected` of the B pairs, when a margin needs text.
+            columns: the texts of the B pairs (see `texts.pair_texts`), when a margin needs text.
             reference: (2B,) reference log-probs. They are the base log-probs too, unless the run's reference is
                 another model or adapter than the base of the margin adapters.
         """
@@ -114,8 +90,8 @@ class LiveMargins:
                 with self.adapters.scoring(margin):
                     values.append(trainer.side_logps(model, batch) - base)
                 continue
-            prompts = [messages[:-1] for messages in columns["text_messages"]] * 2
-            responses = [messages[-1]["content"] for messages in columns["text_messages"]] + columns["text_rejected"]
+            sides = [pair[side] for side in (0, 1) for pair in columns[TEXTS]]
+            prompts, responses = [prompt for prompt, _ in sides], [response for _, response in sides]
             if margin.kind == "classifier":
                 values.append(self.classifiers[margin.name](prompts, responses))
             else:

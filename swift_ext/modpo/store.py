@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from trl_ext.modpo.digest import weights_digest
+from trl_ext.modpo.digest import describe_margin, describe_model
 from trl_ext.modpo.margins import Margin
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ROWS = "train.jsonl"
 
@@ -41,19 +41,6 @@ def pair_digests(batch: dict) -> list[str]:
         hashlib.blake2b(chosen + b"|" + rejected, digest_size=8).hexdigest()
         for chosen, rejected in zip(sequences[:half], sequences[half:], strict=True)
     ]
-
-
-def describe_margin(margin: Margin) -> dict:
-    """What identifies a margin in a manifest: its source's content, not its weight, role or beta."""
-    entry = {"name": margin.name, "kind": margin.kind}
-    if margin.kind == "function":
-        return {**entry, "function": margin.source}
-    digest = weights_digest(margin.source) if Path(margin.source).is_dir() else margin.source
-    return {**entry, "digest": digest, **({"head": margin.head} if margin.kind == "classifier" else {})}
-
-
-def describe_reference(model_dir: str) -> str:
-    return weights_digest(model_dir) if Path(model_dir).is_dir() else model_dir
 
 
 def column(margin: Margin, side: str) -> str:
@@ -77,19 +64,21 @@ class MarginStore:
         self.manifest = json.loads(path.read_text(encoding="utf-8"))
         if self.manifest.get("format") != FORMAT:
             raise ValueError(f"{path}: format {self.manifest.get('format')}, this version reads {FORMAT}")
-        reference = describe_reference(reference_dir)
+        reference = describe_model(reference_dir)
         if self.manifest["reference"] != reference:
             raise ValueError(
                 f"stale store {folder}: it was computed with reference model {self.manifest['reference_path']} "
-                f"(weights {self.manifest['reference']}), this run's reference is {reference_dir} (weights {reference})"
+                f"(content {self.manifest['reference']}), this run's reference is {reference_dir} (content {reference})"
             )
         stored = {entry["name"]: entry for entry in self.manifest["margins"]}
         for margin in margins:
             wanted = describe_margin(margin)
             if margin.name not in stored:
                 raise ValueError(f"stale store {folder}: no margin {margin.name!r}, it holds {sorted(stored)}")
-            if stored[margin.name] != wanted:
-                raise ValueError(f"stale store {folder}: it holds {stored[margin.name]}, this run asks for {wanted}")
+            found = stored[margin.name]
+            if changed := [key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key)]:
+                told = "; ".join(f"{key}: {found.get(key)} stored, {wanted.get(key)} now" for key in sorted(changed))
+                raise ValueError(f"stale store {folder}: margin {margin.name!r} is another one ({told}); precompute again")
 
     def lookup(self, batch: dict, columns: dict[str, list]) -> tuple[torch.Tensor, torch.Tensor]:
         """Reference log-probs (2B,) and raw margin values (2B, K), chosen half first, fp32.

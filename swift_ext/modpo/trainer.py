@@ -12,13 +12,16 @@ from datasets_builders.io import write_json
 from swift_ext.settings import read_settings
 from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
+from trl_ext.objectives.unscored import UnscoredPairs
 
 from .settings import MODPOSettings, refuse_what_cannot_work
-from .sources import LiveMargins, TextRows
+from .sources import LiveMargins
 from .store import MarginStore
+from .texts import with_texts
 
 logger = get_logger()
 SETTINGS_FILE = "modpo_settings.json"
+UNSCORED = "Give a larger --max_length, or drop long rows with --truncation_strategy delete"
 
 
 def _is_column(name: str, value) -> bool:
@@ -59,9 +62,10 @@ class MODPOTrainer(DPOTrainer):
                 template.remove_unused_columns = False  # lets the collator carry the texts
                 for split in ("train_dataset", "eval_dataset"):
                     if kwargs.get(split) is not None:
-                        kwargs[split] = TextRows(kwargs[split])
+                        kwargs[split] = with_texts(kwargs[split], split.removesuffix("_dataset"))
         super().__init__(model, ref_model, *args, **kwargs)
         self.beta = self.beta / self.modpo.w
+        self._unscored = UnscoredPairs()
         self._report()
 
     def _report(self) -> None:
@@ -117,6 +121,8 @@ class MODPOTrainer(DPOTrainer):
         """The one changed term of the loss: the reference, shifted by the margins."""
         if self.store is None and self.live is None:
             return super().compute_ref_log_probs(batch)
+        tokens = (batch["labels"] != self.label_pad_token_id).sum(-1).tolist()
+        self._unscored_share = self._unscored.add(tokens, UNSCORED)
         reference, values = self.reference_and_margins(batch)
         self._margin_rewards = values * torch.tensor([m.beta for m in self.margins], device=values.device)
         self._check_finite(batch)
@@ -140,6 +146,8 @@ class MODPOTrainer(DPOTrainer):
             prefix = "eval_" if train_eval == "eval" else ""
             pairs = torch.cat(self._margin_rewards.chunk(2), -1)  # (B, 2K): one gather for all margins
             means = self.accelerator.gather_for_metrics(pairs).mean(0).tolist()
+            share = torch.tensor([self._unscored_share], device=pairs.device)
+            metrics[f"{prefix}modpo/pairs_without_scored_token"] = self.accelerator.gather_for_metrics(share).mean().item()
             for k, margin in enumerate(self.margins):
                 chosen, rejected = means[k], means[k + len(self.margins)]
                 metrics[f"{prefix}margin_rewards/{margin.name}/chosen"] = chosen

@@ -9,4 +9,5 @@ from trl_ext.shutdown import let_gloo_finish_at_exit
 
 # By dotted path: ms-swift imports this file under its bare name, which could collide with another file.
 TrainerFactory.TRAINER_MAPPING["dpo"] = "swift_ext.modpo.MODPOTrainer"
+TrainerFactory.TRAINING_ARGS_MAPPING["dpo"] = "swift_ext.modpo.MODPOConfig"
 let_gloo_finish_at_exit()

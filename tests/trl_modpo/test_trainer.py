@@ -450,3 +450,41 @@ def test_setups_in_which_margins_would_have_no_effect(options, message, train, a
         train(**{"w": 0.5, "margin_adapter": str(adapter), **FULL, **options})
 
 
+
+
+# --- nothing is scored, nothing is believed ----------------------------------------------------------------------------
+
+
+def test_responses_that_are_cut_off_whole_are_refused_before_they_train(train, tmp_path):
+    """The margin alone would move the loss, and the log would look alive."""
+    rows = trl_rows(preference_rows(8))
+    for row in rows:
+        row["prompt"][0]["content"] *= 4
+    long = write_rows(tmp_path / "long.jsonl", rows)
+    with pytest.raises(JobFailed, match=r"of \d+ pairs have a side without a scored token|8 of 8 rows are dropped"):
+        train(w=0.5, margin_function="brevity", data=long, max_length=48, **LORA)
+
+
+def test_a_column_of_margins_in_the_data_is_not_believed(train, tmp_path):
+    rows = [{**row, "margin_values": [0.0, 9.0]} for row in trl_rows(preference_rows(8))]
+    stored = write_rows(tmp_path / "stored.jsonl", rows)
+    for options in ({}, {"precompute_ref_log_probs": True}):
+        with pytest.raises(JobFailed, match="train_dataset has a column 'margin_values', and nothing says"):
+            train(w=0.5, margin_function="brevity", data=stored, **options, **LORA)
+
+
+@pytest.mark.parametrize("kind", ["function", "classifier"])
+def test_margins_beside_the_model_are_computed_once_when_all_weights_train(train, margins, kind):
+    chosen = [margin for margin in margins if kind in margin]
+    once = train(w=0.5, margins=chosen, precompute_ref_log_probs=True, max_steps=2, **FULL)
+    live = train(w=0.5, margins=chosen, max_steps=2, **FULL)
+    assert once["losses"] == pytest.approx(live["losses"], abs=1e-5) and once["passes_in_training"] == 0
+
+
+def test_an_answer_that_only_calls_a_tool_is_an_empty_text():
+    from trl_ext.modpo.rows import row_texts
+
+    prompt = [{"role": "user", "content": "q"}]
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
+    parts = {"role": "assistant", "content": [{"type": "text", "text": "no"}]}
+    assert row_texts({"prompt": prompt, "chosen": [call], "rejected": [parts]}, "") == [(prompt, ""), (prompt, "no")]

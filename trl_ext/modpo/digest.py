@@ -1,8 +1,15 @@
-"""Digests that tell whether two folders hold the same model or adapter."""
+"""What a stored value depends on, as digests: the content of models and adapters, of functions, and of margins."""
 
+import ast
 import hashlib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .margins import Margin
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin")
 _SMALL_SUFFIXES = (".json", ".jinja", ".model", ".txt")
@@ -57,3 +64,70 @@ def model_digest(folder: str | Path) -> str:
     """
     files = (path for path in Path(folder).iterdir() if path.is_file() and path.name not in _NOT_MODEL)
     return _digest(sorted(path for path in files if _is_weights(path) or path.suffix in _SMALL_SUFFIXES))
+
+
+def settings_digest(folder: str | Path) -> str:
+    """16 hex digits over what stands beside the weights and decides what they compute: configuration, tokenizer, template."""
+    files = (path for path in Path(folder).iterdir() if path.is_file() and path.name not in _NOT_MODEL)
+    return _digest(sorted(path for path in files if path.suffix in _SMALL_SUFFIXES and not _is_weights(path)))
+
+
+def source_digest(function: str) -> str:
+    """16 hex digits over the file of a text function and every file of its folder that it imports, directly or not.
+
+    A function of the pack, and what comes from elsewhere (installed packages), counts by the version of its package only.
+    """
+    from trl_ext.objectives.text import get_text_function
+
+    module = sys.modules[get_text_function(function).__module__]
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(_own_files(module)):
+        digest.update(f"{path.name}:".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _own_files(module: ModuleType) -> set[Path]:
+    """The module's file and those below its folder that it imports, however deep."""
+    if getattr(module, "__file__", None) is None:  # typed into an interpreter
+        return set()
+    first = Path(module.__file__).resolve()
+    found, left = {first}, [(module, first)]
+    while left:
+        current, path = left.pop()
+        for name in _imported(ast.parse(path.read_bytes()), current.__package__ or ""):
+            other = sys.modules.get(name)
+            place = Path(other.__file__).resolve() if other is not None and getattr(other, "__file__", None) else None
+            if place is not None and place.suffix == ".py" and place not in found and place.is_relative_to(first.parent):
+                found.add(place)
+                left.append((other, place))
+    return found
+
+
+def _imported(tree: ast.Module, package: str) -> Iterable[str]:
+    """Full names of the modules that a file imports, and of what it takes from them, which may be modules too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".") if node.level and package else []
+            base = ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+
+
+def describe_margin(margin: "Margin") -> dict[str, str | int]:
+    """What the raw value of a margin depends on, each ingredient by its name; not its weight, role or beta."""
+    entry: dict[str, str | int] = {"name": margin.name, "kind": margin.kind}
+    if margin.kind == "function":
+        return {**entry, "function": margin.source, "source": source_digest(margin.source)}
+    if margin.kind == "classifier":
+        entry["head"] = margin.head
+    if not Path(margin.source).is_dir():
+        return {**entry, "hub name": margin.source}
+    beside = "configuration" if margin.kind == "adapter" else "configuration, tokenizer and template"
+    return {**entry, "weights": weights_digest(margin.source), beside: settings_digest(margin.source)}
+
+
+def describe_model(path: str) -> str:
+    """The content of a model's folder, or the hub name that it is."""
+    return model_digest(path) if Path(path).is_dir() else path

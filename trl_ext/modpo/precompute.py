@@ -7,7 +7,6 @@ settings of the forward pass. Whatever changes changes the name, so no stale fil
 """
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -21,10 +20,8 @@ from datasets import Dataset
 from peft import PeftModel
 from tqdm import tqdm
 
-from trl_ext.objectives.text import get_text_function
-
 from .adapters import MarginAdapters
-from .digest import model_digest
+from .digest import describe_margin, describe_model
 from .margins import Margin
 from .rows import TEXT_COLUMNS, VALUES
 from .sources import refuse_non_finite
@@ -52,18 +49,6 @@ def rows_digest(dataset: Dataset, with_text: bool) -> str:
     return digest.hexdigest()
 
 
-def describe_model(path: str) -> str:
-    return model_digest(path) if Path(path).is_dir() else path
-
-
-def describe_source(margin: Margin) -> list[str]:
-    """What the raw value of a margin depends on: the content behind it, not its weight, role or beta."""
-    if margin.kind == "function":
-        module = inspect.getmodule(get_text_function(margin.source))
-        return ["function", margin.source, inspect.getsource(module) if module else ""]
-    return [margin.kind, describe_model(margin.source), str(margin.head)]
-
-
 def describe_run(model: torch.nn.Module, base: str, args, margins: Sequence[Margin]) -> list:
     """What the stored values depend on besides the rows.
 
@@ -75,7 +60,7 @@ def describe_run(model: torch.nn.Module, base: str, args, margins: Sequence[Marg
     leave_out = [MarginAdapters.adapter_name(margin) for margin in margins]
     leave_out += [model.active_adapter] if isinstance(model, PeftModel) else []
     flags = [args.max_length, args.truncation_mode, args.ld_alpha, args.bf16, args.fp16]
-    sources = [describe_source(margin) for margin in margins]
+    sources = [describe_margin(margin) for margin in margins]
     return [describe_model(base), parameters_digest(model, leave_out), flags, sources]
 
 

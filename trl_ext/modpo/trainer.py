@@ -19,15 +19,17 @@ from trl.trainer.utils import create_model_from_path, get_config_model_id, use_a
 
 from trl_ext.checkpoints import EndsAtItsLastStep
 from trl_ext.objectives.modpo import shift_reference
+from trl_ext.objectives.unscored import UnscoredPairs
 
 from .adapters import MarginAdapters
 from .config import MODPOConfig, refuse_what_cannot_work
 from .margins import Margin
 from .precompute import REFERENCE, add_columns, cached, describe_run, rows_digest, score_rows
-from .rows import TEXT_COLUMNS, TEXTS, VALUES, MarginCollator
+from .rows import TEXT_COLUMNS, TEXTS, VALUES, MarginCollator, refuse_lost_rows, refuse_stored_columns
 from .run_settings import refuse_other_settings, save_settings
 from .sources import MarginSources, refuse_non_finite
 
+UNSCORED = "Give a larger max_length, or leave long rows out of the data"
 # TRL 1.x hands the model to compute_ref_log_probs, 0.29 does not.
 _TAKES_MODEL = "model" in inspect.signature(DPOTrainer.compute_ref_log_probs).parameters
 
@@ -84,6 +86,8 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         adapters = any(margin.kind == "adapter" for margin in self.margins)
         full = not isinstance(model, PeftModel) and kwargs.get("peft_config") is None
         refuse_what_cannot_work(args, self.margins, full)
+        if self.margins:
+            refuse_stored_columns(kwargs)
         if adapters and full and ref_model is None and args.precompute_ref_log_probs:
             # TRL 1.x would score with the policy itself, which must not carry the margin adapters.
             path = model if isinstance(model, str) else get_config_model_id(model.config)
@@ -91,6 +95,7 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
             ref_model = create_model_from_path(path, **options)
         super().__init__(model, ref_model, args, **kwargs)
         self.beta = self.beta / args.w
+        self._unscored = UnscoredPairs()
         if self.margins:
             self._attach()
             self.data_collator = self._margin_collator()
@@ -115,10 +120,18 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         Loading draws random numbers (weights, before those of the file take their place); training's are kept.
         """
         if self.sources is None:
-            host = self.model if isinstance(self.model, PeftModel) else self.accelerator.unwrap_model(self.ref_model)
+            host = self.model
+            if not isinstance(self.model, PeftModel) and any(margin.kind == "adapter" for margin in self.margins):
+                host = self.accelerator.unwrap_model(self.ref_model)
             base, device = get_config_model_id(self.model.config), self.accelerator.device
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 self.sources = MarginSources(self.margins, host, base, device)
+
+    def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
+        prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        if self.margins:
+            refuse_lost_rows(dataset, prepared, args.max_length)
+        return prepared
 
     def _margin_collator(self) -> MarginCollator:
         if isinstance(self.data_collator, MarginCollator):
@@ -164,6 +177,9 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
 
     def reference_and_margins(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Reference log-probs (2B,) and raw margin values (2B, K): stored columns, or one pass each."""
+        tokens = self._scored_tokens(inputs)
+        share = self._unscored.add(tokens, UNSCORED)
+        self._metrics["train" if self.model.training else "eval"]["modpo/pairs_without_scored_token"].append(share)
         if VALUES in inputs:
             return torch.cat([inputs[name] for name in REFERENCE]), torch.cat(inputs[VALUES].chunk(2, -1))
         tensors = {name: value for name, value in inputs.items() if name != TEXTS}
@@ -175,11 +191,14 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
             if self.ref_model is not None or "ref" in adapters.host.peft_config:  # the reference is not the bare base
                 with adapters.scoring(None):
                     base = self._logps(host, tensors)
+        return reference, self.sources.values(lambda: self._logps(host, tensors), base, inputs.get(TEXTS), tokens)
+
+    def _scored_tokens(self, inputs: dict) -> list[int]:
+        """Numbers of tokens of 2B responses that are scored."""
         mask = inputs["completion_mask"]
         if not _TAKES_MODEL:  # TRL 0.29 truncates in the step, 1.x in the collator
             _, _, mask = self._truncate_inputs(inputs["input_ids"], inputs["attention_mask"], mask)
-        tokens = mask.sum(-1).tolist()
-        return reference, self.sources.values(lambda: self._logps(host, tensors), base, inputs.get(TEXTS), tokens)
+        return mask.sum(-1).tolist()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The parent's loss on the shifted reference."""
@@ -212,7 +231,7 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         if not self.margins:
             return super()._precompute_ref_logps(dataset, name, batch_size)
-        if not self.args.precompute_ref_log_probs or VALUES in dataset.column_names:
+        if not self.args.precompute_ref_log_probs:
             return dataset
         if not isinstance(dataset, Dataset):
             raise ValueError(f"precompute_ref_log_probs needs a data set with a length, {name} is a stream")

@@ -1,0 +1,30 @@
+"""Training arguments that refuse, before a model is loaded, what would leave margins without effect."""
+
+from dataclasses import dataclass
+
+from swift.rlhf_trainers import DPOConfig
+
+from swift_ext.settings import read_settings
+
+from .settings import MODPOSettings, refuse_what_cannot_work
+
+
+@dataclass
+class MODPOConfig(DPOConfig):
+    """[`swift.rlhf_trainers.DPOConfig`], with `MODPO_*` read once against the flags of the run.
+
+    Args:
+        streaming, packing, padding_free: ms-swift's data and template flags, which it hands to whoever has such a field.
+
+    Raises:
+        ValueError: a bad variable, or a flag that does not go with it (see `refuse_what_cannot_work`).
+    """
+
+    streaming: bool = False
+    packing: bool = False
+    padding_free: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        settings = read_settings(MODPOSettings)
+        refuse_what_cannot_work(settings, settings.resolve(self.beta), self, self)
