@@ -43,3 +43,13 @@ def test_a_named_folder_must_be_a_checkpoint(tmp_path):
     assert resume_folder(first, tmp_path) == first
     with pytest.raises(ValueError, match=r"--resume_from_checkpoint .*absent: no trainer_state\.json there"):
         resume_folder(str(tmp_path / "absent"), tmp_path)
+
+
+def test_an_adapter_that_somebody_put_where_saving_would_remove_it_is_refused(tmp_path):
+    from trl_ext.checkpoints import refuse_occupied
+
+    refuse_occupied(tmp_path / "new", ["margin_a"])
+    (tmp_path / "margin_a").mkdir()
+    refuse_occupied(tmp_path, ["margin_b"])
+    with pytest.raises(ValueError, match="margin_a is in the way: saving the policy writes an adapter of that name"):
+        refuse_occupied(tmp_path, ["margin_b", "margin_a"])

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,19 @@ class EndsAtItsLastStep:
         if self._resumed_step >= rest[-1]:  # max_steps
             epochs = min(epochs, self._resumed_step // steps_per_epoch)
         return epochs, steps_per_epoch, *rest
+
+
+def refuse_occupied(output_dir: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Refuses an output folder in which saving would overwrite and then remove an adapter that somebody else put there.
+
+    peft saves every adapter of a model in a folder of its name; those that are inputs of the run are removed again.
+
+    Raises:
+        ValueError: the folder that is in the way.
+    """
+    for name in names:
+        if (path := Path(output_dir, name)).exists():
+            raise ValueError(
+                f"{path} is in the way: saving the policy writes an adapter of that name and removes it again; move it, or "
+                "choose another output_dir (a run that was killed while it saved leaves such a folder too)"
+            )

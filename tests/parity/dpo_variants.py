@@ -61,7 +61,7 @@ VARIANTS = {
     "truncation right": V({"truncation_strategy": "right", "max_length": 64}, data="long_answers"),
     "lazy": V({"lazy_tokenize": True}),
     "lazy, delete": V({"lazy_tokenize": True, "truncation_strategy": "delete"}, data="uneven"),
-    "streaming": V({"streaming": True}, refused={"function": "need --streaming false"}),
+    "streaming": V({"streaming": True}, refused={"function": "--streaming true"}),
     "packing": V({"packing": True}, upstream="requires a flash attention"),
     "padding free": V({"padding_free": True}, upstream="requires a flash attention"),
     "evaluation": V(EVALUATED),
@@ -91,7 +91,7 @@ WITH_ADAPTER = (
     "gradient checkpointing", "bfloat16", "checkpoints",
 )  # fmt: skip
 CASES = [
-    *((name, "function") for name in VARIANTS if name not in ("rejected_messages", "sides that part early", "streaming")),
+    *((name, "function") for name in VARIANTS),
     *((name, "no margin") for name in WITHOUT_MARGIN),
     *((name, "adapter") for name in WITH_ADAPTER),
 ]

@@ -102,7 +102,7 @@ WITH_ADAPTER = (
     "compute_metrics", "callbacks", "accumulation", "bfloat16 autocast", "checkpoints",
 )  # fmt: skip
 CASES = [
-    *((name, "function") for name in VARIANTS if name not in ("model card", "precomputed, full")),
+    *((name, "function") for name in VARIANTS if name != "model card"),
     *((name, "no margin") for name in WITHOUT_MARGIN),
     *((name, "adapter") for name in WITH_ADAPTER),
 ]

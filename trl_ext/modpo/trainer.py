@@ -17,7 +17,7 @@ from trl import DPOTrainer
 from trl.models import prepare_deepspeed
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
-from trl_ext.checkpoints import EndsAtItsLastStep
+from trl_ext.checkpoints import EndsAtItsLastStep, refuse_occupied
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
 
@@ -88,14 +88,15 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         refuse_what_cannot_work(args, self.margins, full)
         if self.margins:
             refuse_stored_columns(kwargs)
+            refuse_occupied(args.output_dir, map(MarginAdapters.adapter_name, self.margins))
         if adapters and full and ref_model is None and args.precompute_ref_log_probs:
             # TRL 1.x would score with the policy itself, which must not carry the margin adapters.
             path = model if isinstance(model, str) else get_config_model_id(model.config)
             options = dict(args.model_init_kwargs or {}) if isinstance(model, str) else {"dtype": model.dtype}
             ref_model = create_model_from_path(path, **options)
+        self._unscored, self._unscored_share = UnscoredPairs(), 0.0
         super().__init__(model, ref_model, args, **kwargs)
         self.beta = self.beta / args.w
-        self._unscored = UnscoredPairs()
         if self.margins:
             self._attach()
             self.data_collator = self._margin_collator()
@@ -178,8 +179,7 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
     def reference_and_margins(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Reference log-probs (2B,) and raw margin values (2B, K): stored columns, or one pass each."""
         tokens = self._scored_tokens(inputs)
-        share = self._unscored.add(tokens, UNSCORED)
-        self._metrics["train" if self.model.training else "eval"]["modpo/pairs_without_scored_token"].append(share)
+        self._unscored_share = self._unscored.add(tokens, UNSCORED)
         if VALUES in inputs:
             return torch.cat([inputs[name] for name in REFERENCE]), torch.cat(inputs[VALUES].chunk(2, -1))
         tensors = {name: value for name, value in inputs.items() if name != TEXTS}
@@ -221,6 +221,8 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         pairs = torch.cat(rewards.chunk(2), -1)  # (B, 2K): one gather for all margins
         chosen, rejected = self.accelerator.gather_for_metrics(pairs).mean(0).view(2, -1).tolist()
         metrics = self._metrics["train" if self.model.training else "eval"]
+        share = torch.tensor([self._unscored_share], device=rewards.device)
+        metrics["modpo/pairs_without_scored_token"].append(self.accelerator.gather_for_metrics(share).mean().item())
         for k, margin in enumerate(self.margins):
             metrics[f"margin_rewards/{margin.name}/chosen"].append(chosen[k])
             metrics[f"margin_rewards/{margin.name}/rejected"].append(rejected[k])

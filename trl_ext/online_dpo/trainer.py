@@ -22,7 +22,7 @@ from transformers.integrations import deepspeed
 from trl.data_utils import is_conversational
 from trl.experimental.online_dpo import OnlineDPOTrainer
 
-from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint
+from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint, refuse_occupied
 
 from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
 from .config import OnlineConfig
@@ -123,6 +123,7 @@ class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
         if args.model_path is not None:
             load_policy(self.model, args.model_path)
             if args.ref == "previous":
+                refuse_occupied(args.output_dir, [REFERENCE])
                 self.reference_adapter = self.ref_model = ReferenceAdapter(self.model)
 
     @property
@@ -225,7 +226,8 @@ class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
         # The reference is the adapter of --model_path. Beside the policy, transformers would load it instead of it.
-        shutil.rmtree(Path(output_dir or self.args.output_dir, REFERENCE), ignore_errors=True)
+        if self.reference_adapter is not None:
+            shutil.rmtree(Path(output_dir or self.args.output_dir, REFERENCE), ignore_errors=True)
 
     def save_parts(self, folder: Path) -> None:
         """Called on every rank with the checkpoint's folder, for what is not JSON or belongs to one rank."""
