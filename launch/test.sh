@@ -16,4 +16,5 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
 .venv/bin/python -m pytest "$@"
 # What needs ms-swift is not collected there; the rest must hold in both.
 .venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/d2po tests/datasets_builders tests/trl_modpo \
-    tests/launch/d2po tests/launch/doctor tests/launch/test_run_files.py tests/pairwise_judge tests/parity
+    tests/launch/d2po tests/launch/doctor tests/launch/test_run_files.py tests/pairwise_judge tests/parity \
+    tests/test_documented_commands.py
