@@ -7,6 +7,7 @@ is done and continues what was killed. Reference: the HelpSteer pipeline of the 
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from datasets_builders.io import write_json
@@ -14,7 +15,7 @@ from launch.processes import Lease
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
 
 from .config import PipelineConfig, load_config
-from .stages import Command, Stage, StageRunner
+from .stages import Command, Resumed, Stage, StageRunner
 
 
 def _flags(values: dict) -> list[str]:
@@ -25,6 +26,11 @@ def _flags(values: dict) -> list[str]:
         items = value if isinstance(value, list) else [value]
         argv += [f"--{name}", *(str(item).lower() if isinstance(item, bool) else str(item) for item in items)]
     return argv
+
+
+def _place(path: str | None) -> str | None:
+    """An absolute path where something is there, so that it counts by its content; anything else as it is."""
+    return str(Path(path).resolve()) if path is not None and Path(path).exists() else path
 
 
 def _label(w: float) -> str:
@@ -59,8 +65,8 @@ class ModpoPipeline:
         import torch
 
         self.on_cpu = not torch.cuda.is_available()
-        self.base = self.out / "model" if config.model == "embedded" else config.model
-        self.policy_base = self.out / "sft" / "merged" if config.sft else self.base
+        self.base = self.out / "model" if config.model == "embedded" else _place(config.model)
+        self.policy_base = self.out / "sft_merged" if config.sft else self.base
         self.margin_adapter = self.out / "margin_dpo" / f"checkpoint-{config.dpo_max_steps}"
         plugin = Path(__file__).parents[2] / "swift_ext" / "plugins" / "modpo.py"
         self.plugin = ["--external_plugins", str(plugin)]
@@ -98,20 +104,10 @@ class ModpoPipeline:
         }  # fmt: skip
 
     def train_stage(self, name: str, title: str, argv: list[str], folder: Path, steps: int, **stage) -> Stage:
-        """A training stage that goes on from its newest complete checkpoint."""
+        """A training stage that goes on from its newest complete checkpoint; the folder is its own."""
         environment = {**self.launch_environment(), **stage.pop("environment", {})}
-        plain = Command(argv, environment)
-
-        def command() -> Command:
-            checkpoint = latest_checkpoint(folder)
-            if checkpoint is None:
-                return plain
-            return Command([*argv, "--resume_from_checkpoint", str(checkpoint)], environment)
-
-        settings = {"command": plain.printable()}
-        return Stage(
-            name, title, [command], [folder / f"checkpoint-{steps}"], resumable=True, settings=settings, **stage
-        )
+        command = Resumed(Command(argv, environment), partial(latest_checkpoint, folder))
+        return Stage(name, title, [command], [folder], resumable=True, results=[folder / f"checkpoint-{steps}"], **stage)
 
     def evaluation_flags(self, split: Path) -> dict:
         return {"val_dataset": split, "eval_strategy": "steps", "eval_steps": self.config.eval_steps}
@@ -174,9 +170,9 @@ class ModpoPipeline:
         if c.data == "sampled":
             samples = self.out / "samples"
             sample = Stage(
-                "sample", "sample completions to label", [self.generate_command(c.prompts, "samples", samples, sampled=True)],
-                [samples / "samples"], ["model"] if c.model == "embedded" else [], resumable=True,
-                settings={"prompts": Path(c.prompts).read_text(encoding="utf-8")},
+                "sample", "sample completions to label",
+                [self.generate_command(_place(c.prompts), "samples", samples, sampled=True)],
+                [samples], ["model"] if c.model == "embedded" else [], resumable=True, results=[samples / "samples"],
             )  # fmt: skip
             label = ["python", "-m", "launch", "label", "--samples", str(samples / "samples"), "--seed", str(c.train_seed)]
             commands = [Command([*label, "--function", c.preference, "--out", str(outputs[0])])]
@@ -185,7 +181,7 @@ class ModpoPipeline:
                 out = ["--out", str(data / "margin.jsonl")]
                 commands.append(Command([*label, "--function", c.margin_preference, *out, *split]))
                 outputs += [data / "margin.jsonl", data / "margin_val.jsonl"]
-            return [sample, Stage("data", "label the samples", commands, outputs, ["sample"])]
+            return [sample, Stage("data", "label the samples", commands, [data], ["sample"], results=outputs)]
         if c.data == "files":
             return [self.file_stage()]
         commands = [self.builder("preference", "train", data / "preference.jsonl")]
@@ -198,13 +194,13 @@ class ModpoPipeline:
             for split, name in (("train", "margin.jsonl"), ("validation", "margin_val.jsonl")):
                 commands.append(self.builder("margin", split, data / name))
                 outputs.append(data / name)
-        return [Stage("data", "build the data sets", commands, outputs)]
+        return [Stage("data", "build the data sets", commands, [data], results=outputs)]
 
     def builder(self, role: str, split: str, out: Path, sft: bool = False) -> Command:
         """A `python -m datasets_builders` line for the trained preference or the margin's labels."""
         c = self.config
         attribute = c.preference if role == "preference" else c.margin_preference
-        source = c.source if split == "train" else c.validation_source or c.source
+        source = _place(c.source if split == "train" else c.validation_source or c.source)
         flags = {"split": split, "format": "swift", "out": out, "source": source, "min_gap": c.min_gap, "limit": c.train_limit}
         if c.data == "helpsteer":
             argv = ["helpsteer", "--attribute", attribute]
@@ -217,14 +213,13 @@ class ModpoPipeline:
         c = self.config
         names = {"preference.jsonl": c.preference_file, "preference_val.jsonl": c.preference_val_file,
                  "margin.jsonl": c.margin_file, "margin_val.jsonl": c.margin_val_file}
-        names = {name: source for name, source in names.items() if source is not None}
+        names = {name: _place(source) for name, source in names.items() if source is not None}
         argv = ["python", "-m", "launch", "check-pairs"]
         commands = [Command([*argv, "--pairs", source, "--out", str(self.data / name)]) for name, source in names.items()]
         if c.sft:
-            names["sft.jsonl"] = c.preference_file
-            commands.append(Command([*argv, "--pairs", c.preference_file, "--sft", "--out", str(self.data / "sft.jsonl")]))
-        stamps = {source: os.stat(source).st_mtime_ns for source in names.values()}
-        return Stage("data", "check the data files", commands, [self.data / n for n in names], settings=stamps)
+            names["sft.jsonl"] = names["preference.jsonl"]
+            commands.append(Command([*argv, "--pairs", names["sft.jsonl"], "--sft", "--out", str(self.data / "sft.jsonl")]))
+        return Stage("data", "check the data files", commands, [self.data], results=[self.data / n for n in names])
 
     def sft_stages(self, after: list[str]) -> list[Stage]:
         c, folder = self.config, self.out / "sft"
@@ -233,7 +228,7 @@ class ModpoPipeline:
         train = self.train_stage(
             "sft", "supervised fine-tuning", ["swift", "sft", *_flags(flags)], folder, c.sft_max_steps, after=after
         )
-        merged = folder / "merged"
+        merged = self.policy_base
         flags = {"adapter": folder / f"checkpoint-{c.sft_max_steps}", "model": self.base, "torch_dtype": self.dtype,
                  "out": merged}
         command = Command(["python", "-m", "launch", "merge-lora", *_flags(flags)])
@@ -269,7 +264,7 @@ class ModpoPipeline:
         for name in ("MODPO_W", "MODPO_MARGIN_WEIGHT", "MODPO_MARGIN_ROLE", "MODPO_MARGIN_BETA"):
             environment.pop(name, None)  # the store depends on none of them
         return Stage("precompute", "reference and margins, once for the grid", [Command(argv, environment)],
-                     [store / "train.jsonl", store / "manifest.json"], after, resumable=True)
+                     [store], after, resumable=True, results=[store / "train.jsonl", store / "manifest.json"])
 
     def modpo_stage(self, w: float, after: list[str]) -> Stage:
         c, folder = self.config, self.out / f"modpo_{_label(w)}"
@@ -285,7 +280,7 @@ class ModpoPipeline:
 
     def evaluation_stages(self, ready: list[str]) -> list[Stage]:
         c, gens, scores = self.config, self.out / "eval" / "gens", self.out / "eval" / "scores"
-        prompts = c.eval_prompts or self.data / "preference_val.jsonl"
+        prompts = _place(c.eval_prompts) or self.data / "preference_val.jsonl"
         reference = "sft" if c.sft else "base"
         stages, labels = [], [reference, *(_label(w) for w in c.w_values)]
         for label in labels:
@@ -293,9 +288,8 @@ class ModpoPipeline:
             adapter = self.out / f"modpo_{w}" / f"checkpoint-{c.modpo_max_steps}" if w else None
             command = self.generate_command(prompts, label, gens, adapter)
             after = [f"modpo_{w}"] if w else ready
-            content = Path(c.eval_prompts).read_text(encoding="utf-8") if c.eval_prompts else None
             stages.append(Stage(f"generate_{label}", f"generate with {label}", [command], [gens / label], after,
-                                resumable=True, settings={"prompts": content}))  # fmt: skip
+                                resumable=True))  # fmt: skip
         generated = [f"generate_{label}" for label in labels]
         folders = [str(gens / label) for label in labels]
         same = self.out / "eval" / "same_prompts.json"
@@ -311,7 +305,7 @@ class ModpoPipeline:
                  "weights": [f"{_label(w)}={w:g}" for w in c.w_values], "out": report, "title": c.title}
         command = Command(["python", "-m", "launch", "report", *_flags(flags)])
         files = [report / name for name in ("report.json", "tradeoff.png", "report.html")]
-        stages.append(Stage("report", "trade-off picture and report", [command], files, ["score"]))
+        stages.append(Stage("report", "trade-off picture and report", [command], [report], ["score"], results=files))
         return stages
 
 
@@ -377,10 +371,7 @@ def main(argv: list[str]) -> int:
     for finding in findings:
         print(finding)
     if config.preflight_only:
-        for number, stage in enumerate(stages, 1):
-            print(f"[{number}/{len(stages)}] {stage.title}")
-            for command in stage.commands:
-                print(f"    {(command() if callable(command) else command).printable()}")
+        StageRunner(config.out.resolve(), stages, {}).print_plan()
         print(f"preflight passed: {len(stages)} stages, precision {pipeline.dtype}; nothing was run")
         return 0
     config.out.mkdir(parents=True, exist_ok=True)

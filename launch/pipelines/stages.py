@@ -1,11 +1,11 @@
 """Stages of a long run on top of doit: which are done, which a changed setting redoes, and how a killed one continues.
 
 doit orders the stages; whether one is done is decided by its manifest alone, `OUT/manifests/<stage>.json`, written
-atomically after the stage ended well. It holds digests of the stage's settings, of its inputs (the outputs of the
-stages before it) and of its outputs. A stage is redone exactly when one of the three no longer fits what is there.
+atomically after the stage ended well. It holds what decides the stage's result (`identity`), the results of the stages
+that it reads, and digests of its own. A stage is redone exactly when one of the three no longer fits what is there, and
+then from nothing: all that it wrote before is given up, after one line that says what and why.
 """
 
-import hashlib
 import json
 import os
 import shlex
@@ -19,22 +19,10 @@ from pathlib import Path
 
 from datasets_builders.io import write_json
 from launch.processes import Lease, end, start, wait
-from trl_ext.modpo.digest import weights_digest
+
+from .identity import difference, path_digest, settings_of, versions
 
 HEARTBEAT_SECONDS = 20
-
-
-def path_digest(path: Path) -> str:
-    """Digest of a file's content, or of a folder's weights if it holds any, otherwise of all its files."""
-    if path.is_file():
-        return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-    if any(child.suffix == ".safetensors" for child in path.iterdir()):
-        return weights_digest(path)
-    digest = hashlib.blake2b(digest_size=8)
-    for child in sorted(path.rglob("*")):
-        if child.is_file():
-            digest.update(f"{child.relative_to(path)}:{path_digest(child)}".encode())
-    return digest.hexdigest()
 
 
 @dataclass
@@ -59,30 +47,72 @@ class Command:
 
 
 @dataclass
+class Resumed:
+    """A training command that goes on from the newest complete checkpoint of its folder.
+
+    Attributes:
+        plain: the command of a start from nothing.
+        latest: the checkpoint to go on from, None where there is none.
+    """
+
+    plain: Command
+    latest: Callable[[], Path | None]
+
+    def now(self) -> Command:
+        """The command for what is there at this moment."""
+        checkpoint = self.latest()
+        if checkpoint is None:
+            return self.plain
+        return Command([*self.plain.argv, "--resume_from_checkpoint", str(checkpoint)], self.plain.environment)
+
+
+@dataclass
 class Stage:
     """A unit of work.
 
     Attributes:
         name: unique; file names derive from it.
         title: what the display calls it.
-        commands: run in order. A callable gets no argument and gives the command when the stage starts, for what is
-            only known then (the checkpoint to resume from).
-        outputs: files or folders that the stage leaves; removed before it starts under other settings than before.
-        after: names of stages whose outputs this one reads.
-        resumable: leaves its folder alone when it is started again under the same settings.
+        commands: run in order.
+        outputs: every file or folder that the stage writes. They are its own: nothing else may lie there.
+        results: the parts of the outputs that later stages read, and that tell whether the stage is done; default all.
+        after: names of stages whose results this one reads.
+        resumable: what an interrupted start left is kept when it is started again under the same settings.
+        settings: what decides the result and stands in no command.
     """
 
     name: str
     title: str
-    commands: Sequence[Command | Callable[[], Command]]
+    commands: Sequence[Command | Resumed]
     outputs: Sequence[Path]
     after: Sequence[str] = ()
     resumable: bool = False
     settings: dict = field(default_factory=dict)
+    results: Sequence[Path] = ()
+
+    def __post_init__(self):
+        self.results = self.results or self.outputs
+
+
+@dataclass
+class Plan:
+    """What a start would do with a stage.
+
+    Attributes:
+        does: `done` (nothing), `continue`, `start`, or `again` (from nothing, giving up what is there).
+        why: for `again`, in words.
+    """
+
+    does: str
+    why: str = ""
 
 
 class StageRunner:
-    """Runs stages in `folder`, skipping what is done."""
+    """Runs stages in `folder`, skipping what is done.
+
+    Raises:
+        ValueError: where a stage would write lies something that no stage of this run has made.
+    """
 
     def __init__(self, folder: Path, stages: Sequence[Stage], environment: dict[str, str], lease: Lease | None = None):
         self.folder, self.stages, self.environment = folder, list(stages), environment
@@ -90,61 +120,113 @@ class StageRunner:
         self.by_name = {stage.name: stage for stage in stages}
         assert len(self.by_name) == len(stages), "stage names must be unique"
         self.started = time.monotonic()
+        self.versions = versions()
 
     def manifest_path(self, stage: Stage) -> Path:
         return self.folder / "manifests" / f"{stage.name}.json"
 
+    def started_path(self, stage: Stage) -> Path:
+        return self.folder / "manifests" / f"{stage.name}.started.json"
+
     def _manifest(self, stage: Stage) -> dict | None:
-        path = self.manifest_path(stage)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return _read(self.manifest_path(stage))
 
     def signature(self, stage: Stage) -> dict:
-        """What the stage depends on: its settings and the outputs of the stages before it."""
-        commands = [c.printable() for c in stage.commands if isinstance(c, Command)]
-        settings = json.dumps([commands, stage.settings], sort_keys=True, default=str)
+        """What the stage's result depends on: `settings`, by name, and `inputs`, the results of the stages before it."""
+        settings = {f"version of {name}": version for name, version in self.versions.items()}
+        settings |= {name: str(value) for name, value in stage.settings.items()}
+        for number, command in enumerate(stage.commands):
+            plain = command.plain if isinstance(command, Resumed) else command
+            prefix = f"{number + 1}. " if len(stage.commands) > 1 else ""
+            found = settings_of(plain.argv, plain.environment, self.folder)
+            settings |= {prefix + name: value for name, value in found.items()}
         inputs = {}
         for name in stage.after:
             manifest = self._manifest(self.by_name[name])
             inputs[name] = manifest["outputs"] if manifest else None
-        return {"settings": hashlib.blake2b(settings.encode(), digest_size=8).hexdigest(), "inputs": inputs}
+        return {"settings": settings, "inputs": inputs}
+
+    def plan(self, stage: Stage) -> Plan:
+        """What a start would do now.
+
+        Raises:
+            ValueError: something lies where the stage writes, and no stage has made it.
+        """
+        signature, manifest, begun = self.signature(stage), self._manifest(stage), _read(self.started_path(stage))
+        there = [path for path in stage.outputs if path.exists() or path.is_symlink()]
+        if manifest is not None:
+            if why := _changes(manifest, signature):
+                return Plan("again", why)
+            found = self._digests(stage)
+            if manifest["outputs"] == found:
+                return Plan("done")
+            names = [name for name in found if manifest["outputs"].get(name) != found[name]]
+            lost = [name for name in names if found[name] is None]
+            return Plan("again", f"{', '.join(lost or names)} {'is missing' if lost else 'is not what the stage wrote'}")
+        if begun is not None and there:
+            if why := _changes(begun, signature):
+                return Plan("again", why)
+            return Plan("continue") if stage.resumable else Plan("again", "an earlier start was interrupted")
+        if there:
+            raise ValueError(f"{there[0]} is in the way: no stage of this run has made it; move it, or name another --out")
+        return Plan("start")
 
     def is_done(self, stage: Stage) -> bool:
-        manifest = self._manifest(stage)
-        if manifest is None or {key: manifest[key] for key in ("settings", "inputs")} != self.signature(stage):
-            return False
-        return manifest["outputs"] == self._output_digests(stage)
+        return self.plan(stage).does == "done"
 
-    def _output_digests(self, stage: Stage) -> dict[str, str | None]:
-        return {str(p.relative_to(self.folder)): path_digest(p) if p.exists() else None for p in stage.outputs}
+    def _digests(self, stage: Stage) -> dict[str, str | None]:
+        return {str(p.relative_to(self.folder)): path_digest(p) if p.exists() else None for p in stage.results}
 
-    def _prepare(self, stage: Stage) -> None:
-        """Leftovers of other settings are removed; those of the same settings stay when the stage can continue."""
-        marker = self.folder / "manifests" / f"{stage.name}.started.json"
-        signature = self.signature(stage)
-        same = marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == signature
-        if not (same and stage.resumable):
-            for output in stage.outputs:
-                shutil.rmtree(output) if output.is_dir() and not output.is_symlink() else output.unlink(missing_ok=True)
+    def _prepare(self, stage: Stage, head: str) -> None:
+        """Removes what the stage wrote under other settings; keeps what an interrupted start under the same ones left."""
+        plan = self.plan(stage)
+        assert plan.does != "done"
+        there = [path for path in stage.outputs if path.exists() or path.is_symlink()]
+        if plan.does == "again" and there:
+            names = ", ".join(str(path.relative_to(self.folder)) for path in there)
+            print(f"{head}: starts from nothing, {names} of before is given up: {plan.why}", flush=True)
+            for path in there:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        # The marker first: a kill between the two leaves outputs that are known to be this stage's.
+        write_json(self.started_path(stage), self.signature(stage))
         self.manifest_path(stage).unlink(missing_ok=True)
-        write_json(marker, signature)
+
+    def print_plan(self) -> None:
+        """Each stage with its command lines, and what a start would do with what is there."""
+        moved: set[str] = set()  # stages whose result may become another one
+        for number, stage in enumerate(self.stages, 1):
+            plan, read = self.plan(stage), sorted(moved.intersection(stage.after))
+            said = {"done": "already done", "continue": "goes on from what is there", "start": ""}.get(plan.does)
+            if plan.does == "again":
+                there = [str(path.relative_to(self.folder)) for path in stage.outputs if path.exists()]
+                said = f"starts from nothing, {', '.join(there) or 'nothing'} of before is given up: {plan.why}"
+            elif read and plan.does != "start":
+                said += f"; again from nothing if the result of {', '.join(map(repr, read))} changes"
+            if plan.does == "again" or read:
+                moved.add(stage.name)
+            print(f"[{number}/{len(self.stages)}] {stage.title}{': ' if said else ''}{said}")
+            for command in stage.commands:
+                if isinstance(command, Resumed):
+                    command = command.now() if plan.does == "continue" else command.plain
+                print(f"    {command.printable()}")
 
     def run_stage(self, stage: Stage) -> bool:
         """True when every command succeeded and every output is there; the manifest is written last."""
         number = self.stages.index(stage) + 1
         head = f"[{number}/{len(self.stages)}] {stage.title}"
-        self._prepare(stage)
+        self._prepare(stage, head)
         begun = time.monotonic()
         log = self.folder / "logs" / f"{stage.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         for entry in stage.commands:
-            command = entry() if callable(entry) else entry
+            command = entry.now() if isinstance(entry, Resumed) else entry
             print(f"{head}: started\n    {command.printable()}", flush=True)
             code = self._execute(command, log, head, begun)
             if code != 0:
                 tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
                 print(f"{head}: FAILED with exit code {code}; last lines of {log}:\n{tail}", flush=True)
                 return False
-        outputs = self._output_digests(stage)
+        outputs = self._digests(stage)
         missing = [name for name, digest in outputs.items() if digest is None]
         if missing:
             print(f"{head}: FAILED, it left no {missing} (log: {log})", flush=True)
@@ -178,7 +260,13 @@ class StageRunner:
         return wait(process)
 
     def run(self) -> int:
-        """0 when every stage is done in the end, 1 at the first that fails."""
+        """0 when every stage is done in the end, 1 at the first that fails.
+
+        Raises:
+            ValueError: see `plan`; nothing was run.
+        """
+        for stage in self.stages:
+            self.plan(stage)
         from doit.cmd_base import ModuleTaskLoader
         from doit.doit_cmd import DoitMain
 
@@ -212,6 +300,23 @@ class StageRunner:
         settings = {"dep_file": str(record), "backend": "json", "reporter": "zero", "verbosity": 2}
         code = DoitMain(ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": settings})).run(["run"])
         return 1 if failed else code
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _changes(before: dict, now: dict) -> str:
+    """In words, what of a signature differs; empty where nothing does."""
+    if not isinstance(before["settings"], dict):
+        return "it was made by an earlier version of this pipeline"
+    parts = [difference(before["settings"], now["settings"])]
+    parts += [
+        f"the result of {name!r} changed"
+        for name in sorted(before["inputs"].keys() | now["inputs"].keys())
+        if before["inputs"].get(name) != now["inputs"].get(name)
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 
 pytest.importorskip("doit")
 
-from launch.pipelines.stages import Command, Stage, StageRunner
+from launch.pipelines.identity import path_digest
+from launch.pipelines.stages import Command, Resumed, Stage, StageRunner
 
 COUNT = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(sys.argv[2]); q = p.with_suffix('.runs'); q.write_text(q.read_text() + 'x' if q.exists() else 'x')"
 
@@ -138,6 +140,140 @@ def test_a_child_ends_with_its_parent_alone_killed(tmp_path, seconds):
     left = [path.read_text() for path in tmp_path.glob("steps.txt")]
     time.sleep(0.7)
     assert [path.read_text() for path in tmp_path.glob("steps.txt")] == left and left != ["5"]
+
+
+TRAIN = """
+import pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--output_dir") + 1])
+rate = sys.argv[sys.argv.index("--learning_rate") + 1]
+found = sorted(int(path.name.split("-")[1]) for path in folder.glob("checkpoint-*"))
+for step in range(max(found, default=0) + 1, int(sys.argv[sys.argv.index("--max_steps") + 1]) + 1):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    before = folder / f"checkpoint-{step - 1}" / "weights"
+    (checkpoint / "weights").write_text((before.read_text() if before.exists() else "") + rate + " ")
+    (checkpoint / "trainer_state.json").write_text("{}")
+"""
+
+
+def training(folder: Path, *flags: str, rate="1e-4", after=()) -> Stage:
+    """A training of 3 steps that goes on from its newest checkpoint, as the pipeline's do."""
+    out = folder / "sft"
+    argv = ["python", "-c", TRAIN, "--output_dir", str(out), "--max_steps", "3", "--learning_rate", rate, *flags]
+    command = Resumed(Command(argv), lambda: None)
+    return Stage("sft", "training", [command], [out], after, resumable=True, results=[out / "checkpoint-3"])
+
+
+def weights(folder: Path) -> str:
+    return (folder / "sft" / "checkpoint-3" / "weights").read_text()
+
+
+def test_another_learning_rate_trains_from_nothing_and_says_so(tmp_path, capfd):
+    """Not from the last checkpoint of the old one, whose steps would stay in the weights."""
+    StageRunner(tmp_path, [training(tmp_path)], {}).run()
+    assert weights(tmp_path) == "1e-4 1e-4 1e-4 "
+    capfd.readouterr()
+    changed = StageRunner(tmp_path, [training(tmp_path, rate="1e-6")], {})
+    changed.print_plan()
+    line = "starts from nothing, sft of before is given up: learning_rate 1e-4 -> 1e-6"
+    assert f"[1/1] training: {line}" in capfd.readouterr().out
+    assert changed.run() == 0
+    assert weights(tmp_path) == "1e-6 1e-6 1e-6 "
+    assert f"[1/1] training: {line}" in capfd.readouterr().out
+
+
+def test_an_interrupted_training_goes_on_under_its_settings_and_not_under_others(tmp_path):
+    for rate, expected in (("1e-4", "old 1e-4 1e-4 "), ("1e-6", "1e-6 1e-6 1e-6 ")):
+        folder = tmp_path / rate
+        runner = StageRunner(folder, [training(folder)], {})
+        runner.run()
+        runner.manifest_path(runner.stages[0]).unlink()  # as after a kill before the end
+        for step in (2, 3):
+            shutil.rmtree(folder / "sft" / f"checkpoint-{step}")
+        (folder / "sft" / "checkpoint-1" / "weights").write_text("old ")
+        StageRunner(folder, [training(folder, rate=rate)], {}).run()
+        assert weights(folder) == expected
+
+
+def test_what_does_not_change_the_result_redoes_nothing(tmp_path, capfd):
+    """Logging, how often a run is saved, evaluation batches, and where the run lies."""
+    data = tmp_path / "data.jsonl"
+    data.write_text("rows")
+    first = tmp_path / "first"
+    flags = ["--dataset", str(data), "--logging_steps", "10", "--save_steps", "5", "--per_device_eval_batch_size", "1"]
+    StageRunner(first, [training(first, *flags)], {}).run()
+    moved = first.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = data.rename(tmp_path / "elsewhere" / "data.jsonl")
+    flags = ["--dataset", str(elsewhere), "--logging_steps", "1", "--save_steps", "9", "--per_device_eval_batch_size", "8"]
+    capfd.readouterr()
+    assert StageRunner(moved, [training(moved, *flags)], {}).run() == 0
+    assert "already done" in capfd.readouterr().out
+    elsewhere.write_text("other rows")
+    assert StageRunner(moved, [training(moved, *flags)], {}).run() == 0
+    assert "dataset data.jsonl with content" in capfd.readouterr().out
+
+
+def test_another_version_of_an_upstream_redoes_the_stage(tmp_path, capfd):
+    StageRunner(tmp_path, [training(tmp_path)], {}).run()
+    runner = StageRunner(tmp_path, [training(tmp_path)], {})
+    runner.versions |= {"transformers": "0.0"}
+    assert runner.run() == 0
+    assert "version of transformers" in capfd.readouterr().out and weights(tmp_path) == "1e-4 1e-4 1e-4 "
+
+
+def test_a_checkpoint_that_was_edited_is_not_gone_on_from(tmp_path, capfd):
+    StageRunner(tmp_path, [training(tmp_path)], {}).run()
+    (tmp_path / "sft" / "checkpoint-3" / "weights").write_text("tampered")
+    assert StageRunner(tmp_path, [training(tmp_path)], {}).run() == 0
+    assert weights(tmp_path) == "1e-4 1e-4 1e-4 "
+    assert "sft/checkpoint-3 is not what the stage wrote" in capfd.readouterr().out
+
+
+def test_what_no_stage_has_made_is_never_removed(tmp_path):
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="sft is in the way: no stage of this run has made it"):
+        StageRunner(tmp_path, [training(tmp_path)], {}).run()
+    assert (tmp_path / "sft" / "mine.txt").read_text() == "mine"
+
+
+def test_every_file_of_a_stage_is_its_own(tmp_path):
+    """A plan that an interrupted start left beside its results must not meet the next start under other settings."""
+    script = "import pathlib, sys; p = pathlib.Path(sys.argv[2]); p.mkdir(exist_ok=True); q = p / 'plan.json'; assert not q.exists() or q.read_text() == sys.argv[4]; q.write_text(sys.argv[4]); (p / 'rows').write_text('x')"
+
+    def stage(beta):
+        store = tmp_path / "store"
+        command = Command(["python", "-c", script, "--store", str(store), "--beta", beta])
+        return Stage("store", "store", [command], [store], resumable=True, results=[store / "rows"])
+
+    for beta in ("0.1", "0.2"):
+        runner = StageRunner(tmp_path, [stage(beta)], {})
+        assert runner.run() == 0
+        assert (tmp_path / "store" / "plan.json").read_text() == beta
+
+
+def test_the_plan_names_what_depends_on_a_stage_that_starts_again(tmp_path, capfd):
+    StageRunner(tmp_path, chain(tmp_path), {}).run()
+    capfd.readouterr()
+    StageRunner(tmp_path, chain(tmp_path, second="changed"), {}).print_plan()
+    said = capfd.readouterr().out
+    assert "[1/4] a: already done\n" in said and "[4/4] side: already done\n" in said
+    assert "[2/4] b: starts from nothing, b.txt of before is given up: command " in said
+    assert "[3/4] c: already done; again from nothing if the result of 'b' changes" in said
+
+
+def test_a_model_counts_by_its_content_and_not_by_the_places_in_its_files(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(b"weights" * 40)
+        modules = ["q_proj", "v_proj"] if name == "one" else ["v_proj", "q_proj"]  # peft writes a set
+        config = {"r": 4, "target_modules": modules, "base_model_name_or_path": str(tmp_path / name)}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(config))
+        (tmp_path / name / "args.json").write_text(json.dumps({"output_dir": name}))
+    assert path_digest(tmp_path / "one") == path_digest(tmp_path / "two")
+    (tmp_path / "two" / "adapter_config.json").write_text(json.dumps({"r": 8}))
+    assert path_digest(tmp_path / "one") != path_digest(tmp_path / "two")
 
 
 def test_printed_command_can_be_typed():
