@@ -1,4 +1,4 @@
-"""The commands that are written down: those of bash blocks on pages and of the headers of run files, as words."""
+"""The commands that are written down: those of pages, in blocks and in sentences, and of the headers of run files."""
 
 import re
 import shlex
@@ -18,6 +18,11 @@ FILLED = {
 ENDS = {";", "&&", "||", "|", "&"}
 PROGRAMS = "python|swift|accelerate|trl|torchrun|sbatch|bash|ray|megatron|vllm|pip|mkdir|for|done"
 IN_HEADER = re.compile(rf"(?:.*\bor )?((?:[A-Z_]+=\S+ )*(?:(?:{PROGRAMS})\b(?! \d).*|\\))")
+# Named verbs, or flags; `swift rlhf` alone is a program's name.
+IN_SENTENCE = re.compile(
+    r"`((?:[A-Z_]+=\S+ )*(?:python -m (?:launch|datasets_builders) [\w-]+|python benchmarks/\w+\.py|bash [^`\s]+"
+    r"|python -m (?:pytest|tests\.\w+)|(?:swift|trl) \w+(?= .*--)|accelerate launch(?: --\w+)* -m [\w.]+)(?: [^`]*)?)`"
+)
 PLUGIN = re.compile(r"\$\(python -m swift_ext (\w+)\)")
 
 
@@ -122,13 +127,16 @@ def _joined(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:
-    block = None
+    """Bash blocks of a page, and the commands within its sentences, to which a reader may have to add something."""
+    fence, block = None, []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.strip().startswith("```"):
-            if block:
+            if fence == "bash":
                 yield block
-            block = [] if block is None and line.strip() == "```bash" else None
-        elif block is not None:
+            fence, block = (line.strip()[3:], []) if fence is None else (None, [])
+        elif fence is None:
+            yield from ([(number, f"{found[1]} ...")] for found in IN_SENTENCE.finditer(line))
+        else:
             block.append((number, line))
 
 
