@@ -125,21 +125,16 @@ class ModpoPipeline:
 
     def stages(self) -> list[Stage]:
         stages = [*self.model_stages(), *self.data_stages()]
-        ready = [stage.name for stage in stages]
         c = self.config
         if c.sft:
-            stages += self.sft_stages(ready)
-            ready = ["data", "merge"]
+            stages += self.sft_stages()
         if c.margin == "adapter":
-            stages += self.margin_stages(ready)
-            ready = [*ready, "margin"]
+            stages += self.margin_stages()
         if c.precompute:
-            stages.append(self.precompute_stage(ready))
-            ready = [*ready, "precompute"]
+            stages.append(self.precompute_stage())
         gate = ["check"] if c.margin == "adapter" else []
-        stages += [self.modpo_stage(w, ready + gate) for w in c.w_values]
-        stages += self.evaluation_stages(ready)
-        return stages
+        stages += [self.modpo_stage(w, gate) for w in c.w_values]
+        return stages + self.evaluation_stages()
 
     def model_stages(self) -> list[Stage]:
         if self.config.model != "embedded":
@@ -172,7 +167,7 @@ class ModpoPipeline:
             sample = Stage(
                 "sample", "sample completions to label",
                 [self.generate_command(_place(c.prompts), "samples", samples, sampled=True)],
-                [samples], ["model"] if c.model == "embedded" else [], resumable=True, results=[samples / "samples"],
+                [samples], resumable=True, results=[samples / "samples"],
             )  # fmt: skip
             label = ["python", "-m", "launch", "label", "--samples", str(samples / "samples"), "--seed", str(c.train_seed)]
             commands = [Command([*label, "--function", c.preference, "--out", str(outputs[0])])]
@@ -181,7 +176,7 @@ class ModpoPipeline:
                 out = ["--out", str(data / "margin.jsonl")]
                 commands.append(Command([*label, "--function", c.margin_preference, *out, *split]))
                 outputs += [data / "margin.jsonl", data / "margin_val.jsonl"]
-            return [sample, Stage("data", "label the samples", commands, [data], ["sample"], results=outputs)]
+            return [sample, Stage("data", "label the samples", commands, [data], results=outputs)]
         if c.data == "files":
             return [self.file_stage()]
         commands = [self.builder("preference", "train", data / "preference.jsonl")]
@@ -221,50 +216,53 @@ class ModpoPipeline:
             commands.append(Command([*argv, "--pairs", names["sft.jsonl"], "--sft", "--out", str(self.data / "sft.jsonl")]))
         return Stage("data", "check the data files", commands, [self.data], results=[self.data / n for n in names])
 
-    def sft_stages(self, after: list[str]) -> list[Stage]:
+    def sft_stages(self) -> list[Stage]:
         c, folder = self.config, self.out / "sft"
         flags = {**self.model_flags(self.base), "dataset": self.data / "sft.jsonl", "split_dataset_ratio": 0,
                  **self.training_flags(folder, c.sft_max_steps, c.sft_learning_rate), **c.sft_flags}
         train = self.train_stage(
-            "sft", "supervised fine-tuning", ["swift", "sft", *_flags(flags)], folder, c.sft_max_steps, after=after
+            "sft", "supervised fine-tuning", ["swift", "sft", *_flags(flags)], folder, c.sft_max_steps
         )
         merged = self.policy_base
         flags = {"adapter": folder / f"checkpoint-{c.sft_max_steps}", "model": self.base, "torch_dtype": self.dtype,
                  "out": merged}
         command = Command(["python", "-m", "launch", "merge-lora", *_flags(flags)])
-        merge = Stage("merge", "merge the SFT adapter", [command], [merged], ["sft"])
+        merge = Stage("merge", "merge the SFT adapter", [command], [merged])
         return [train, merge]
 
-    def margin_stages(self, after: list[str]) -> list[Stage]:
+    def margin_stages(self) -> list[Stage]:
         c = self.config
         flags = {"rlhf_type": "dpo", **self.model_flags(self.policy_base), "dataset": self.data / "margin.jsonl",
                  "split_dataset_ratio": 0, "beta": c.beta, **self.evaluation_flags(self.data / "margin_val.jsonl"),
                  **self.training_flags(self.margin_adapter.parent, c.dpo_max_steps, c.dpo_learning_rate), **c.margin_flags}
         train = self.train_stage(
             "margin", "train the margin adapter (DPO)", ["swift", "rlhf", *_flags(flags)], self.margin_adapter.parent,
-            c.dpo_max_steps, after=after,
+            c.dpo_max_steps,
         )  # fmt: skip
         report = self.out / "margin_check.json"
         check = {**self.model_flags(self.policy_base), "adapter": self.margin_adapter, "torch_dtype": self.dtype,
                  "pairs": self.data / "margin_val.jsonl", "beta": c.beta, "min_accuracy": c.min_margin_accuracy, "out": report}
         command = Command(["python", "-m", "launch", "check-margin", *_flags(check)])
-        return [train, Stage("check", "check the margin adapter on held-out pairs", [command], [report], ["margin"])]
+        return [train, Stage("check", "check the margin adapter on held-out pairs", [command], [report])]
 
     def modpo_flags(self, folder: Path, dataset: Path) -> dict:
         c = self.config
         return {"rlhf_type": "dpo", **self.model_flags(self.policy_base), "dataset": dataset, "split_dataset_ratio": 0,
                 "beta": c.beta, **self.training_flags(folder, c.modpo_max_steps, c.modpo_learning_rate), **c.modpo_flags}
 
-    def precompute_stage(self, after: list[str]) -> Stage:
+    def precompute_stage(self) -> Stage:
         store = self.out / "store"
         flags = self.modpo_flags(store, self.data / "preference.jsonl")
-        flags |= {"deepspeed": None, "output_dir": None, "add_version": None, "report_to": "none"}
+        # Nothing of an optimiser counts: another learning rate leaves the store as it is.
+        flags |= dict.fromkeys(("deepspeed", "output_dir", "add_version", "learning_rate", "max_steps", "warmup_ratio",
+                                "weight_decay", "gradient_accumulation_steps", "save_steps", "save_total_limit"))
+        flags |= {"report_to": "none"}
         argv = ["python", "-m", "launch", "precompute-margins", "--store", str(store), *_flags(flags), *self.plugin]
         environment = {**self.launch_environment(), **self.margin_environment(1.0)}
         for name in ("MODPO_W", "MODPO_MARGIN_WEIGHT", "MODPO_MARGIN_ROLE", "MODPO_MARGIN_BETA"):
             environment.pop(name, None)  # the store depends on none of them
         return Stage("precompute", "reference and margins, once for the grid", [Command(argv, environment)],
-                     [store], after, resumable=True, results=[store / "train.jsonl", store / "manifest.json"])
+                     [store], resumable=True, results=[store / "train.jsonl", store / "manifest.json"])
 
     def modpo_stage(self, w: float, after: list[str]) -> Stage:
         c, folder = self.config, self.out / f"modpo_{_label(w)}"
@@ -278,7 +276,7 @@ class ModpoPipeline:
             f"modpo_{_label(w)}", f"MODPO, w = {w:g}", argv, folder, c.modpo_max_steps, after=after, environment=environment
         )
 
-    def evaluation_stages(self, ready: list[str]) -> list[Stage]:
+    def evaluation_stages(self) -> list[Stage]:
         c, gens, scores = self.config, self.out / "eval" / "gens", self.out / "eval" / "scores"
         prompts = _place(c.eval_prompts) or self.data / "preference_val.jsonl"
         reference = "sft" if c.sft else "base"
@@ -287,14 +285,12 @@ class ModpoPipeline:
             w = None if label == reference else label
             adapter = self.out / f"modpo_{w}" / f"checkpoint-{c.modpo_max_steps}" if w else None
             command = self.generate_command(prompts, label, gens, adapter)
-            after = [f"modpo_{w}"] if w else ready
-            stages.append(Stage(f"generate_{label}", f"generate with {label}", [command], [gens / label], after,
+            stages.append(Stage(f"generate_{label}", f"generate with {label}", [command], [gens / label],
                                 resumable=True))  # fmt: skip
-        generated = [f"generate_{label}" for label in labels]
         folders = [str(gens / label) for label in labels]
         same = self.out / "eval" / "same_prompts.json"
         validate = ["python", "-m", "launch", "validate-eval-set", *folders, "--report", str(same)]
-        stages.append(Stage("validate", "check that all answered the same prompts", [Command(validate)], [same], generated))
+        stages.append(Stage("validate", "check that all answered the same prompts", [Command(validate)], [same]))
         rewards = [spec.replace("{margin}", str(self.margin_adapter)) for spec in c.scores]
         score = {"gens": folders, "out": scores, "reward": rewards, "beta": c.beta, **self.model_flags(self.policy_base),
                  "torch_dtype": self.dtype}
@@ -305,7 +301,7 @@ class ModpoPipeline:
                  "weights": [f"{_label(w)}={w:g}" for w in c.w_values], "out": report, "title": c.title}
         command = Command(["python", "-m", "launch", "report", *_flags(flags)])
         files = [report / name for name in ("report.json", "tradeoff.png", "report.html")]
-        stages.append(Stage("report", "trade-off picture and report", [command], [report], ["score"], results=files))
+        stages.append(Stage("report", "trade-off picture and report", [command], [report], results=files))
         return stages
 
 

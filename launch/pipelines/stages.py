@@ -76,7 +76,7 @@ class Stage:
         commands: run in order.
         outputs: every file or folder that the stage writes. They are its own: nothing else may lie there.
         results: the parts of the outputs that later stages read, and that tell whether the stage is done; default all.
-        after: names of stages whose results this one reads.
+        after: names of stages that must be done before; those whose outputs the commands name are added by the runner.
         resumable: what an interrupted start left is kept when it is started again under the same settings.
         settings: what decides the result and stands in no command.
     """
@@ -119,6 +119,8 @@ class StageRunner:
         self.lease = lease  # held by what a stage starts as well
         self.by_name = {stage.name: stage for stage in stages}
         assert len(self.by_name) == len(stages), "stage names must be unique"
+        for stage in stages:
+            stage.after = list(dict.fromkeys([*stage.after, *self._read_by(stage)]))
         self.started = time.monotonic()
         self.versions = versions()
 
@@ -131,15 +133,31 @@ class StageRunner:
     def _manifest(self, stage: Stage) -> dict | None:
         return _read(self.manifest_path(stage))
 
-    def signature(self, stage: Stage) -> dict:
-        """What the stage's result depends on: `settings`, by name, and `inputs`, the results of the stages before it."""
-        settings = {f"version of {name}": version for name, version in self.versions.items()}
-        settings |= {name: str(value) for name, value in stage.settings.items()}
+    def _read_by(self, stage: Stage) -> list[str]:
+        """Names of the stages in whose outputs lies a path that the commands name, or whose outputs lie below it."""
+        told = [part.rpartition("=")[2] for value in self._command_settings(stage).values() for part in value.split()]
+        places = [self.folder / path.removeprefix("OUT/") for path in told if path.startswith("OUT/")]
+        return [
+            other.name
+            for other in self.stages
+            if other is not stage
+            and any(p.is_relative_to(o) or o.is_relative_to(p) for p in places for o in other.outputs)
+        ]
+
+    def _command_settings(self, stage: Stage) -> dict[str, str]:
+        settings: dict[str, str] = {}
         for number, command in enumerate(stage.commands):
             plain = command.plain if isinstance(command, Resumed) else command
             prefix = f"{number + 1}. " if len(stage.commands) > 1 else ""
             found = settings_of(plain.argv, plain.environment, self.folder)
             settings |= {prefix + name: value for name, value in found.items()}
+        return settings
+
+    def signature(self, stage: Stage) -> dict:
+        """What the stage's result depends on: `settings`, by name, and `inputs`, the results of the stages before it."""
+        settings = {f"version of {name}": version for name, version in self.versions.items()}
+        settings |= {name: str(value) for name, value in stage.settings.items()}
+        settings |= self._command_settings(stage)
         inputs = {}
         for name in stage.after:
             manifest = self._manifest(self.by_name[name])

@@ -10,6 +10,7 @@ pytest.importorskip("doit")
 from launch.__main__ import main as launch
 from launch.pipelines.config import CRITICAL, PRESETS, PipelineConfig, load_config
 from launch.pipelines.modpo import ModpoPipeline, check_folder, preflight
+from launch.pipelines.stages import StageRunner
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
@@ -32,8 +33,26 @@ def test_preset_is_valid_headed_and_gives_stages(name, tmp_path):
     assert preset == name and [stage.name for stage in stages][-1] == "report"
     assert sum(stage.name.startswith("modpo_") for stage in stages) == len(config.w_values)
     names = [stage.name for stage in stages]
+    StageRunner(config.out.resolve(), stages, {})
     for stage in stages:  # every dependency exists and comes earlier
         assert all(names.index(before) < names.index(stage.name) for before in stage.after)
+
+
+def test_every_stage_follows_those_whose_outputs_its_commands_name(tmp_path):
+    """Scores of other answers are other scores, although the prompts are the same."""
+    out = str(tmp_path / "run")
+    config, _ = load_config(["--preset", "quickstart", "--out", out, "--w_values", "0.5"])
+    stages = ModpoPipeline(config).stages()
+    StageRunner(config.out.resolve(), stages, {})
+    after = {stage.name: set(stage.after) for stage in stages}
+    assert after == {
+        "model": set(), "sample": {"model"}, "data": {"sample"}, "margin": {"model", "data"},
+        "check": {"model", "data", "margin"}, "precompute": {"model", "data", "margin"},
+        "modpo_w0.5": {"model", "margin", "precompute", "check"}, "generate_base": {"model"},
+        "generate_w0.5": {"model", "modpo_w0.5"}, "validate": {"generate_base", "generate_w0.5"},
+        "score": {"model", "generate_base", "generate_w0.5", "validate"},
+        "report": {"generate_base", "generate_w0.5", "score"},
+    }  # fmt: skip
 
 
 def test_flags_override_file_overrides_preset(tmp_path):
