@@ -84,7 +84,7 @@ def test_stratified_takes_one_of_each_quarter():
 
 
 def test_an_unknown_selection_is_refused():
-    with pytest.raises(ValueError, match=r"selection is 'confident': valid are \['confidence', 'random', 'stratified'\]"):
+    with pytest.raises(ValueError, match=r"selection is 'confident': valid are \['confidence', 'random', 'stratified', 'clear'\]"):
         select_pairs(np.zeros(3), 1, "confident", generator())
 
 
