@@ -40,6 +40,9 @@ _ONLINE = "trl.experimental.online_dpo:OnlineDPOTrainer"
 
 MODPO = [
     Seam(f"{_FACTORY}.TRAINER_MAPPING", entry="dpo", why="registration"),
+    Seam(f"{_FACTORY}.TRAINING_ARGS_MAPPING", entry="dpo", why="refusals before a model is loaded"),
+    Seam("swift.dataset:LazyLLMDataset", ("dataset", "encode_func"), why="texts of the row that is encoded"),
+    Seam("swift.template:TemplateInputs.from_dict", ("inputs",), why="both sides of a row as upstream reads them"),
     *_methods(
         _SWIFT_DPO,
         __init__=("model ref_model", "margins are loaded before any engine is built"),
@@ -78,6 +81,8 @@ MODPO_TRL = [
         compute_ref_log_probs=("inputs", "the reference in a step"),
         compute_loss=("model inputs return_outputs num_items_in_batch", "the shifted reference"),
         _precompute_ref_logps=("dataset name batch_size", "reference and margins computed once"),
+        _prepare_dataset=("dataset processing_class args dataset_name", "rows that tokenisation drops are counted"),
+        set_initial_training_values=("args dataloader", "a finished run takes no further step"),
         _set_signature_columns_if_needed=("", "texts and stored columns reach the batch"),
         _prepare_inputs=("inputs", "reference columns stay fp32"),
         train=("resume_from_checkpoint", "settings compared on resume"),
@@ -102,6 +107,7 @@ ONLINE = [
         _generate_vllm=("prompts images", "stored answers are served"),
         train=("resume_from_checkpoint", "state restored"),
         evaluate=("eval_dataset ignore_keys metric_key_prefix", "evaluation by generation"),
+        set_initial_training_values=("args dataloader", "a finished run takes no further step"),
         get_train_dataloader=("", "a window of prompts"),
         log=("logs", "metrics of the judge"),
         _load_from_checkpoint=("resume_from_checkpoint", "trainable set restored after loading"),
