@@ -267,7 +267,7 @@ def test_a_model_that_reads_both_ways_does_not_read_the_padding(tmp_path):
         config = BertConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_labels=1,
                             intermediate_size=64, initializer_range=0.3)  # fmt: skip
         BertForSequenceClassification(config).save_pretrained(tmp_path)
-    discriminator = load_discriminator(str(tmp_path), DiscriminatorSettings(learning_rate=1e-2, epochs=8))
+    discriminator = load_discriminator(str(tmp_path), DiscriminatorSettings(learning_rate=1e-2, epochs=20))
     pairs = labelled(6)
     assert discriminator.update(pairs, 0)["accuracy_after"] == 1.0
     texts = ["water", "water bread " * 9]
