@@ -1,6 +1,6 @@
 """SIGKILL at random moments, half of it to the parent alone; then the same command again, to the same end.
 
-    python -m tests.kills.kills --folder /tmp/kills --kills 100 --seed 0
+    python -m tests.kills.kills --folder runs/kills --kills 100 --seed 0
 
 Each kill is a run in a new folder: the command is started, killed after a random share of the time that an undisturbed
 run takes, started again to its end, and compared with the undisturbed run. Counted are results that differ, processes
