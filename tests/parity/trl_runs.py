@@ -15,7 +15,7 @@ LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_t
 COMMON = {
     "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "max_steps": 3, "learning_rate": 1e-3, "logging_steps": 1,
     "lr_scheduler_type": "constant", "save_strategy": "no", "report_to": "none", "use_cpu": True, "bf16": False,
-    "gradient_checkpointing": False, "max_length": 96, "seed": 7, "disable_tqdm": True,
+    "gradient_checkpointing": False, "max_length": 192, "seed": 7, "disable_tqdm": True,
 }  # fmt: skip
 
 

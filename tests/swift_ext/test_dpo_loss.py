@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from trl_ext.modpo.margins import Margin
+from trl_ext.objectives.unscored import UnscoredPairs
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "modpo.json").read_text())["modpo_loss"]
 LOSS_TYPES = [
@@ -35,6 +36,7 @@ def bare(cls, policy: dict, reference: dict, beta: float, loss_type: str, **attr
         "loss_weights": None, "use_weighting": False, "aux_loss_enabled": False, "ref_model": "given", "model": None,
         "ref_adapter_name": None, "_peft_has_been_casted_to_bf16": False, "running": RunningMoments(accelerator),
         "args": SimpleNamespace(beta=beta, discopop_tau=0.05, rpo_alpha=None),
+        "label_pad_token_id": -100,
         "concatenated_forward": lambda model, batch, is_ref_model=False: {**(reference if is_ref_model else policy), **extra, **counts},
     } | attributes  # fmt: skip
     trainer.__dict__.update(values)
@@ -46,12 +48,17 @@ def modpo(module, policy, reference, beta, w, margins, values, loss_type):
     trainer = bare(
         module.MODPOTrainer, policy, reference, beta, loss_type, margins=margins, store=None, live="given" if margins else None
     )
-    trainer.beta = beta / w
+    trainer.beta, trainer._unscored = beta / w, UnscoredPairs()
     if margins:
         trainer.reference_and_margins = lambda batch: (
             torch.cat([reference["chosen_logps"], reference["rejected_logps"]]), values,
         )  # fmt: skip
     return trainer
+
+
+def batch(pairs: int) -> dict:
+    """Two scored tokens a side."""
+    return {"labels": torch.ones(2 * pairs, 2, dtype=torch.long)}
 
 
 def sides(case: dict, prefix: str, **options) -> dict:
@@ -68,7 +75,7 @@ def test_the_stock_loss_gives_the_worked_numbers(case, modpo_module):
     margins = [Margin(f"m{j}", "function", "brevity", "reward", w, 1.0) for j, w in enumerate(case["w"][1:])]
     values = torch.tensor(case["margin_chosen"] + case["margin_rejected"], dtype=torch.float64)
     trainer = modpo(modpo_module, policy, reference, case["beta"], case["w"][0], margins, values, case["loss_type"])
-    shifted = trainer.compute_ref_log_probs({})
+    shifted = trainer.compute_ref_log_probs(batch(len(values) // 2))
     losses, chosen, rejected = trainer.dpo_loss(*policy.values(), *shifted, case["loss_type"])
     losses.sum().backward()
     scale = max(1.0, *(abs(v) for v in case["chosen_rewards"] + case["rejected_rewards"] + case["losses"]))
@@ -101,7 +108,7 @@ def test_without_margins_and_w_one_every_loss_type_is_stock_to_the_last_bit(loss
             if build == "stock"
             else modpo(modpo_module, policy, reference, 0.1, 1.0, [], None, loss_type)
         )
-        loss, metrics = trainer.get_batch_loss_metrics(None, {}, train_eval)
+        loss, metrics = trainer.get_batch_loss_metrics(None, batch(6), train_eval)
         loss.backward()
         results.append((loss.detach(), metrics, [value.grad for value in policy.values()]))
     (stock_loss, stock_metrics, stock_gradients), (loss, metrics, gradients) = results
@@ -117,14 +124,14 @@ def test_every_loss_type_sees_beta_over_w_and_the_shifted_reference(loss_type, m
     policy, reference = random_sides(0), random_sides(1, requires_grad=False)
     values = torch.randn(12, 2, generator=torch.Generator().manual_seed(2)) * 5
     margins = [Margin("a", "adapter", "x", "reward", 0.3, 0.5), Margin("b", "function", "brevity", "cost", 0.2, 1.0)]
-    loss, metrics = modpo(modpo_module, policy, reference, 0.1, 0.5, margins, values, loss_type).get_batch_loss_metrics(None, {})
+    loss, metrics = modpo(modpo_module, policy, reference, 0.1, 0.5, margins, values, loss_type).get_batch_loss_metrics(None, batch(6))
     # shift = (0.3 * 0.5 m_a - 0.2 m_b) / 0.1
     shift = ((0.15 * values[:, 0] - 0.2 * values[:, 1]) / 0.1).chunk(2)
     moved = {key: value + shift[i] for i, (key, value) in enumerate(reference.items())}
     stock_class = modpo_module.MODPOTrainer.__mro__[1]
-    expected, _ = bare(stock_class, policy, moved, 0.2, loss_type).get_batch_loss_metrics(None, {})
+    expected, _ = bare(stock_class, policy, moved, 0.2, loss_type).get_batch_loss_metrics(None, batch(6))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
-    unmoved, _ = bare(stock_class, policy, reference, 0.2, loss_type).get_batch_loss_metrics(None, {})
+    unmoved, _ = bare(stock_class, policy, reference, 0.2, loss_type).get_batch_loss_metrics(None, batch(6))
     assert abs(loss - unmoved) > 1e-3
     assert metrics["margin_rewards/a/chosen"] == pytest.approx(0.5 * values[:6, 0].mean().item(), abs=1e-5)
     gap = values[:6, 1].mean() - values[6:, 1].mean()
@@ -165,4 +172,4 @@ def test_a_margin_that_is_not_finite_names_margin_side_pair_step_and_text(modpo_
     trainer.template = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids, **_: f"text of {ids.tolist()}"))
     trainer.processing_class = trainer.template.tokenizer
     with pytest.raises(ValueError, match=r"margin 'b' is nan for the rejected side of pair 1 of step 17: 'text of \[3\]'"):
-        trainer.compute_ref_log_probs({"input_ids": torch.arange(4)[:, None]})
+        trainer.compute_ref_log_probs(batch(2) | {"input_ids": torch.arange(4)[:, None]})
