@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,25 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The counts of the parity suites. Here, because the parent of several workers reads the conftest of no subfolder."""
+    found: dict[str, Counter] = {}
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "parity":
+                found.setdefault(value[0], Counter())[value[1]] += 1
+    for suite, counts in found.items():
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+        terminalreporter.write_line(f"parity, {suite}: {counts.total()} tried, {kinds}")
+
+
+def free_port() -> str:
+    """A port for the processes of one run to meet at; several test processes may ask at a time."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 @dataclass
@@ -118,7 +139,7 @@ def run_swift():
             argv += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py")]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         if processes > 1:
-            env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": str(29500 + os.getpid() % 400)}
+            env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": free_port()}
             argv += ["--ddp_backend", "gloo"]
         env |= {name: str(value) for name, value in (environment or {}).items()}
         if until is not None:

@@ -10,6 +10,7 @@ from swift.utils import get_logger
 
 from datasets_builders.io import write_json
 from swift_ext.settings import read_settings
+from trl_ext.checkpoints import EndsAtItsLastStep
 from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
@@ -29,7 +30,7 @@ def _is_column(name: str, value) -> bool:
     return name == "margin" or (isinstance(value, list) and not (value and isinstance(value[0], torch.Tensor)))
 
 
-class MODPOTrainer(DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
     The only change to [`swift.rlhf_trainers.DPOTrainer`] is the reference term: `compute_ref_log_probs` returns

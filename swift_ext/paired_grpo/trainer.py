@@ -9,6 +9,7 @@ from swift.rlhf_trainers import GRPOTrainer
 from swift.utils import get_logger
 
 from swift_ext.settings import read_settings
+from trl_ext.checkpoints import EndsAtItsLastStep
 
 from .pair_index import PairColumns, PairIndex, index_pairs
 from .sampler import PairRepeatSampler
@@ -18,7 +19,7 @@ from .settings import PairedSettings
 logger = get_logger()
 
 
-class PairedGRPOTrainer(GRPOTrainer):
+class PairedGRPOTrainer(EndsAtItsLastStep, GRPOTrainer):
     """The change to [`swift.rlhf_trainers.GRPOTrainer`] is the sampler, in training and in evaluation.
 
     Around it: dynamic sampling that replaces whole pairs, a resume in the middle of a generation batch that takes up the

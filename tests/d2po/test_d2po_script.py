@@ -18,7 +18,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 from tests.tiny import SENTENCES, build_classifier, build_model, write_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
@@ -53,7 +53,7 @@ def start(world: Path, name: str, processes: int = 1, **overrides) -> subprocess
     argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     if processes > 1:
         argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        argv += ["--master_port", str(28800 + os.getpid() % 200)]
+        argv += ["--master_port", free_port()]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*argv, "-m", "trl_ext.d2po.script", "--config", str(file)], env=env, cwd=REPOSITORY, text=True,

@@ -10,7 +10,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 from tests.launch.accelerate_command import resolve
 
 FILES = sorted((REPOSITORY / "launch" / "accelerate").glob("*.yaml"))
@@ -92,14 +92,14 @@ open(os.path.join(sys.argv[1], name), "w").close()
 def test_two_machines_on_one_find_each_other_under_deepspeed(tmp_path):
     """The shipped ZeRO-3 file, two `accelerate launch` beside each other; the script only writes where it stands."""
     pytest.importorskip("deepspeed")
-    script = tmp_path / "address.py"
+    script, port = tmp_path / "address.py", free_port()
     script.write_text(ADDRESS)
     (tmp_path / "found").mkdir()
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "launch/accelerate/deepspeed_zero3.yaml",
              "--num_machines", "2", "--machine_rank", str(rank), "--num_processes", "2", "--main_process_ip", "127.0.0.1",
-             "--main_process_port", "29714", str(script), str(tmp_path / "found")],
+             "--main_process_port", port, str(script), str(tmp_path / "found")],
             cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         for rank in (1, 0)
@@ -109,4 +109,4 @@ def test_two_machines_on_one_find_each_other_under_deepspeed(tmp_path):
     finally:
         for one in started:
             one.kill()
-    assert {path.name for path in (tmp_path / "found").iterdir()} == {"0-2-29714", "1-2-29714"}
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {f"0-2-{port}", f"1-2-{port}"}

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 from tests.tiny import SENTENCES, build_model, write_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     def start(name, *flags):
         argv = [
             sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
-            str(28300 + os.getpid() % 200), "-m", "trl_ext.moodpo.script", "--csv_path", world / "prompts.jsonl",
+            free_port(), "-m", "trl_ext.moodpo.script", "--csv_path", world / "prompts.jsonl",
             "--sft_model_path", world / "model", "--output_dir", world / name, "--disable_wandb", "--lora_rank", 4,
             "--reward_models", "first=tests.moodpo.reward_functions:first", "second=tests.moodpo.reward_functions:second",
             "--min_prompt_tokens", 1, "--max_prompt_tokens", 60, "--max_steps", 4, "--per_device_train_batch_size", 2, "--learning_rate", 1e-2,

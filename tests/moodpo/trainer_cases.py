@@ -3,7 +3,6 @@ deletes the constructors of TRL's trainers."""
 
 import json
 import math
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
+from tests.conftest import free_port
 from tests.moodpo import reward_functions
 from tests.tiny import SENTENCES, build_adapter, build_classifier, build_model
 from trl_ext import MOODPOConfig, MOODPOOnlineDPOTrainer
@@ -638,7 +638,7 @@ def test_two_ranks_draw_the_same_weights_for_the_same_rows(base, tmp_path):
     """Every row gets its draw whichever rank it is on; both ranks hold the same statistics and the same policy."""
     program = Path(__file__).with_name("two_ranks.py")
     argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
-    argv += [str(29700 + os.getpid() % 200), str(program), str(base), str(tmp_path)]
+    argv += [free_port(), str(program), str(base), str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "terminate called" not in done.stderr

@@ -1,4 +1,4 @@
-"""Runs a suite's variants in one worker process a side; the counts stand at the end of pytest's output."""
+"""Runs a suite's variants in one worker process a side; `tests/conftest.py` prints the counts."""
 
 import json
 import os
@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-
-from .outcomes import COUNTS
 
 
 class Workers:
@@ -52,7 +50,7 @@ def workers(tmp_path_factory):
     return Workers(tmp_path_factory.mktemp("parity"))
 
 
-def pytest_terminal_summary(terminalreporter):
-    for suite, counts in COUNTS.items():
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
-        terminalreporter.write_line(f"parity, {suite}: {counts.total()} tried, {kinds}")
+@pytest.fixture
+def count(record_property):
+    """count(suite, outcome): the outcome goes with the test's report, also from one worker of several to their parent."""
+    return lambda suite, outcome: record_property("parity", (suite, outcome.kind))

@@ -1,7 +1,6 @@
 """What came of a variant: equal to the stock run, refused with a message, refused by upstream itself, or different."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,6 @@ EXTRA = (
 OWN_FILES = ("modpo_settings.json", "moodpo_state.json", "d2po_state.json", "discriminator")
 OWN_TAGS = ("modpo", "moodpo", "d2po")
 NOTHING = {"log": [], "files": [], "tags": []}  # the stock side of what only has to be refused
-COUNTS: dict[str, Counter] = {}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,3 @@ def judge(stock: dict, ours: dict, extra: tuple[str, ...] = EXTRA) -> Outcome:
         return Outcome("runs here alone", stock["error"])
     found = differences(stock, ours, extra)
     return Outcome("different", "\n".join(found)) if found else Outcome("equal")
-
-
-def count(suite: str, outcome: Outcome) -> None:
-    COUNTS.setdefault(suite, Counter())[outcome.kind] += 1

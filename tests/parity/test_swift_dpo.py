@@ -64,6 +64,6 @@ def answers(request, workers, tiny, other, adapter, files, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "limit"), CASES)
-def test_the_limit_is_stock_dpo(answers, name, limit):
+def test_the_limit_is_stock_dpo(answers, count, name, limit):
     stock, ours = answers["stock"][name], answers["ours"][f"{name}, {limit}"]
-    check("swift rlhf --rlhf_type dpo", VARIANTS[name], limit, stock, ours)
+    check(count, "swift rlhf --rlhf_type dpo", VARIANTS[name], limit, stock, ours)

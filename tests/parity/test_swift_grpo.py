@@ -71,6 +71,6 @@ def run_both(method: str, names: list[str], workers, folder) -> dict:
 
 
 @pytest.mark.parametrize(("method", "name"), CASES)
-def test_the_limit_is_stock_grpo(answers, method, name):
+def test_the_limit_is_stock_grpo(answers, count, method, name):
     stock, ours = (answers[method][side][name] for side in ("stock", "ours"))
-    check(f"swift rlhf --rlhf_type grpo, {method}", VARIANTS[name], method, stock, ours)
+    check(count, f"swift rlhf --rlhf_type grpo, {method}", VARIANTS[name], method, stock, ours)

@@ -7,7 +7,7 @@ import pytest
 from tests.tiny import build_model, preference_rows, write_rows
 
 from .conftest import chosen
-from .outcomes import NOTHING, count, judge
+from .outcomes import NOTHING, judge
 from .rows import FORMS, trl_form, trl_implicit, trl_texts
 from .variants import Variant, check
 
@@ -137,11 +137,11 @@ def answers(request, workers, tiny, adapter, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "limit"), CASES)
-def test_the_limit_is_stock_dpo(answers, name, limit):
-    check(SUITE, VARIANTS[name], limit, answers[name], answers[f"{name}, {limit}"])
+def test_the_limit_is_stock_dpo(answers, count, name, limit):
+    check(count, SUITE, VARIANTS[name], limit, answers[name], answers[f"{name}, {limit}"])
 
 
-def test_args_none_is_refused_with_the_difference(answers):
+def test_args_none_is_refused_with_the_difference(answers, count):
     """The stock class makes its own DPOConfig; ours has a weight without a default."""
     outcome = judge(NOTHING, answers["args=None"])
     count(SUITE, outcome)

@@ -7,7 +7,7 @@ import pytest
 from tests.tiny import build_adapter, build_model
 
 from .conftest import chosen
-from .outcomes import NOTHING, count, judge
+from .outcomes import NOTHING, judge
 from .variants import Variant, check
 
 pytestmark = [
@@ -114,9 +114,9 @@ def answers(request, workers, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "limit"), CASES)
-def test_the_limit_is_stock_online_dpo(answers, name, limit):
+def test_the_limit_is_stock_online_dpo(answers, count, name, limit):
     stock = answers[f"{name}, stock {'moodpo' if limit == 'moodpo' else 'gold'}"]
-    check(SUITES[limit], VARIANTS[name], limit, stock, answers[f"{name}, {limit}"])
+    check(count, SUITES[limit], VARIANTS[name], limit, stock, answers[f"{name}, {limit}"])
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -134,7 +134,7 @@ def test_accumulated_gradients_are_the_mean_of_what_stock_sums(answers, limit):
 
 @pytest.mark.parametrize("trainer", ["moodpo", "d2po"])
 @pytest.mark.parametrize("argument", REFUSED)
-def test_an_argument_that_would_have_no_effect_is_refused(answers, argument, trainer):
+def test_an_argument_that_would_have_no_effect_is_refused(answers, count, argument, trainer):
     outcome = judge(NOTHING, answers[f"{argument}, {trainer}"])
     count(SUITES["moodpo" if trainer == "moodpo" else "gold"], outcome)
     assert outcome.kind == "refused" and ("args" if argument == "positional" else argument) in outcome.why, outcome

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .outcomes import count, judge
+from .outcomes import judge
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Variant:
     stock_stops: str | None = None
 
 
-def check(suite: str, variant: Variant, limit: str, stock: dict, ours: dict) -> None:
+def check(count, suite: str, variant: Variant, limit: str, stock: dict, ours: dict) -> None:
     """Counts the outcome and holds it against what the variant expects."""
     outcome = judge(stock, ours)
     count(suite, outcome)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import REPOSITORY, swift_flags
+from tests.conftest import REPOSITORY, free_port, swift_flags
 from tests.tiny import build_adapter
 
 pytest.importorskip("swift")
@@ -21,7 +21,7 @@ def precompute(store, flags, margins, processes=1, wait=True):
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MODPO_MARGINS": json.dumps(margins), "OMP_NUM_THREADS": "1"}
     env.pop("MODPO_W", None)
     if processes > 1:
-        env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": str(29900 + os.getpid() % 90)}
+        env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": free_port()}
         argv += ["--ddp_backend", "gloo"]
     process = subprocess.Popen(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

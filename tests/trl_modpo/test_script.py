@@ -11,7 +11,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, swift_flags
+from tests.conftest import REPOSITORY, free_port, swift_flags
 from tests.tiny import preference_rows, write_rows
 
 from .conftest import trl_rows
@@ -48,7 +48,7 @@ def launch(tiny, adapter, tmp_path_factory):
         argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
         if processes > 1:  # without a GPU, accelerate starts several processes by MPI only
             argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-            argv += ["--master_port", str(29100 + os.getpid() % 300)]
+            argv += ["--master_port", free_port()]
         argv += ["-m", "trl_ext.modpo.script", "--config", str(file), *flags]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         env |= {"HF_DATASETS_CACHE": str(parent / "cache")}
