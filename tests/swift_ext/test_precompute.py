@@ -123,3 +123,14 @@ def test_empty_data_after_filtering_is_named(tiny, pairs, margins, tmp_path):
     code, output = precompute(tmp_path / "none", swift_flags(tiny, pairs, tmp_path / "none", max_length=8), margins)
     assert code == 2 and f"no row of ['{pairs}'] is left" in output and "--max_length 8" in output
     assert not (tmp_path / "none" / "manifest.json").exists()
+
+
+def test_a_last_line_that_is_cut_off_does_not_count_as_scored(modpo_module, tmp_path):
+    """A kill between an object and its line end: the row was taken for scored, and its line thrown away."""
+    from swift_ext.modpo.precompute import _cut_torn_line, _finished_rows
+
+    part = tmp_path / "part.train.0.jsonl"
+    part.write_bytes(b'{"index": 0, "pair_tokens": "a"}\n{"index": 1, "pair_tokens": "b"}')
+    assert _finished_rows(tmp_path, "train") == {0: {"pair_tokens": "a"}}
+    _cut_torn_line(part)
+    assert part.read_bytes() == b'{"index": 0, "pair_tokens": "a"}\n'

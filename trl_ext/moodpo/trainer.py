@@ -152,4 +152,6 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
                 raise ValueError(f"{path}: the run had {name} = {saved}, this one has {value}")
         self.normaliser.load_state_dict(state["normaliser"])
         self.rewards.not_finite.update(state["not_finite"])
+        if "hypervolume_references" not in state:
+            raise ValueError(f"{path}: no hypervolume_references, so an older version wrote it: begin the run afresh")
         self.hypervolume_references = state["hypervolume_references"]
