@@ -4,6 +4,11 @@ The arguments are TRL's data and model arguments, the fields of [`trl_ext.D2POCo
 `dataset_name` may also be a local .json or .jsonl file. A row needs `prompt`; its other columns reach gold functions.
 """
 
+from trl_ext.launched import end_with_launcher
+
+if __name__ == "__main__":
+    end_with_launcher()  # here and in `main`: the imports below take seconds, in which the launcher may be killed
+
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +20,6 @@ from transformers.utils import logging
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
 from trl_ext.checkpoints import resume_folder
-from trl_ext.launched import end_with_launcher
 from trl_ext.online_dpo.prompts import count_tokens, sift_prompts, split_prompts
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit

@@ -4,13 +4,17 @@ The arguments are those of TRL's own DPO script and the fields of [`trl_ext.MODP
 local .json or .jsonl file of preference pairs, whose rows then are the train split.
 """
 
+from trl_ext.launched import end_with_launcher
+
+if __name__ == "__main__":
+    end_with_launcher()  # here and in `main`: the imports below take seconds, in which the launcher may be killed
+
 import sys
 
 from transformers import set_seed
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
 from trl_ext.checkpoints import resume_folder
-from trl_ext.launched import end_with_launcher
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 

@@ -7,6 +7,11 @@
 Every flag of the trainer's configuration and of transformers' TrainingArguments is taken too, and `--config run.yaml`.
 """
 
+from trl_ext.launched import end_with_launcher
+
+if __name__ == "__main__":
+    end_with_launcher()  # here and in `main`: the imports below take seconds, in which the launcher may be killed
+
 import os
 import sys
 from dataclasses import dataclass, field
@@ -20,7 +25,6 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from trl_ext.checkpoints import resume_folder
-from trl_ext.launched import end_with_launcher
 from trl_ext.online_dpo.config import check_choice
 from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from trl_ext.script import ScriptParser
