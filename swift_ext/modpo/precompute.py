@@ -146,6 +146,8 @@ class PrecomputeMargins(SwiftRLHF):
                     handle.write(json.dumps(row) + "\n")
                 handle.flush()
                 os.fsync(handle.fileno())
+        if not done:  # else the rest alone would be judged
+            unscored.end(UNSCORED)
 
     def _merge(self, split: str, dataset) -> int:
         scored = _finished_rows(self.folder, split)

@@ -249,13 +249,13 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
             get_config_model_id(self.model.config),
         )
         identity = [rows_digest(dataset, collator.needs_text), *describe_run(model, base, self.args, self.margins)]
-        array = cached(
-            self.accelerator,
-            dataset,
-            identity,
-            lambda: score_rows(self.accelerator, loader, self.reference_and_margins, name),
-        )
-        return add_columns(dataset, name, array, self.margins)
+
+        def compute():
+            array = score_rows(self.accelerator, loader, self.reference_and_margins, name)
+            self._unscored.end(UNSCORED)
+            return array
+
+        return add_columns(dataset, name, cached(self.accelerator, dataset, identity, compute), self.margins)
 
     # --- checkpoints ---
 

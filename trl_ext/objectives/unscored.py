@@ -4,15 +4,20 @@
 class UnscoredPairs:
     """Counts pairs with a side without a scored token, and refuses too many.
 
+    A share says little of a few pairs: where the true one is 3%, one run in two would see two such pairs among its first
+    39, and end. So `most` holds from `few` pairs on; before that the run ends by the number which is too many of `few`,
+    or where no pair at all had both sides scored.
+
     Args:
-        most: the largest share. Above it, and from the second such pair on, the run ends.
+        most: the largest share.
+        few: pairs below which no share is taken.
 
     Attributes:
         seen, unscored: numbers of pairs so far.
     """
 
-    def __init__(self, most: float = 0.05):
-        self.most, self.seen, self.unscored = most, 0, 0
+    def __init__(self, most: float = 0.05, few: int = 200):
+        self.most, self.few, self.seen, self.unscored = most, few, 0, 0
 
     def add(self, tokens: list[int], advice: str) -> float:
         """Counts a batch; returns its share of pairs with a side without a scored token.
@@ -28,9 +33,21 @@ class UnscoredPairs:
         bad = sum(min(pair) == 0 for pair in zip(tokens[:half], tokens[half : 2 * half], strict=True))
         self.seen += half
         self.unscored += bad
-        if self.unscored > 1 and self.unscored > self.most * self.seen:
-            raise ValueError(
-                f"{self.unscored} of {self.seen} pairs have a side without a scored token (more than {self.most:.0%}): what "
-                f"max_length cuts off is the response, and only the margin would train. {advice}"
-            )
+        if self.unscored > self.most * max(self.seen, self.few) or self.unscored == self.seen >= 4:
+            self._refuse(advice)
         return bad / half if half else 0.0
+
+    def end(self, advice: str) -> None:
+        """After all rows: the share of the whole, however few they are; a single pair is never too many.
+
+        Raises:
+            ValueError: as in `add`.
+        """
+        if self.unscored > max(1, self.most * self.seen):
+            self._refuse(advice)
+
+    def _refuse(self, advice: str) -> None:
+        raise ValueError(
+            f"{self.unscored} of {self.seen} pairs have a side without a scored token (more than {self.most:.0%}): what "
+            f"max_length cuts off is the response, and only the margin would train. {advice}"
+        )
