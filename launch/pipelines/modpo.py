@@ -4,7 +4,6 @@ Every stage is a command line of ms-swift or of this pack, printed when it start
 is done and continues what was killed. Reference: the HelpSteer pipeline of the MODPO fork, whose stages these are.
 """
 
-import json
 import os
 import sys
 from functools import partial
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from datasets_builders.io import write_json
 from launch.processes import Lease
-from trl_ext.modpo.margins import MarginSpec, resolve_margins
 
 from .config import PipelineConfig, load_config
+from .preflight import check_folder, preflight
 from .stages import Command, Resumed, Stage, StageRunner
 
 
@@ -303,59 +302,6 @@ class ModpoPipeline:
         files = [report / name for name in ("report.json", "tradeoff.png", "report.html")]
         stages.append(Stage("report", "trade-off picture and report", [command], [report], results=files))
         return stages
-
-
-def check_folder(config: PipelineConfig, preset: str) -> None:
-    """Refuses a folder that holds something else than this run.
-
-    Raises:
-        ValueError: the folder belongs to a run with another preset or tag, or holds files that are not of a run.
-    """
-    identity = {"preset": preset, "run_tag": config.run_tag}
-    path = config.out / "run.json"
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in identity.items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"--out {config.out} belongs to another run ({key} {found.get(key)!r}, this run's is {value!r}); "
-                    "choose another folder"
-                )
-    elif config.out.is_dir() and any(entry.name != ".lock" for entry in config.out.iterdir()):
-        raise ValueError(f"--out {config.out} holds files but no run.json of a run: choose an empty folder")
-
-
-def preflight(config: PipelineConfig) -> list[str]:
-    """Everything that can be known to fail before money is spent. Returns the findings in words.
-
-    Raises:
-        ValueError: a file is missing, or the margin's settings do not fit.
-    """
-    c, findings = config, []
-    for name in ("source", "validation_source", "preference_file", "preference_val_file", "margin_file",
-                 "margin_val_file", "prompts", "eval_prompts"):
-        value = getattr(c, name)
-        if value is not None and not any(sign in value for sign in "*?") and not Path(value).exists():
-            raise ValueError(f"{name}: {value} does not exist")
-    if c.model == "embedded":
-        from launch.embedded_model import find_gguf
-
-        find_gguf()
-    elif not Path(c.model).is_dir():
-        findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
-    for spec in c.scores:
-        if "{margin}" in spec and c.margin != "adapter":
-            raise ValueError(f"scores: {spec!r} needs a margin adapter, but margin = {c.margin}")
-    named = [spec.split("=", 1)[0] for spec in c.scores]
-    for axis in ("x", "y"):
-        if getattr(c, axis) not in named:
-            raise ValueError(f"{axis} = {getattr(c, axis)!r} is not among the scores {named}")
-    source = {"adapter": "margin_dpo"} if c.margin == "adapter" else {"function": c.margin_function}
-    spec = MarginSpec(**source, name="margin", role=c.margin_role, beta=c.margin_beta, weight=c.margin_weight)
-    for w in c.w_values:
-        margin = resolve_margins([spec], w, c.beta, normalized_weights=False)[0]
-        findings.append(f"w = {w:g}: {margin.direction()}")
-    return findings
 
 
 def main(argv: list[str]) -> int:

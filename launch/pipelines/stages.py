@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets_builders.io import write_json
+from launch.doctor.plugin import PREFIX
 from launch.processes import Lease, end, start, wait
 
 from .identity import difference, path_digest, settings_of, versions
@@ -256,7 +257,9 @@ class StageRunner:
         return True
 
     def _execute(self, command: Command, log: Path, head: str, begun: float) -> int:
-        environment = {**os.environ, **self.environment, **command.environment}
+        # A plugin reads its settings from the environment: those of the shell stand in no signature, so none comes along.
+        shell = {name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(PREFIX.values()))}
+        environment = {**shell, **self.environment, **command.environment}
         with log.open("ab") as handle:
             handle.write(f"$ {command.printable()}\n".encode())
             handle.flush()

@@ -87,6 +87,22 @@ def test_mistakes_are_named(argv, said, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("MODPO_MARGIN_BETA", "-0.1", "unset it, and set margin_beta of the pipeline"),
+        ("modpo_margin_weight", "3", "set margin_weight of the pipeline"),
+        ("MODPO_NORMALIZED_WEIGHTS", "true", "unset it"),
+        ("NPROC_PER_NODE", "4", "set processes to 4"),
+        ("NNODES", "2", "trains on one node"),
+    ],
+)
+def test_a_setting_of_the_shell_that_the_run_does_not_hold_is_refused(name, value, said, tmp_path, monkeypatch):
+    monkeypatch.setenv(name, value)
+    found = problem(["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path)])
+    assert f"{name} is {value!r} in the shell" in found and said in found
+
+
 def test_misspelt_setting_and_preset_offer_the_nearest(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("margin_roll: cost\n")

@@ -276,6 +276,19 @@ def test_a_model_counts_by_its_content_and_not_by_the_places_in_its_files(tmp_pa
     assert path_digest(tmp_path / "one") != path_digest(tmp_path / "two")
 
 
+def test_a_plugin_setting_of_the_shell_reaches_no_stage(tmp_path, monkeypatch):
+    """It would change what is trained and stands in no signature; what the stage itself sets does reach it."""
+    for name in ("MODPO_MARGIN_BETA", "modpo_margin_weight", "MODPO_W", "BT_TAU", "JUDGE_LOG_PAIRS"):
+        monkeypatch.setenv(name, "9")
+    monkeypatch.setenv("OF_THE_USER", "kept")
+    script = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps(dict(os.environ)))"
+    out = tmp_path / "seen.json"
+    command = Command(["python", "-c", script, str(out)], {"MODPO_W": "0.5"})
+    assert StageRunner(tmp_path, [Stage("a", "a", [command], [out])], {}).run() == 0
+    seen = {name: value for name, value in json.loads(out.read_text()).items() if value == "9" or name == "MODPO_W"}
+    assert seen == {"MODPO_W": "0.5"} and json.loads(out.read_text())["OF_THE_USER"] == "kept"
+
+
 def test_printed_command_can_be_typed():
     command = Command(["swift", "rlhf", "--system", "two words"], {"MODPO_W": "0.5"})
     assert command.printable() == "MODPO_W=0.5 swift rlhf --system 'two words'"

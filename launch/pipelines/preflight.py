@@ -1,0 +1,93 @@
+"""What is known to fail before a stage of the MODPO pipeline runs: its folder, files, margin, and the shell's settings."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from launch.doctor.plugin import PREFIX
+from trl_ext.modpo.margins import MarginSpec, resolve_margins
+
+from .config import PipelineConfig
+
+# Variable that a stage would read -> the pipeline's setting for it, None where there is none.
+_SETTING_OF = {
+    "MODPO_W": "w_values", "MODPO_MARGIN_ADAPTER": "margin", "MODPO_MARGIN_FUNCTION": "margin_function",
+    "MODPO_MARGIN_ROLE": "margin_role", "MODPO_MARGIN_WEIGHT": "margin_weight", "MODPO_MARGIN_BETA": "margin_beta",
+    "MODPO_STORE": "precompute",
+}  # fmt: skip
+
+
+def check_folder(config: PipelineConfig, preset: str) -> None:
+    """Refuses a folder that holds something else than this run.
+
+    Raises:
+        ValueError: the folder belongs to a run with another preset or tag, or holds files that are not of a run.
+    """
+    identity = {"preset": preset, "run_tag": config.run_tag}
+    path = config.out / "run.json"
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in identity.items():
+            if found.get(key) != value:
+                raise ValueError(
+                    f"--out {config.out} belongs to another run ({key} {found.get(key)!r}, this run's is {value!r}); "
+                    "choose another folder"
+                )
+    elif config.out.is_dir() and any(entry.name != ".lock" for entry in config.out.iterdir()):
+        raise ValueError(f"--out {config.out} holds files but no run.json of a run: choose an empty folder")
+
+
+def preflight(config: PipelineConfig) -> list[str]:
+    """Everything that can be known to fail before money is spent. Returns the findings in words.
+
+    Raises:
+        ValueError: a file is missing, the margin's settings do not fit, or the shell holds settings of a stage.
+    """
+    c, findings = config, []
+    refuse_shell_settings(config, os.environ)
+    for name in ("source", "validation_source", "preference_file", "preference_val_file", "margin_file",
+                 "margin_val_file", "prompts", "eval_prompts"):
+        value = getattr(c, name)
+        if value is not None and not any(sign in value for sign in "*?") and not Path(value).exists():
+            raise ValueError(f"{name}: {value} does not exist")
+    if c.model == "embedded":
+        from launch.embedded_model import find_gguf
+
+        find_gguf()
+    elif not Path(c.model).is_dir():
+        findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
+    for spec in c.scores:
+        if "{margin}" in spec and c.margin != "adapter":
+            raise ValueError(f"scores: {spec!r} needs a margin adapter, but margin = {c.margin}")
+    named = [spec.split("=", 1)[0] for spec in c.scores]
+    for axis in ("x", "y"):
+        if getattr(c, axis) not in named:
+            raise ValueError(f"{axis} = {getattr(c, axis)!r} is not among the scores {named}")
+    source = {"adapter": "margin_dpo"} if c.margin == "adapter" else {"function": c.margin_function}
+    spec = MarginSpec(**source, name="margin", role=c.margin_role, beta=c.margin_beta, weight=c.margin_weight)
+    for w in c.w_values:
+        margin = resolve_margins([spec], w, c.beta, normalized_weights=False)[0]
+        findings.append(f"w = {w:g}: {margin.direction()}")
+    return findings
+
+
+def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) -> None:
+    """Refuses variables of the shell that would change what is trained while no setting of the run says so.
+
+    Raises:
+        ValueError: every such variable, its value, and the setting of the pipeline in its place.
+    """
+    problems = []
+    for name, value in sorted(environ.items()):
+        if name.upper().startswith(PREFIX["modpo"]):  # pydantic-settings reads them in any case
+            setting = _SETTING_OF.get(name.upper())
+            mend = f", and set {setting} of the pipeline where it is meant" if setting else ""
+            problems.append(f"{name} is {value!r} in the shell: unset it{mend}")
+    if environ.get("NPROC_PER_NODE") not in (None, "", str(config.processes)):
+        value = environ["NPROC_PER_NODE"]
+        problems.append(f"NPROC_PER_NODE is {value!r} in the shell and processes is {config.processes}: unset it, or set processes to {value}")
+    if environ.get("NNODES", "1") not in ("", "1"):
+        problems.append(f"NNODES is {environ['NNODES']!r} in the shell: unset it, the pipeline trains on one node")
+    if problems:
+        raise ValueError("; ".join(problems))
