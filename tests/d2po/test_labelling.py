@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trl_ext.d2po.gold_labels import GoldLabels
+from trl_ext.d2po.gold_labels import GoldLabels, Request
 from trl_ext.d2po.judge import WindowJudge
 from trl_ext.d2po.labelling import Window, decide_by_gold, decide_by_scores, decide_with_labels, score_all
 from trl_ext.d2po.ledger import Ledger
@@ -170,6 +170,9 @@ def test_a_score_that_is_not_finite_is_named():
 class Paid(Gold):
     name, costs_money = "paid", True
 
+    def __call__(self, prompts, responses, metadata=None):
+        return [float("nan") if "?" in text else float(text.split()[-1]) for text in responses]
+
     def score_pairs(self, prompts, first, second, metadata=None):
         return [(None, None) if "?" in a else (1.0, 4.0) for a in first]
 
@@ -194,3 +197,26 @@ def test_paid_pairs_are_asked_together_and_never_peeked_at(tmp_path):
     decision = decide(rows, Learner({"a": 0.0, "b": -1.0, "c?": 0.5, "d": 0.0}), labels, budget=2)
     assert not labels.gold.asked and labels.spent == 2 and "silver_gold_agreement" not in decision.metrics
     assert decision.scores.tolist() == [[-1.0, 0.0], [0.5, 0.0]]  # what could not be rated stays as it was
+
+
+@pytest.mark.parametrize(
+    ("answers", "gold"),
+    [
+        (["a 3", "b? 9", "c 1"], [3.0, 2.0, 1.0]),
+        (["a? 3", "b 4", "c? 1"], [4.0, 4.0, 4.0]),
+        (["a? 3", "b? 4", "c? 1"], [0.0, 0.0, 0.0]),
+    ],
+)
+def test_what_a_paid_gold_cannot_rate_alone_never_decides_a_pair_and_never_ends_the_run(tmp_path, answers, gold):
+    """Seen before: one unreadable rating ended the run, and each restart met it again in the answers that are kept."""
+    labels = GoldLabels(Paid(), Ledger(tmp_path))
+    decision = decide_by_gold(window(answers, ["d 5", "e 1", "f 2"]), labels, Shaping(PLAIN), {"window": 0})
+    assert labels.get([Request("q0", answers, {})], {}) == [gold]
+    assert decision.weights.tolist() == [float(len(set(gold)) > 1), 1.0]
+    assert decision.scores.tolist() == [[max(gold), min(gold)], [5.0, 1.0]]
+
+
+def test_an_infinite_rating_of_a_paid_gold_is_still_refused(tmp_path):
+    labels = GoldLabels(Paid(), Ledger(tmp_path))
+    with pytest.raises(ValueError, match=r"one finite number each is valid"):
+        labels.get([Request("q", ["a 1", "b inf", "c 2"], {})], {})

@@ -64,6 +64,8 @@ class GoldLabels:
             gold = [0.0, 0.0] if None in pair else list(pair)
         else:
             gold = self.gold([prompt] * len(responses), list(responses), [metadata] * len(responses))
+            if self.gold.costs_money:
+                gold = between_the_rated(gold)
         if len(gold) != len(responses) or not np.isfinite(np.array(gold, float)).all():
             raise ValueError(
                 f"gold {self.gold.name!r} returned {gold} for {len(responses)} answers: one finite number each is valid"
@@ -75,3 +77,14 @@ class GoldLabels:
         if self.gold.costs_money:
             return None
         return on_main(self.accelerator, lambda: np.array(self.gold(prompts, responses, metadata), float))
+
+
+def between_the_rated(gold: Sequence[float]) -> list[float]:
+    """Scores of one prompt's answers, in which those that a paid gold could not rate (NaN) get the mean of the others.
+
+    Such an answer is neither the best nor the worst, and one of two ties with the other: the label is spent and invents
+    nothing. Without any rating all are 0.
+    """
+    rated = [value for value in gold if not np.isnan(value)]
+    middle = float(np.mean(rated)) if rated else 0.0
+    return [middle if np.isnan(value) else value for value in gold]
