@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -90,7 +90,7 @@ class Collector:
             OSError: the server is down, or the disk is full.
             KeyboardInterrupt: the user interrupted the run.
         """
-        with _interrupts(self._interrupted):
+        with interrupts(self._interrupted):
             while missing := [item for item in self._findings.missing(items) if item.key not in self.failed]:
                 queue = deque(plan(missing))
                 async with asyncio.TaskGroup() as workers:
@@ -145,14 +145,8 @@ class Collector:
         self._cause = self._cause or cause
         self._endpoint.stop()
 
-    def _interrupted(self) -> None:
-        if isinstance(self._cause, KeyboardInterrupt):
-            # The second time: the answers under way are given up.
-            for task in asyncio.all_tasks():
-                task.cancel()
-            return
-        print("waiting for the answers under way; interrupt once more to give them up", file=sys.stderr)
-        self._cause = KeyboardInterrupt()
+    def _interrupted(self, cause: KeyboardInterrupt) -> None:
+        self._cause = cause
         self._endpoint.stop()
 
 
@@ -163,11 +157,27 @@ def given_up(last: Unanswered | Refused) -> Exception:
 
 
 @contextmanager
-def _interrupts(handler: Callable[[], None]):
+def interrupts(stop: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
+    """What an interrupt (Ctrl-C) does to requests that are under way, which are paid for too.
+
+    Inside, a first one calls `stop` with what the caller raises in the end; a second one cancels every task.
+    """
     loop = asyncio.get_running_loop()
+    stopped = False
+
+    def handle() -> None:
+        nonlocal stopped
+        if stopped:
+            for task in asyncio.all_tasks():
+                task.cancel()
+            return
+        stopped = True
+        print("waiting for the answers under way; interrupt once more to give them up", file=sys.stderr)
+        stop(KeyboardInterrupt())
+
     # Outside the main thread there are no signals to handle, and some systems know no handlers.
     with suppress(ValueError, RuntimeError, NotImplementedError):
-        loop.add_signal_handler(signal.SIGINT, handler)
+        loop.add_signal_handler(signal.SIGINT, handle)
     try:
         yield
     finally:

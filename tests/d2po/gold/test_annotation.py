@@ -1,11 +1,16 @@
 """The annotator against a teacher on the loopback interface: both orders, both questions, bad answers, costs."""
 
 import math
+import os
 import re
+import signal
+import threading
+import time
 from importlib.util import find_spec
 
 import pytest
 
+from datasets_builders.teacher.ledger import read_answers
 from tests.fake_teacher import FakeTeacher
 from trl_ext.d2po.gold import get_gold
 from trl_ext.d2po.gold.annotation import _combine
@@ -159,6 +164,31 @@ def test_what_ends_a_call_loses_no_answer_under_way(tmp_path):
             gold(["q"] * 3, ["follow5 help4", "follow1 help2", "follow2 help2"])
         gold.close()
         assert len(server.bodies) == 3 and len((tmp_path / "answers.jsonl").read_text().splitlines()) == 2
+
+
+@needs_api
+@pytest.mark.parametrize(("times", "kept"), [(1, 3), (2, 0)])
+def test_an_interrupt_waits_for_the_answers_under_way_and_a_second_one_does_not(tmp_path, times, kept):
+    """Seen before: three requests under way, paid for, and none kept. Ctrl-C as the terminal sends it, to this process."""
+
+    def interrupt(server):
+        while len(server.bodies) < 3:
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    with Rater(script=["slow"] * 3) as server:
+        gold = make(server, concurrency=3)
+        gold.keep_answers(tmp_path)
+        user = threading.Thread(target=interrupt, args=[server])
+        user.start()
+        with pytest.raises(KeyboardInterrupt):
+            gold(["q"] * 3, ["follow5 help4", "follow1 help2", "follow2 help2"])
+        user.join()
+        gold.close()
+        assert len(server.bodies) == 3 and len(read_answers(tmp_path)[0]) == kept
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @needs_api

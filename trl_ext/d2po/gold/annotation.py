@@ -138,7 +138,12 @@ class Annotator(GoldFunction):
         self._known.setdefault(record.keys[0], []).append(record)
 
     def _ask(self, asked: Sequence[tuple[Any, str, bool]]) -> list[tuple[float, ...] | None]:
-        """The scores in the answer to each (parser, text, whether it is a pair); None where none could be read."""
+        """The scores in the answer to each (parser, text, whether it is a pair); None where none could be read.
+
+        Raises:
+            KeyboardInterrupt: after the answers that were under way; after a second interrupt without them.
+        """
+        from datasets_builders.teacher.collect import interrupts
         from datasets_builders.teacher.endpoints import Endpoint, open_client
 
         from .asking import Asking
@@ -149,17 +154,21 @@ class Annotator(GoldFunction):
             endpoint, room = Endpoint(client, **self._pace), asyncio.Semaphore(self._concurrency)
             run = Asking(endpoint, room, self._known, self._keep, self._max_attempts)
             try:
-                async with asyncio.TaskGroup() as group:
-                    # The same text is asked about once.
-                    distinct = {text: (parser, text, pair) for parser, text, pair in asked}
-                    tasks = {text: group.create_task(run.scores(*one)) for text, one in distinct.items()}
+                # The same text is asked about once.
+                distinct = {text: (parser, text, pair) for parser, text, pair in asked}
+                with interrupts(run.interrupted):
+                    async with asyncio.TaskGroup() as group:
+                        tasks = {text: group.create_task(run.scores(*one)) for text, one in distinct.items()}
                 if run.cause is not None:
                     raise run.cause
                 return [tasks[text].result() for _, text, _ in asked]
             finally:
                 await client.close()
 
-        return asyncio.run(all_answers())
+        try:
+            return asyncio.run(all_answers())
+        except asyncio.CancelledError:  # the second interrupt
+            raise KeyboardInterrupt from None
 
 
 def _combine(answers: Sequence[tuple[float, ...] | None]) -> Ratings:

@@ -34,7 +34,7 @@ class Asking:
     ) -> None:
         self.endpoint, self.room, self.known, self.keep, self.max_attempts = endpoint, room, known, keep, max_attempts
         self.failures_in_a_row = 0
-        self.cause: Exception | None = None
+        self.cause: BaseException | None = None
 
     async def scores(self, parser: Any, text: str, pair: bool) -> tuple[float, ...] | None:
         """The scores of the first answer to a text that can be read; None where there is none."""
@@ -72,3 +72,8 @@ class Asking:
             self.cause = self.cause or given_up(problem)
         if self.cause is not None:
             self.endpoint.stop()
+
+    def interrupted(self, cause: KeyboardInterrupt) -> None:
+        """Sends nothing more; what is under way comes in."""
+        self.cause = cause
+        self.endpoint.stop()
