@@ -8,12 +8,12 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
-from trl_ext.modpo.digest import weights_digest
+from trl_ext.modpo.digest import source_digest, weights_digest
 
 PACK = Path(__file__).parents[2]
 UPSTREAMS = ("swift-trl-ext", "ms-swift", "trl", "transformers", "peft", "accelerate", "torch", "datasets")
@@ -22,6 +22,8 @@ UNDECIDING = {
     "logging_steps", "report_to", "save_steps", "save_total_limit", "per_device_eval_batch_size", "dataset_num_proc",
     "check_model", "out", "output_dir", "add_version", "store", "WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS",
 }  # fmt: skip
+COMMAND = "command"  # what stands before the flags
+_PACKAGES = ("datasets_builders", "launch", "swift_ext", "trl_ext")
 _PLACES = ("base_model_name_or_path", "_name_or_path")
 
 
@@ -74,54 +76,86 @@ def _is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def settings_of(argv: Sequence[str], environment: Mapping[str, str], out: Path) -> dict[str, str]:
-    """The deciding settings of one command line: flag or variable -> value, as a person reads it.
-
-    Paths inside `out` are told from there; a file or folder elsewhere stands by its content.
-
-    Args:
-        out: folder of the run.
-    """
+def _given(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Names and values of one command line that decide: `command` (what stands before the flags), flags, variables."""
     head = next((place for place, token in enumerate(argv) if token.startswith("--")), len(argv))
-    settings = {"command": " ".join(_told(token, out) for token in argv[:head])}
+    yield COMMAND, list(argv[:head])
     name, values = "", []
     for token in [*argv[head:], "--"]:
         if not token.startswith("--"):
             values.append(token)
             continue
         if name and name not in UNDECIDING:
-            settings[name] = " ".join(_told(value, out) for value in values)
+            yield name, values
         name, values = token.removeprefix("--"), []
-    for name, value in environment.items():
-        if name not in UNDECIDING:
-            settings[name] = _told(value, out) + (_source(value) if name == "MODPO_MARGIN_FUNCTION" else "")
-    return settings
+    yield from ((name, [value]) for name, value in environment.items() if name not in UNDECIDING)
 
 
-def _told(value: str, out: Path) -> str:
-    """A value without the place that a path in it names; `NAME=PATH` keeps its name."""
-    name, equals, path = value.rpartition("=")
-    if os.sep not in path:
-        return value
-    place = Path(path)
-    if place.is_relative_to(out):
-        return f"{name}{equals}OUT/{place.relative_to(out)}"
-    if place.is_relative_to(PACK / "swift_ext"):  # code of the pack: its version counts
-        return f"{name}{equals}PACK/{place.relative_to(PACK)}"
-    if place.exists():
-        return f"{name}{equals}{place.name} with content {path_digest(place)}"
-    if matches := sorted(glob.glob(path)):
-        return f"{name}{equals}{place.name} with content {' '.join(path_digest(Path(match)) for match in matches)}"
+def settings_of(argv: Sequence[str], environment: Mapping[str, str], out: Path) -> dict[str, str]:
+    """The deciding settings of one command line: flag or variable -> value, as a person reads it.
+
+    Paths inside `out` are told from there; a file or folder elsewhere, and the source of a function, stand by content.
+
+    Args:
+        out: folder of the run.
+    """
+    return {
+        name: " ".join(_told(name, value, out) + _source_of(name, value) for value in values)
+        for name, values in _given(argv, environment)
+    }
+
+
+def places_inside(argv: Sequence[str], environment: Mapping[str, str], out: Path) -> list[Path]:
+    """The places in the folder of the run that the deciding values of a command line name."""
+    values = [value for _, values in _given(argv, environment) for value in values]
+    return [Path(path) for value in values for _, path, _ in _splits(value) if Path(path).is_relative_to(out)]
+
+
+def _splits(value: str) -> Iterator[tuple[str, str, str]]:
+    """How a value may hold a path, as (before, path, after): `PATH`, `NAME=PATH`, `KIND:PATH`, `NAME=KIND:PATH`, and each
+    with ms-swift's `#ROWS` behind it.
+    """
+    rows = re.search(r"#\d+$", value)
+    named = re.match(r"[^=]+=", value)
+    begin = named.end() if named else 0
+    kind = re.compile(r"[a-z]+:").match(value, begin)
+    for end in (len(value), *([rows.start()] if rows else [])):
+        for start in dict.fromkeys((0, begin, kind.end() if kind else begin)):
+            if start < end:
+                yield value[:start], value[start:end], value[end:]
+
+
+def _told(name: str, value: str, out: Path) -> str:
+    """A value without the place that a path in it names."""
+    for before, path, after in _splits(value):
+        place = Path(path)
+        if place.is_relative_to(out):
+            return f"{before}OUT/{place.relative_to(out)}{after}"
+        if place.is_relative_to(PACK / "swift_ext"):  # code of the pack: its version counts
+            return f"{before}PACK/{place.relative_to(PACK)}{after}"
+        found = [path] if os.path.exists(path) else sorted(glob.glob(path))
+        if os.sep not in path and (name == COMMAND or (found == [path] and not _is_no_word(place))):
+            continue
+        if found:
+            return f"{before}{place.name}{after} with content {' '.join(path_digest(Path(one)) for one in found)}"
     return value
 
 
-def _source(function: str) -> str:
-    """The content of the file that a dotted function stands in; nothing for a function of the pack."""
-    module = function.rpartition(".")[0]
-    found = find_spec(module) if module else None
-    if found is None or found.origin is None or Path(found.origin).is_relative_to(PACK / "trl_ext"):
-        return ""
-    return f" with content {path_digest(Path(found.origin))}"
+def _is_no_word(place: Path) -> bool:
+    """Whether a name without a folder means what lies there: `--split train` does not mean a folder `train`."""
+    if place.is_file():
+        return place.suffix[1:2].isalpha()
+    return any(True for kind in ("*.safetensors", "*.bin") for _ in place.glob(kind))
+
+
+def _source_of(name: str, value: str) -> str:
+    """The content of the files in which a function of the user stands; nothing for one of the pack or another value."""
+    if name == "reward":
+        function = value.partition("=function:")[2]
+    else:
+        function = value if name in ("function", "MODPO_MARGIN_FUNCTION") else ""
+    package, dot, _ = function.partition(".")
+    return f" with source {source_digest(function)}" if dot and package not in _PACKAGES else ""
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str], most: int = 4) -> str:

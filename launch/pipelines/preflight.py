@@ -85,8 +85,8 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
             mend = f", and set {setting} of the pipeline where it is meant" if setting else ""
             problems.append(f"{name} is {value!r} in the shell: unset it{mend}")
     if environ.get("NPROC_PER_NODE") not in (None, "", str(config.processes)):
-        value = environ["NPROC_PER_NODE"]
-        problems.append(f"NPROC_PER_NODE is {value!r} in the shell and processes is {config.processes}: unset it, or set processes to {value}")
+        value, meant = environ["NPROC_PER_NODE"], config.processes
+        problems.append(f"NPROC_PER_NODE is {value!r} in the shell, processes is {meant}: unset it, or set processes to {value}")
     if environ.get("NNODES", "1") not in ("", "1"):
         problems.append(f"NNODES is {environ['NNODES']!r} in the shell: unset it, the pipeline trains on one node")
     if problems:

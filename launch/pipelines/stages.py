@@ -21,7 +21,7 @@ from datasets_builders.io import write_json
 from launch.doctor.plugin import PREFIX
 from launch.processes import Lease, end, start, wait
 
-from .identity import difference, path_digest, settings_of, versions
+from .identity import difference, path_digest, places_inside, settings_of, versions
 
 HEARTBEAT_SECONDS = 20
 
@@ -136,8 +136,8 @@ class StageRunner:
 
     def _read_by(self, stage: Stage) -> list[str]:
         """Names of the stages in whose outputs lies a path that the commands name, or whose outputs lie below it."""
-        told = [part.rpartition("=")[2] for value in self._command_settings(stage).values() for part in value.split()]
-        places = [self.folder / path.removeprefix("OUT/") for path in told if path.startswith("OUT/")]
+        commands = [command.plain if isinstance(command, Resumed) else command for command in stage.commands]
+        places = [p for command in commands for p in places_inside(command.argv, command.environment, self.folder)]
         return [
             other.name
             for other in self.stages

@@ -55,6 +55,32 @@ def test_every_stage_follows_those_whose_outputs_its_commands_name(tmp_path):
     }  # fmt: skip
 
 
+def test_the_score_of_a_trained_margin_follows_its_training(tmp_path):
+    config, _ = load_config(["--preset", "helpsteer", "--out", str(tmp_path / "run"), "--w_values", "0.5"])
+    stages = ModpoPipeline(config).stages()
+    StageRunner(config.out.resolve(), stages, {})
+    after = {stage.name: set(stage.after) for stage in stages}
+    assert after == {
+        "data": set(), "sft": {"data"}, "merge": {"sft"}, "margin": {"merge", "data"}, "check": {"merge", "data", "margin"},
+        "precompute": {"merge", "data", "margin"}, "modpo_w0.5": {"merge", "margin", "precompute", "check"},
+        "generate_sft": {"merge", "data"}, "generate_w0.5": {"merge", "data", "modpo_w0.5"},
+        "validate": {"generate_sft", "generate_w0.5"},
+        "score": {"merge", "margin", "generate_sft", "generate_w0.5", "validate"},
+        "report": {"generate_sft", "generate_w0.5", "score"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_setting_of_a_stage_says_where_the_run_lies(name, tmp_path):
+    found = []
+    for folder in ("first", "moved"):
+        config, _ = load_config(["--preset", name, "--out", str(tmp_path / folder)])
+        stages = ModpoPipeline(config).stages()
+        runner = StageRunner(config.out.resolve(), stages, {})
+        found.append({stage.name: runner.signature(stage)["settings"] for stage in stages})
+    assert found[0] == found[1]
+
+
 def test_flags_override_file_overrides_preset(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("beta: 0.3\nw_values: [0.4]\n")

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("doit")
 
-from launch.pipelines.identity import path_digest
+from launch.pipelines.identity import path_digest, settings_of
 from launch.pipelines.stages import Command, Resumed, Stage, StageRunner
 
 COUNT = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(sys.argv[2]); q = p.with_suffix('.runs'); q.write_text(q.read_text() + 'x' if q.exists() else 'x')"
@@ -274,6 +274,64 @@ def test_a_model_counts_by_its_content_and_not_by_the_places_in_its_files(tmp_pa
     assert path_digest(tmp_path / "one") == path_digest(tmp_path / "two")
     (tmp_path / "two" / "adapter_config.json").write_text(json.dumps({"r": 8}))
     assert path_digest(tmp_path / "one") != path_digest(tmp_path / "two")
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """Settings of a command line whose values name things in the working directory, for a run in another folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return lambda *argv, **environment: settings_of(["swift", "rlhf", *argv], environment, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "flag, value",
+    [("source", "rows.jsonl"), ("source", "*.jsonl"), ("deepspeed", "ds.json"), ("dataset", "./rows.jsonl#5"),
+     ("dataset", "rows.jsonl#5"), ("model", "RM"), ("reward", "rm=classifier:RM"), ("reward", "rm=classifier:./RM"),
+     ("reward", "rm=classifier:{here}/RM"), ("adapters", "one=RM"), ("adapters", "{here}/a=b")],
+)  # fmt: skip
+def test_what_a_value_names_counts_by_its_content(counted, tmp_path, flag, value):
+    here = tmp_path / "here"
+    for name in ("RM", "a=b"):
+        (here / name).mkdir()
+    files = [here / name for name in ("rows.jsonl", "ds.json", "RM/model.safetensors", "a=b/model.safetensors")]
+    for file in files:
+        file.write_text("one")
+    value = value.format(here=here)
+    before = counted(f"--{flag}", value)
+    assert counted(f"--{flag}", value) == before
+    for file in files:
+        file.write_text("two")
+    after = counted(f"--{flag}", value)
+    assert {name for name in before if before[name] != after[name]} == {flag}
+
+
+def test_a_word_is_no_folder_that_happens_to_have_its_name(counted, tmp_path):
+    """Nor is a text: what lies in the working directory must not redo a run."""
+    words = ["--split", "train", "--dataset", "ultrafeedback", "--lora_rank", "16", "--system", "Is it? " * 60 + "and/or"]
+    before = counted(*words)
+    for name in ("train", "ultrafeedback", "swift", "rlhf"):
+        (tmp_path / "here" / name).mkdir()
+        (tmp_path / "here" / name / "rows.jsonl").write_text("x")
+    (tmp_path / "here" / "16").write_text("x")
+    assert counted(*words) == before
+
+
+@pytest.mark.parametrize(
+    "argv, environment",
+    [(["--function", "{}.score"], {}), (["--reward", "x=function:{}.score"], {}), ([], {"MODPO_MARGIN_FUNCTION": "{}.score"})],
+)
+def test_a_function_counts_by_its_source_and_what_it_imports_beside_it(counted, tmp_path, monkeypatch, argv, environment):
+    name = f"mine_{tmp_path.name}"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"{name}.py").write_text(f"from {name}_beside import S\n\n\ndef score(p, r, *, response_tokens):\n    return [S]\n")
+    (tmp_path / f"{name}_beside.py").write_text("S = 1.0\n")
+    argv, environment = [part.format(name) for part in argv], {k: v.format(name) for k, v in environment.items()}
+    before = counted(*argv, **environment)
+    (tmp_path / f"{name}_beside.py").write_text("S = 2.0\n")
+    assert counted(*argv, **environment) != before
+    settings = counted("--function", "brevity", "--reward", "x=function:rich_vocabulary")  # of the pack: by its version
+    assert settings == {"command": "swift rlhf", "function": "brevity", "reward": "x=function:rich_vocabulary"}
 
 
 def test_a_plugin_setting_of_the_shell_reaches_no_stage(tmp_path, monkeypatch):

@@ -46,6 +46,39 @@ def test_a_function_counts_by_its_body_and_by_what_it_imports_beside_it(function
     assert changed(before, function("return [1.0 for _ in responses]", "SCALE = 2\n", imports)) == {"source"}
 
 
+def test_an_import_inside_the_function_counts_before_it_is_called_and_after(function, tmp_path):
+    body = "from .helper import SCALE; return [SCALE for _ in responses]"
+    before = function(body, imports="")
+    name = f"margins_{tmp_path.name}".replace("-", "_")
+    assert sys.modules[f"{name}.score"].score(["q"], ["r"], response_tokens=[1]) == [1] and f"{name}.helper" in sys.modules
+    assert describe_margin(Margin("m", "function", f"{name}.score.score", "reward", 0.5, 1.0)) == before
+    assert changed(before, function(body, "SCALE = 2\n", "")) == {"source"}
+
+
+def test_a_function_that_is_made_of_another_counts_by_both_files(tmp_path, monkeypatch):
+    """`mine.fast` is a partial of a function that stands elsewhere: which one, and with what, stands in `mine`."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"partial_{tmp_path.name}".replace("-", "_")
+
+    def describe(keep: int, factor: int) -> dict:
+        (tmp_path / "elsewhere" / f"{name}_of.py").write_text(
+            f"def score(prompts, responses, response_tokens, keep):\n    return [keep * {factor}.0 for _ in responses]\n"
+        )
+        (tmp_path / f"{name}.py").write_text(
+            f"from functools import partial\nfrom {name}_of import score\nfast = partial(score, keep={keep})\n"
+        )
+        for module in (name, f"{name}_of"):
+            sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+        return describe_margin(Margin("m", "function", f"{name}.fast", "reward", 0.5, 1.0))
+
+    before = describe(10, 1)
+    assert describe(10, 1) == before
+    assert changed(before, describe(21, 1)) == {"source"} == changed(before, describe(10, 2))
+
+
 def test_an_adapter_counts_by_its_configuration_too(adapter, tmp_path):
     """The same weights under another alpha are another margin."""
     folder = shutil.copytree(adapter, tmp_path / "own")

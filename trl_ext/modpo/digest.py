@@ -4,6 +4,7 @@ import ast
 import hashlib
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -75,32 +76,48 @@ def settings_digest(folder: str | Path) -> str:
 def source_digest(function: str) -> str:
     """16 hex digits over the file of a text function and every file of its folder that it imports, directly or not.
 
-    A function of the pack, and what comes from elsewhere (installed packages), counts by the version of its package only.
+    The file is that of the module that is named, and the one in which the function stands, where it is another one.
+    What they import from elsewhere (installed packages) counts by the version of its package only.
+
+    Raises:
+        ValueError: see `trl_ext.objectives.text.get_text_function`.
     """
     from trl_ext.objectives.text import get_text_function
 
-    module = sys.modules[get_text_function(function).__module__]
+    found = get_text_function(function)
+    while isinstance(found, partial):
+        found = found.func
+    modules = {name for name in (function.rpartition(".")[0], found.__module__) if name in sys.modules}
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(_own_files(module)):
+    for path in sorted({path for name in modules for path in _own_files(sys.modules[name])}):
         digest.update(f"{path.name}:".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 def _own_files(module: ModuleType) -> set[Path]:
-    """The module's file and those below its folder that it imports, however deep."""
+    """The module's file and those below its folder that it imports, however deep, at once or when it is called."""
     if getattr(module, "__file__", None) is None:  # typed into an interpreter
         return set()
-    first = Path(module.__file__).resolve()
-    found, left = {first}, [(module, first)]
+    first, package = Path(module.__file__).resolve(), module.__package__ or ""
+    root = first.parents[len(package.split(".")) if package else 0]
+    found, left = {first}, [(package, first)]
     while left:
-        current, path = left.pop()
-        for name in _imported(ast.parse(path.read_bytes()), current.__package__ or ""):
-            other = sys.modules.get(name)
-            place = Path(other.__file__).resolve() if other is not None and getattr(other, "__file__", None) else None
+        package, path = left.pop()
+        for name in _imported(ast.parse(path.read_bytes()), package):
+            place = _file_of(name, root)
             if place is not None and place.suffix == ".py" and place not in found and place.is_relative_to(first.parent):
                 found.add(place)
-                left.append((other, place))
+                left.append((name if place.name == "__init__.py" else name.rpartition(".")[0], place))
     return found
+
+
+def _file_of(name: str, root: Path) -> Path | None:
+    """The file of a module: where it was loaded from, else where it would be found below `root`."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded is not None:
+        return Path(loaded).resolve()
+    place = root.joinpath(*name.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if name and file.is_file()), None)
 
 
 def _imported(tree: ast.Module, package: str) -> Iterable[str]:
