@@ -38,8 +38,7 @@ def made_beside(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 
 def sweep(target: Path) -> None:
     """Removes what killed writers of `target` left; what a live one holds, or cannot be locked, stays."""
-    ours = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.tmp")
-    for name in [entry.name for entry in os.scandir(target.parent) if ours.fullmatch(entry.name)]:
+    for name in [entry.name for entry in os.scandir(target.parent) if is_unfinished(entry.name, target)]:
         path = target.with_name(name)
         with suppress(OSError):  # gone meanwhile, another user's, held, or a file system without locks
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -48,6 +47,11 @@ def sweep(target: Path) -> None:
                 _remove(path)
             finally:
                 os.close(descriptor)
+
+
+def is_unfinished(name: str, target: Path) -> bool:
+    """Whether a file of this name beside `target` is one that its writers fill, or that a killed one left."""
+    return re.fullmatch(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.tmp", name) is not None
 
 
 def _lock(path: Path) -> int | None:

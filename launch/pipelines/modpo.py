@@ -6,6 +6,7 @@ is done and continues what was killed. Reference: the HelpSteer pipeline of the 
 
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from datasets_builders.io import write_json
 from launch.processes import Lease
 
 from .config import PipelineConfig, load_config
-from .preflight import check_folder, preflight
+from .preflight import asks_no_hub, check_folder, preflight
 from .stages import Command, Resumed, Stage, StageRunner
 
 
@@ -304,6 +305,18 @@ class ModpoPipeline:
         return stages
 
 
+def shared_environment(config: PipelineConfig, on_cpu: bool, environ: Mapping[str, str]) -> dict[str, str]:
+    """What every stage gets beside the variables of the shell, which are `environ`; nothing in it changes a result."""
+    root, path = str(Path(__file__).parents[2]), environ.get("PYTHONPATH")
+    environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
+    if on_cpu:
+        # Threads that wait by spinning make a busy machine many times slower, not a little.
+        environment["OMP_WAIT_POLICY"] = environ.get("OMP_WAIT_POLICY", "passive")
+    if "HF_HUB_OFFLINE" not in environ and asks_no_hub(config):
+        environment["HF_HUB_OFFLINE"] = "1"  # saves seconds at every start
+    return environment
+
+
 def main(argv: list[str]) -> int:
     config, preset = load_config(argv)
     check_folder(config, preset)
@@ -320,14 +333,7 @@ def main(argv: list[str]) -> int:
     with Lease.take_or_refuse(config.out / ".lock", f"--out {config.out}") as lease:
         write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag,
                                              "config": config.model_dump(mode="json")})
-        root = str(Path(__file__).parents[2])
-        path = os.environ.get("PYTHONPATH")
-        environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
-        if pipeline.on_cpu:
-            # Threads that wait by spinning make a busy machine many times slower, not a little.
-            environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
-        if config.model == "embedded" or Path(config.model).is_dir():
-            environment["HF_HUB_OFFLINE"] = "1"  # nothing is asked from a hub: saves seconds at every start
+        environment = shared_environment(config, pipeline.on_cpu, os.environ)
         code = StageRunner(config.out.resolve(), stages, environment, lease).run()
     if code == 0:
         print(f"report: {config.out / 'report' / 'report.html'}\npicture: {config.out / 'report' / 'tradeoff.png'}")

@@ -5,8 +5,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from datasets_builders.beside import is_unfinished
 from launch.doctor.plugin import PREFIX
+from launch.evaluate.score import parse_specs
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
+from trl_ext.objectives.text import FUNCTIONS, get_text_function
 
 from .config import PipelineConfig
 
@@ -34,8 +37,13 @@ def check_folder(config: PipelineConfig, preset: str) -> None:
                     f"--out {config.out} belongs to another run ({key} {found.get(key)!r}, this run's is {value!r}); "
                     "choose another folder"
                 )
-    elif config.out.is_dir() and any(entry.name != ".lock" for entry in config.out.iterdir()):
+    elif config.out.is_dir() and any(_is_foreign(entry.name, path) for entry in config.out.iterdir()):
         raise ValueError(f"--out {config.out} holds files but no run.json of a run: choose an empty folder")
+
+
+def _is_foreign(name: str, run_file: Path) -> bool:
+    """Not what a start leaves that is killed before its run file is there: the lock, and the run file half written."""
+    return name != ".lock" and not is_unfinished(name, run_file)
 
 
 def preflight(config: PipelineConfig) -> list[str]:
@@ -57,6 +65,10 @@ def preflight(config: PipelineConfig) -> list[str]:
         find_gguf()
     elif not Path(c.model).is_dir():
         findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
+    if c.data == "sampled":
+        for function in (c.preference, *([c.margin_preference] if c.margin == "adapter" else [])):
+            get_text_function(function)
+    parse_specs(c.scores)
     for spec in c.scores:
         if "{margin}" in spec and c.margin != "adapter":
             raise ValueError(f"scores: {spec!r} needs a margin adapter, but margin = {c.margin}")
@@ -91,3 +103,27 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
         problems.append(f"NNODES is {environ['NNODES']!r} in the shell: unset it, the pipeline trains on one node")
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def asks_no_hub(config: PipelineConfig) -> bool:
+    """Whether model, data, scores and further flags are all known to lie on this machine.
+
+    A function of the user may load anything, and a flag's value with a slash that is no path here may be a hub's name.
+    """
+    c = config
+    functions = [c.margin_function] if c.margin == "function" else []
+    functions += [c.preference, c.margin_preference] if c.data == "sampled" else []
+    flags = [value for flags in (c.sft_flags, c.margin_flags, c.modpo_flags) for value in flags.values()]
+    names = [str(one) for value in flags for one in (value if isinstance(value, list) else [value]) if "/" in str(one)]
+    for spec in c.scores:
+        kind, _, target = spec.partition("=")[2].partition(":")
+        if kind == "function":
+            functions.append(target)
+        elif target != "{margin}":
+            names.append(target)
+    return (
+        (c.model == "embedded" or Path(c.model).is_dir())
+        and (c.data in ("files", "sampled") or c.source is not None)
+        and all(Path(name).exists() for name in names)
+        and all(function is None or function in FUNCTIONS for function in functions)
+    )

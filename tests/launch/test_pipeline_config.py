@@ -1,15 +1,19 @@
 """The pipeline's settings: every preset is valid, and each mistake is named before anything is spent."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("doit")
 
+from datasets_builders.io import write_json
 from launch.__main__ import main as launch
 from launch.pipelines.config import CRITICAL, PRESETS, PipelineConfig, load_config
-from launch.pipelines.modpo import ModpoPipeline, check_folder, preflight
+from launch.pipelines.modpo import ModpoPipeline, shared_environment
+from launch.pipelines.preflight import check_folder, preflight
 from launch.pipelines.stages import StageRunner
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -104,6 +108,9 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--margin", "function"], "margin = function needs margin_function"),
         (["--y", "humor"], "y = 'humor' is not among the scores"),
         (["--eval_size", "0"], "eval_size"),
+        (["--preference", "plain_wrds"], "did you mean 'plain_words'?"),
+        (["--margin_preference", "os.nothing"], "cannot be imported"),
+        (["--scores", "plain_words=clasifier:RM", "rich_vocabulary=function:rich_vocabulary"], "KIND one of"),
         (["--gen_do_sample", "false"], "no effect without gen_do_sample"),
     ],
 )
@@ -129,6 +136,28 @@ def test_a_setting_of_the_shell_that_the_run_does_not_hold_is_refused(name, valu
     assert f"{name} is {value!r} in the shell" in found and said in found
 
 
+@pytest.mark.parametrize(
+    "preset, argv, offline",
+    [
+        ("quickstart", [], True),
+        ("quickstart", ["--model", "org/model"], False),
+        ("quickstart", ["--scores", "plain_words=classifier:org/RM", "rich_vocabulary=implicit:{margin}"], False),
+        ("quickstart", ["--scores", "plain_words=classifier:{here}", "rich_vocabulary=implicit:{margin}"], True),
+        ("quickstart", ["--preference", "mine.score"], False),
+        ("quickstart", ["--modpo_flags", "{ref_model: org/model}"], False),
+        ("helpsteer", [], False),  # the data come from the hub
+        ("helpsteer", ["--source", "rows.jsonl"], True),
+        ("hh_rlhf", ["--source", "rows.jsonl", "--margin_function", "mine.score"], False),
+    ],
+)
+def test_stages_are_offline_only_where_nothing_comes_from_a_hub(preset, argv, offline, tmp_path):
+    argv = [part.replace("{here}", str(tmp_path)) for part in argv]
+    model = [] if "--model" in argv else ["--model", str(tmp_path)]
+    config, _ = load_config(["--preset", preset, "--out", str(tmp_path / "run"), *model, *argv])
+    assert shared_environment(config, False, {}).get("HF_HUB_OFFLINE") == ("1" if offline else None)
+    assert "HF_HUB_OFFLINE" not in shared_environment(config, False, {"HF_HUB_OFFLINE": "0"})  # the user's own stays
+
+
 def test_misspelt_setting_and_preset_offer_the_nearest(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("margin_roll: cost\n")
@@ -149,6 +178,21 @@ def test_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"preset": "quickstart", "run_tag": "other"}))
     assert "belongs to another run (run_tag 'other'" in problem(argv)
     assert (tmp_path / "thesis.tex").read_text() == "do not touch"
+
+
+def test_a_folder_whose_first_start_was_killed_is_not_refused(tmp_path):
+    """At whatever moment before the end of writing run.json, by its real writer."""
+    config, preset = load_config(["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path)])
+    config.out.mkdir()
+    writing = "import os, sys; from datasets_builders.beside import made_beside\n"
+    writing += "from pathlib import Path\nwith made_beside(Path(sys.argv[1]), Path.touch): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", writing, str(config.out / "run.json")]).returncode == 9
+    (config.out / ".lock").touch()
+    assert len(list(config.out.iterdir())) == 2
+    check_folder(config, preset)
+    write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag})
+    assert sorted(path.name for path in config.out.iterdir()) == [".lock", "run.json"]
+    check_folder(config, preset)
 
 
 def test_preflight_only_prints_the_stages_and_spends_nothing(tmp_path, capsys):
