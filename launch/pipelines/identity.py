@@ -24,6 +24,12 @@ UNDECIDING = {
 }  # fmt: skip
 COMMAND = "command"  # what stands before the flags
 _PACKAGES = ("datasets_builders", "launch", "swift_ext", "trl_ext")
+# What decides, beside the weights, what a model computes. A trainer writes more there, which names places and times.
+_BESIDE_WEIGHTS = (
+    "config.json", "adapter_config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
 _PLACES = ("base_model_name_or_path", "_name_or_path")
 
 
@@ -53,8 +59,7 @@ def path_digest(path: Path) -> str:
     if any(child.suffix == ".safetensors" for child in path.iterdir()):
         digest.update(weights_digest(path).encode())
         for child in sorted(path.iterdir()):
-            if child.name in ("config.json", "adapter_config.json", "generation_config.json", "tokenizer.json",
-                              "tokenizer_config.json", "chat_template.jinja"):  # fmt: skip
+            if child.name in _BESIDE_WEIGHTS:
                 digest.update(f"{child.name}:{_configuration(child)}".encode())
         return digest.hexdigest()
     for child in sorted(path.rglob("*")):
@@ -64,7 +69,7 @@ def path_digest(path: Path) -> str:
 
 
 def _configuration(path: Path) -> str:
-    if path.suffix != ".json" or path.name == "tokenizer.json":
+    if path.suffix != ".json" or path.name in ("tokenizer.json", "vocab.json"):
         return path_digest(path)
     content = json.loads(path.read_text(encoding="utf-8"))
     if path.name == "adapter_config.json":  # peft writes sets of names, in another order each time

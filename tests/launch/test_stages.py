@@ -347,6 +347,16 @@ def test_a_plugin_setting_of_the_shell_reaches_no_stage(tmp_path, monkeypatch):
     assert seen == {"MODPO_W": "0.5"} and json.loads(out.read_text())["OF_THE_USER"] == "kept"
 
 
+@pytest.mark.parametrize("name", ["tokenizer.model", "vocab.txt", "merges.txt", "special_tokens_map.json", "chat_template.json"])
+def test_a_model_counts_by_every_file_of_its_tokenizer(tmp_path, name):
+    """Older models have no tokenizer.json: with other pieces the same weights give other answers."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights" * 40)
+    (tmp_path / name).write_text('{"one": 1}')
+    before = path_digest(tmp_path)
+    (tmp_path / name).write_text('{"two": 2}')
+    assert path_digest(tmp_path) != before
+
+
 def test_printed_command_can_be_typed():
     command = Command(["swift", "rlhf", "--system", "two words"], {"MODPO_W": "0.5"})
     assert command.printable() == "MODPO_W=0.5 swift rlhf --system 'two words'"
