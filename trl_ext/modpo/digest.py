@@ -1,13 +1,11 @@
 """What a stored value depends on, as digests: the content of models and adapters, of functions, and of margins."""
 
-import ast
 import hashlib
-import sys
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from .source_files import source_files
 
 if TYPE_CHECKING:
     from .margins import Margin
@@ -74,62 +72,19 @@ def settings_digest(folder: str | Path) -> str:
 
 
 def source_digest(function: str) -> str:
-    """16 hex digits over the file of a text function and every file of its folder that it imports, directly or not.
+    """16 hex digits over the files that decide what a text function computes, of which `source_files` tells which they are.
 
-    The file is that of the module that is named, and the one in which the function stands, where it is another one.
-    What they import from elsewhere (installed packages) counts by the version of its package only.
+    Installed packages do not count.
 
     Raises:
-        ValueError: see `trl_ext.objectives.text.get_text_function`.
+        ValueError: no such function, or one without a source file (typed into an interpreter or a notebook).
     """
     from trl_ext.objectives.text import get_text_function
 
-    found = get_text_function(function)
-    while isinstance(found, partial):
-        found = found.func
-    modules = {name for name in (function.rpartition(".")[0], found.__module__) if name in sys.modules}
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted({path for name in modules for path in _own_files(sys.modules[name])}):
+    for path in source_files(function, get_text_function(function)):
         digest.update(f"{path.name}:".encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _own_files(module: ModuleType) -> set[Path]:
-    """The module's file and those below its folder that it imports, however deep, at once or when it is called."""
-    if getattr(module, "__file__", None) is None:  # typed into an interpreter
-        return set()
-    first, package = Path(module.__file__).resolve(), module.__package__ or ""
-    root = first.parents[len(package.split(".")) if package else 0]
-    found, left = {first}, [(package, first)]
-    while left:
-        package, path = left.pop()
-        for name in _imported(ast.parse(path.read_bytes()), package):
-            place = _file_of(name, root)
-            if place is not None and place.suffix == ".py" and place not in found and place.is_relative_to(first.parent):
-                found.add(place)
-                left.append((name if place.name == "__init__.py" else name.rpartition(".")[0], place))
-    return found
-
-
-def _file_of(name: str, root: Path) -> Path | None:
-    """The file of a module: where it was loaded from, else where it would be found below `root`."""
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if loaded is not None:
-        return Path(loaded).resolve()
-    place = root.joinpath(*name.split("."))
-    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if name and file.is_file()), None)
-
-
-def _imported(tree: ast.Module, package: str) -> Iterable[str]:
-    """Full names of the modules that a file imports, and of what it takes from them, which may be modules too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".") if node.level and package else []
-            base = ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
 
 
 def describe_margin(margin: "Margin") -> dict[str, str | int]:
