@@ -566,7 +566,15 @@ def test_a_row_without_a_prompt_is_refused_before_a_label_is_bought(base, tmp_pa
         build(base, tmp_path, mode="opo", gold=LETTERS, data=data)
     with pytest.raises(ValueError, match="eval_dataset row 4"):
         build(base, tmp_path, mode="opo", gold=LETTERS, eval_dataset=data)
-    assert not (tmp_path / LEDGER_FILE).exists()
+    with pytest.raises(ValueError, match=r"eval_dataset\['bad'\] row 4"):
+        build(base, tmp_path, mode="opo", gold=LETTERS, eval_dataset={"good": conversations(3), "bad": data})
+    trainer = build(base, tmp_path, mode="opo", gold=LETTERS, eval_dataset=conversations(3))
+    trainer.sample = lambda *_: pytest.fail("it generated")
+    for held_out, flag in ((data, "eval_dataset"), ({"good": conversations(3), "bad": data}, r"eval_dataset\['bad'\]")):
+        with pytest.raises(ValueError, match=f"{flag} row 4"):
+            trainer.evaluate(held_out)
+    trainer.judge.gold.ledger.close()
+    assert not (tmp_path / LEDGER_FILE).exists() or not (tmp_path / LEDGER_FILE).read_text()
 
 
 def page_commands() -> list[str]:

@@ -7,7 +7,7 @@ Everything that is taken from `trl.experimental` goes through this folder. Seams
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,15 @@ def with_row_numbers(dataset: Any, flag: str) -> Dataset:
         raise ValueError(f"{flag} has a column {ROW!r} already: rename it, the name is needed for the row numbers")
     check_prompts(dataset["prompt"], flag)
     return dataset.add_column(ROW, list(range(len(dataset))))
+
+
+def check_held_out(dataset: Any, flag: str = "eval_dataset") -> None:
+    """Refuses a data set, or one of a dictionary of them, whose rows cannot be asked, as `with_row_numbers`; None is none."""
+    if isinstance(dataset, Mapping):
+        for name, one in dataset.items():
+            check_held_out(one, f"{flag}[{name!r}]")
+    elif dataset is not None:
+        with_row_numbers(dataset, flag)
 
 
 # Arguments of the parent that decide pairs otherwise, or that its evaluation (it has none) would read.
@@ -115,8 +124,7 @@ class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
             peft_config = read_previous_config(args.model_path)
         self.pair_weights: torch.Tensor | None = None
         train_dataset = with_row_numbers(train_dataset, "train_dataset")
-        if isinstance(held_out := kwargs.get("eval_dataset"), Dataset):
-            with_row_numbers(held_out, "eval_dataset")
+        check_held_out(kwargs.get("eval_dataset"))
         set_seed(args.seed)  # a fresh adapter is random; trl 0.29.1 seeds only after it is made
         super().__init__(model, args=args, train_dataset=train_dataset, peft_config=peft_config, **kwargs)
         self.reference_adapter = None
@@ -176,13 +184,19 @@ class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
         raise NotImplementedError
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Logs and returns `evaluation_metrics`, each key with the prefix; of a dictionary of data sets those of each."""
+        """Logs and returns `evaluation_metrics`, each key with the prefix; of a dictionary of data sets those of each.
+
+        Raises:
+            ValueError: no data set, or a row that cannot be asked; before anything is generated.
+        """
+        if not isinstance(eval_dataset, str):  # a text names one of those that were checked at the start
+            check_held_out(eval_dataset)
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("evaluation needs an eval_dataset with a column 'prompt'")
         if isinstance(dataset, str):
             dataset = self.eval_dataset[dataset]
-        if isinstance(dataset, dict):
+        if isinstance(dataset, Mapping):
             of_each = (self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}") for name, one in dataset.items())
             return {key: value for metrics in of_each for key, value in metrics.items()}
         found = self.evaluation_metrics(dataset, metric_key_prefix)
