@@ -121,6 +121,8 @@ class Guard:
         while self._left():
             self._send(signal.SIGKILL)
             time.sleep(0.01)
+        if self.status is None:  # it ended between the two looks of `_left`
+            self.status = os.waitpid(self.child, 0)[1]
         return self.status
 
 
