@@ -47,3 +47,48 @@ def test_a_launcher_that_dies_during_the_imports_takes_the_script_along(method, 
         time.sleep(0.01)
     assert ended(child)
     assert (tmp_path / "output").read_text() == "", "it went on to the end of its imports, or further"
+
+
+TRAINER = """
+import signal, sys, time
+from pathlib import Path
+from trl_ext.launched import end_with_launcher
+def save(*_):  # as transformers' JITCheckpointCallback takes SIGTERM: the save comes later, not in the handler
+    global asked
+    asked = True
+asked = False
+if sys.argv[2] == "saves":
+    signal.signal(signal.SIGTERM, save)
+end_with_launcher()
+Path(sys.argv[1]).write_text("ready")
+for _ in range(3000):
+    time.sleep(0.01)
+    if asked:
+        Path(sys.argv[1]).write_text("saved")
+        break
+"""
+STARTS_IT = """
+import os, signal, subprocess, sys, time
+if sys.argv[4] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[2:]], env={**os.environ, "ACCELERATE_DYNAMO_BACKEND": "NO"})
+open(sys.argv[1], "w").write(str(child.pid))
+while not os.path.exists(sys.argv[3]) or not open(sys.argv[3]).read():
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "saves", "deaf"])
+def test_a_launcher_that_dies_ends_a_trainer_which_may_save_first(kind, tmp_path):
+    """Seen before: `--enable_jit_checkpoint` saved nothing, the kernel killed the trainer as soon as accelerate was gone."""
+    mark = tmp_path / "mark"
+    argv = [sys.executable, "-c", STARTS_IT, str(tmp_path / "pid"), TRAINER, str(mark), kind]
+    started = time.monotonic()
+    assert subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=tmp_path).returncode == -9
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    reached = time.monotonic()
+    while not ended(child) and time.monotonic() < reached + 20:
+        time.sleep(0.01)
+    assert ended(child), f"it lives {time.monotonic() - started:.0f} seconds after its start"
+    assert mark.read_text() == ("saved" if kind == "saves" else "ready")
