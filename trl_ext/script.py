@@ -47,24 +47,27 @@ def load_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> 
     """The splits that the arguments name.
 
     Raises:
-        ValueError: no data set is named, a local file is missing, or its rows are no JSON or of different types.
+        ValueError: no data set is named, a local file is missing, or rows are no JSON or of different types.
     """
-    if mixture.datasets:
-        return get_dataset(mixture)
     name = script_args.dataset_name
+    try:
+        return get_dataset(mixture) if mixture.datasets else _load_by_name(script_args)
+    except DatasetGenerationError as error:
+        what = "datasets" if mixture.datasets else f"dataset_name {name}"
+        raise ValueError(f"{what}: rows whose columns are of one type are valid: {_deepest(error)}") from error
+
+
+def _load_by_name(script_args: ScriptArguments) -> DatasetDict | IterableDatasetDict:
+    name, streaming = script_args.dataset_name, script_args.dataset_streaming
     if not name:
         raise ValueError("dataset_name or datasets is needed: a data set's name, or a local .json or .jsonl file")
     if Path(name).suffix in (".json", ".jsonl"):
         if not Path(name).is_file():
             raise ValueError(f"dataset_name: no file {name}")
-        files = {script_args.dataset_train_split: name}
-        try:
-            return load_dataset("json", data_files=files, streaming=script_args.dataset_streaming)
-        except DatasetGenerationError as error:
-            raise ValueError(f"dataset_name {name}: rows whose columns are of one type are valid: {_deepest(error)}") from error
+        return load_dataset("json", data_files={script_args.dataset_train_split: name}, streaming=streaming)
     if Path(name).is_dir() and list(Path(name).glob(f"*{REPORT_SUFFIX}")):
-        return load_dataset("json", data_files=splits_beside_reports(Path(name)), streaming=script_args.dataset_streaming)
-    return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+        return load_dataset("json", data_files=splits_beside_reports(Path(name)), streaming=streaming)
+    return load_dataset(name, name=script_args.dataset_config, streaming=streaming)
 
 
 def splits_beside_reports(folder: Path) -> dict[str, str]:

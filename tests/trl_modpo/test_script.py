@@ -167,3 +167,22 @@ def test_a_folder_as_the_data_commands_leave_it(tmp_path):
     (tmp_path / "test.json").write_text("[]")
     with pytest.raises(ValueError, match=r"one .jsonl or .json file a split is needed, found \['test.json', 'test.jsonl'"):
         splits()
+
+
+@pytest.mark.parametrize("way", ["file", "folder", "folder with reports", "datasets"])
+def test_a_broken_line_is_a_message_however_the_data_are_named(tmp_path, way, monkeypatch):
+    """Seen before: a message where the file was named, a traceback where its folder was."""
+    from trl import DatasetMixtureConfig, ScriptArguments
+    from trl.scripts.utils import DatasetConfig
+
+    from trl_ext.script import load_splits
+
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a", \n')
+    if way == "folder with reports":
+        (tmp_path / "train.jsonl.report.json").write_text("{}")
+    name = str(tmp_path / "train.jsonl" if way == "file" else tmp_path)
+    mixture = DatasetMixtureConfig(datasets=[DatasetConfig(path=name)] if way == "datasets" else [])
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"rows whose columns are of one type are valid: .*JSON") as refused:
+        load_splits(ScriptArguments(dataset_name=None if way == "datasets" else name), mixture)
+    assert way == "datasets" or name in str(refused.value)
