@@ -77,3 +77,28 @@ def test_a_weight_that_is_not_a_number_is_refused_by_name(tiny, adapter, tmp_pat
     save_file(tensors, folder / file, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=rf"1 of {tensors[name].numel()} values of \S*q_proj\S* are not finite"):
         LOADERS[loader](folder)
+
+
+@pytest.mark.parametrize("file", ["adapter_model.bin", "pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_weights_that_pytorch_stored_are_read_too(tmp_path, file):
+    """Seen before: an adapter in `adapter_model.bin` was taken with whatever it held."""
+    import torch
+
+    from trl_ext.modpo.model_dir import check_finite_weights
+
+    tensors = {"layer.q_proj": torch.ones(4, 3), "step": torch.tensor(3)}
+    torch.save(tensors, tmp_path / file)
+    torch.save({"args": object}, tmp_path / "training_args.bin")  # no weights, and never unpickled
+    check_finite_weights(tmp_path)
+    tensors["layer.q_proj"][1, 2] = float("inf")
+    torch.save(tensors, tmp_path / file)
+    with pytest.raises(ValueError, match=rf"{file}: 1 of 12 values of layer\.q_proj are not finite"):
+        check_finite_weights(tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    for broken in (b"", whole[: len(whole) // 2], b"not weights"):
+        (tmp_path / file).write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"{file}: not a whole file of weights"):
+            check_finite_weights(tmp_path)
+    torch.save([1], tmp_path / file)
+    with pytest.raises(ValueError, match="a list, no weights by name"):
+        check_finite_weights(tmp_path)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_STORED_BY_PYTORCH = ("adapter_model*.bin", "pytorch_model*.bin")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -62,18 +65,39 @@ def check_finite(model: Any, what: str | Path = "the model") -> None:
 def check_finite_weights(folder: str | Path) -> None:
     """Refuses a folder of weights, an adapter's for instance, with a value that is not finite; reads tensor by tensor.
 
+    Read are the `.safetensors`, or, where there are none, what PyTorch stored (`adapter_model.bin`, `pytorch_model*.bin`),
+    which a loader takes then.
+
     Raises:
         ValueError: such a value, or a file that cannot be read; both by name.
     """
     import torch
+
+    files = sorted(Path(folder).glob("*.safetensors"))
+    files = files or sorted(path for kind in _STORED_BY_PYTORCH for path in Path(folder).glob(kind))
+    for file in files:
+        for name, tensor in _tensors(file):
+            if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
+                raise ValueError(f"{file}: {bad} of {tensor.numel()} values of {name} are not finite")
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
+    """(name, tensor) of a file of weights."""
+    import torch
     from safetensors import SafetensorError, safe_open
 
-    for file in sorted(Path(folder).glob("*.safetensors")):
+    if file.suffix == ".safetensors":
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                    tensor = tensors.get_tensor(name)
-                    if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
-                        raise ValueError(f"{file}: {bad} of {tensor.numel()} values of {name} are not finite")
+                    yield name, tensors.get_tensor(name)
         except SafetensorError as error:
             raise ValueError(f"{file}: not a whole safetensors file: {error}") from error
+        return
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{file}: not a whole file of weights: {error}") from error
+    if not isinstance(stored, dict):
+        raise ValueError(f"{file}: a {type(stored).__name__}, no weights by name")
+    yield from ((name, value) for name, value in stored.items() if isinstance(value, torch.Tensor))
