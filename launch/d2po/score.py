@@ -176,7 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status 0 when the scores are written, 1 when the server or the disk gave up before."""
+    """Exit status 0 when the scores are written, 1 when the server of a paid gold, or the disk, gave up before."""
     from trl_ext.d2po.gold import get_gold
 
     args = make_parser().parse_args(argv)
@@ -198,6 +198,8 @@ def main(argv: list[str]) -> int:
             gold.keep_answers(args.out / PAID_FOLDER, args.retry_failed)
         rows = score_answers(answers, gold, cut)
     except OSError as problem:
+        if not getattr(gold, "costs_money", False):  # nobody was asked: it is a file of the function's own
+            raise ValueError(f"--gold {args.gold}: {type(problem).__name__}: {problem}") from problem
         print(f"score: {problem}; the answers so far are kept, the same command goes on", file=sys.stderr)
         return 1
     finally:

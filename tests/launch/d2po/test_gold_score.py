@@ -12,6 +12,7 @@ from tests.fake_teacher import Handler
 from tests.launch.d2po import gold_functions
 from tests.tiny import build_tokenizer, write_rows
 
+MISSING = "tests.launch.d2po.gold_functions:reads_a_missing_file"
 WORDS = "tests.launch.d2po.gold_functions:words"
 
 
@@ -205,6 +206,8 @@ def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monke
         (["--gold", WORDS, "--gold_arguments", "[1]"], "a JSON object is valid"),
         (["--gold", WORDS, "--gold_arguments", "{"], "is not JSON"),
         (["--gold", "tests.launch.d2po.gold_functions:undefine"], "cannot be imported"),
+        # Free, so nobody gave up, nothing is kept, and the same command would end the same way.
+        (["--gold", MISSING], f"score: --gold {MISSING}: FileNotFoundError: [Errno 2] No such file"),
     ],
 )
 def test_refusals(answers_file, tmp_path, capsys, more, message):
