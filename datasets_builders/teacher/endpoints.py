@@ -117,6 +117,22 @@ class Access:
         return self.redact(text) if len(self.key) >= SHORTEST_SECRET else text
 
 
+def check_address(address: str, key_variable: str) -> None:
+    """Refuses an address that is none or holds a secret: it is stored in settings and shown in messages.
+
+    Raises:
+        ValueError: without a word of the address itself.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("--base_url: expected an address that starts with http:// or https://")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError(f"--base_url holds a password or a query; keys come from {key_variable} only")
+
+
 def find_access(backend: str, base_url: str | None, environment: Mapping[str, str] = os.environ) -> Access:
     """Address and key of a backend, the key from its environment variable only.
 
@@ -130,16 +146,12 @@ def find_access(backend: str, base_url: str | None, environment: Mapping[str, st
     address = base_url or (service.url_variable and environment.get(service.url_variable)) or service.base_url
     if address is None:
         raise ValueError(f"--backend {backend} needs --base_url or the environment variable {service.url_variable}")
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("--base_url: expected an address that starts with http:// or https://")
-    if "@" in parts.netloc or parts.query:
-        raise ValueError(f"--base_url holds a password or a query; keys come from {service.key_variable} only")
+    check_address(address, service.key_variable)
     key = environment.get(service.key_variable, "").strip()
     # Such a character is refused deep inside the client, with an error that shows the whole header.
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"{service.key_variable}: the key holds a character that no request can carry")
-    if not key and ((service.needs_key and base_url is None) or parts.hostname == OPENAI_HOST):
+    if not key and ((service.needs_key and base_url is None) or urlsplit(address).hostname == OPENAI_HOST):
         raise ValueError(f"--backend {backend} needs a key in the environment variable {service.key_variable}")
     return Access(address, key)
 

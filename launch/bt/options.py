@@ -14,7 +14,7 @@ from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from datasets_builders.scoring.tags import refuse_swallowed_tags
 from launch.bt.checkpoint import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
-from launch.evaluate.backends import Backend, Decoding, OpenAIBackend, TransformersBackend
+from launch.evaluate.backends import Backend, Decoding, OpenAIBackend, TransformersBackend, server_settings
 from launch.evaluate.options import add_failure_options
 from launch.evaluate.policy import Policy
 from trl_ext.modpo.digest import model_digest
@@ -216,7 +216,7 @@ def sample_settings(
         **dataclasses.asdict(decoding),
     }
     if checkpoint is None:
-        return {**settings, "base_url": args.base_url, "api_model": args.api_model, "system": args.system}
+        return {**settings, **server_settings(args.base_url, args.api_model, decoding), "system": args.system}
     return {
         **settings,
         "model": checkpoint.model,

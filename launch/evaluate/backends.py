@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from datasets_builders.teacher.endpoints import OpenAIClient, Refused, Transient, find_access
+from datasets_builders.teacher.endpoints import SERVICES, OpenAIClient, Refused, Transient, check_address, find_access
 from launch.evaluate.policy import Policy
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import Messages
@@ -191,6 +191,18 @@ class TransformersBackend:
         """Nothing to release."""
 
 
+def server_settings(base_url: str, api_model: str, decoding: Decoding) -> dict[str, str]:
+    """What is stored of a server, checked before: a refused run leaves no settings that its correction differs from.
+
+    Raises:
+        ValueError: a setting that the protocol does not have, or an address that is none or holds a password.
+    """
+    if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
+        raise ValueError("--repetition_penalty and --no_repeat_ngram_size do not exist in the openai backend")
+    check_address(base_url, SERVICES["openai"].key_variable)
+    return {"base_url": base_url, "api_model": api_model}
+
+
 class OpenAIBackend:
     """Answers from a server that speaks the OpenAI protocol; a batch is what is in flight at once.
 
@@ -203,8 +215,7 @@ class OpenAIBackend:
     whole_batches = False
 
     def __init__(self, base_url: str, api_model: str, decoding: Decoding, system: str | None = None):
-        if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
-            raise ValueError("--repetition_penalty and --no_repeat_ngram_size do not exist in the openai backend")
+        server_settings(base_url, api_model, decoding)
         self.decoding, self.system = decoding, system
         self.client = OpenAIClient(
             find_access("openai", base_url),

@@ -10,7 +10,15 @@ from typing import Any
 
 from datasets_builders.io import read_rows, write_jsonl
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
-from launch.evaluate.backends import Answer, Backend, Decoding, Item, OpenAIBackend, TransformersBackend
+from launch.evaluate.backends import (
+    Answer,
+    Backend,
+    Decoding,
+    Item,
+    OpenAIBackend,
+    TransformersBackend,
+    server_settings,
+)
 from launch.evaluate.options import MAX_FAILED_SHARE, add_failure_options, add_model_options, load_policy, positive
 from launch.evaluate.policy import resolve_adapter
 from launch.evaluate.prompts import Prompt, read_prompts, shard
@@ -143,7 +151,7 @@ def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Pr
         "prompts_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
     if args.backend == "openai":
-        return {**settings, "base_url": args.base_url, "api_model": args.api_model}
+        return settings | server_settings(args.base_url, args.api_model, decoding)
     directory = resolve_model(args.model, args.trust_remote_code)
     settings |= {
         "model": args.model,

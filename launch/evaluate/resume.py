@@ -1,6 +1,7 @@
 """Work that survives an interruption: an append-only file of finished records, and the settings they were made with."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
         old, new = stored.get(name), settings.get(name)
         if old != new:
             raise ValueError(
-                f"{path}: this directory was made with {name} = {old!r}, now it is {new!r}; "
+                f"{path}: this directory was made with {name} = {_shown(old)}, now it is {_shown(new)}; "
                 "use another --label or --out, or delete the directory"
             )
+
+
+def _shown(value: Any) -> str:
+    """Without the password of an address, which earlier versions stored."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", repr(value))

@@ -9,7 +9,7 @@ from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.judging.prompt_files import read_rubric
 from launch.bt import options
 from launch.bt.checkpoint import Checkpoint
-from launch.evaluate.backends import Decoding
+from launch.evaluate.backends import Decoding, server_settings
 from launch.evaluate.options import add_failure_options
 from launch.evaluate.policy import resolve_adapter
 from launch.judge.inputs import ORDERS
@@ -106,7 +106,7 @@ def settings_of(args: argparse.Namespace, asking: Asking) -> dict[str, Any]:
         **dataclasses.asdict(asking.decoding),
     }
     if (checkpoint := asking.checkpoint) is None:
-        return {**settings, "base_url": args.base_url, "api_model": args.api_model, "system": args.system}
+        return {**settings, **server_settings(args.base_url, args.api_model, asking.decoding), "system": args.system}
     weights = dataclasses.asdict(checkpoint)
     return {
         **settings,

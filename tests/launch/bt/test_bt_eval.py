@@ -195,6 +195,7 @@ def test_other_settings_do_not_mix_in_one_folder(asked, hh_file, tmp_path, capsy
         (["--unc_low", "80"], "--unc_low must be below"),
         (["--model", "x"], "--model: the server decides this"),
         (["--split", "validation"], "unknown split 'validation'"),
+        (["--base_url", "http://u:SECRETSECRET@host/v1"], "keys come from OPENAI_API_KEY only"),
     ],
 )
 def test_impossible_flags_are_named(asked, server, tmp_path, capsys, extra, message):

@@ -165,6 +165,32 @@ def test_settings_that_the_server_owns_are_refused(serve, prompts_file, tmp_path
         generate.main(flags(serve(), prompts_file, tmp_path, *extra))
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--base_url", "http://u:SECRETSECRET@host/v1"], "holds a password or a query"),
+        (["--base_url", "http://[host/v1"], "expected an address"),
+        (["--repetition_penalty", "1.1"], "--repetition_penalty"),
+    ],
+)
+def test_what_is_refused_is_not_stored_and_the_corrected_command_goes_on(serve, prompts_file, tmp_path, extra, message):
+    command = flags(serve(), prompts_file, tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        generate.main([*command, *extra])
+    assert "SECRET" not in str(error.value) and not (tmp_path / "api").exists()
+    assert generate.main(command) == 0
+
+
+def test_a_password_that_an_earlier_version_stored_is_not_shown(serve, prompts_file, tmp_path):
+    command = flags(serve(), prompts_file, tmp_path)
+    generate.main(command)
+    file = tmp_path / "api/generate.json"
+    file.write_text(file.read_text().replace("http://", "http://u:SECRET@SECRET@"))
+    with pytest.raises(ValueError, match=r"base_url = 'http://\*\*\*@127") as error:
+        generate.main(command)
+    assert "SECRET" not in str(error.value)
+
+
 def said(content, reason="stop", **more):
     return {"message": {"role": "assistant", "content": content}, "finish_reason": reason, **more}
 

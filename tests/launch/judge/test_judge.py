@@ -356,13 +356,14 @@ def test_chosen_first_in_every_pair_is_refused(serve, tmp_path, capsys):
         (["--adapter", "nowhere"], "nowhere: no adapter_config.json"),
         (["--rubric", "nowhere"], "--rubric nowhere: "),
         (["--pairs", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+        (["--base_url", "http://u:SECRETSECRET@host/v1"], "keys come from OPENAI_API_KEY only"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(serve, pairs_file, tmp_path, capsys, extra, message):
     with serve() as server:
         assert launch(flags(server, pairs_file, tmp_path / "out", *extra)) == 2
         assert server.requests == []
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_empty_files_are_refused(serve, tmp_path, capsys):
