@@ -119,7 +119,7 @@ def test_who_lives_on_without_parent_and_guard_keeps_the_lock_and_is_named(paren
 def test_two_at_a_time_are_refused_with_the_name_of_the_first(tmp_path):
     lease = Lease.take(tmp_path / "lock", "a")
     begun = time.monotonic()
-    with pytest.raises(ValueError, match=rf"--out X: another process is at work there: process {os.getpid()} on .*pytest"):
+    with pytest.raises(ValueError, match=rf"--out X: another process is at work there: process {os.getpid()} on .*python"):
         Lease.take_or_refuse(tmp_path / "lock", "--out X")
     assert time.monotonic() - begun < 2 and json.loads((tmp_path / "lock").read_text())["holder"] == "a"
     lease.release()
