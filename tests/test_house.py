@@ -86,7 +86,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def broken_rules(path: Path, names: set[str]) -> list[str]:
-    """The floors of the house: launch > swift_ext > trl_ext and datasets_builders."""
+    """The floors of the house: launch > swift_ext > trl_ext > datasets_builders."""
     module, tops = module_name(path), {name.split(".")[0] for name in names}
     package, forbidden = module.split(".")[0], set()
     if package == "datasets_builders":
