@@ -65,6 +65,7 @@ def test_w_one_without_margins_is_stock_dpo_to_the_last_bit(loss, train):
     stock, ours = (train(method=method, loss_type=loss, label_smoothing=0.1, **w, **LORA) for method, w in (("dpo", {}), ("modpo", {"w": 1.0})))
     assert ours["losses"] == stock["losses"] and len(set(stock["losses"])) > 2
     assert ours["steps"] == stock["steps"]
+    assert ours["tags"] == stock["tags"] == ["trl", "dpo"]
 
 
 @pytest.mark.parametrize("options", [{}, {"precompute_ref_log_probs": True}, {"ld_alpha": 0.5}], ids=lambda o: "-".join(o) or "plain")
@@ -79,6 +80,7 @@ def test_a_margin_of_weight_zero_is_stock_dpo_too(train, adapter):
     stock = train(method="dpo", **LORA)
     ours = train(w=1.0, margins=[{"adapter": str(adapter), "weight": 0.0}], **LORA)
     assert ours["losses"] == pytest.approx(stock["losses"], abs=1e-6)
+    assert ours["tags"] == [*stock["tags"], "modpo"] == ["trl", "dpo", "modpo"]
     assert ours["passes_in_training"] == 8  # a step: reference and adapter, the base is not run again
 
 

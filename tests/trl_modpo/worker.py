@@ -93,6 +93,7 @@ def train(resume=None, watch=False, **options) -> dict:
         "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
         "names": [name for name, _ in trainer.model.named_parameters()],
         "moved": moved,
+        "tags": list(trainer.model.model_tags),
     }
 
 
