@@ -9,7 +9,26 @@ from pathlib import Path
 
 from datasets_builders.io import read_rows, write_jsonl
 from datasets_builders.pairs import PreferencePair, to_swift
+from launch.evaluate.records import read_generations, token_counts
 from trl_ext.objectives.text import call_text_function
+
+
+def read_samples(source: Path) -> list[dict]:
+    """The generation records of a folder that `generate` wrote or of a file; no answer counts twice.
+
+    Raises:
+        ValueError: see `read_generations`; for a file, one answer that stands there twice.
+    """
+    if source.is_dir():
+        return read_generations(source)
+    records, seen = [], set()
+    for line, record in read_rows(source):
+        key = record.get("prompt_id"), record.get("sample")
+        if key in seen and "sample" in record:
+            raise ValueError(f"{source}:{line}: prompt {key[0]} sample {key[1]} appears twice")
+        seen.add(key)
+        records.append(record)
+    return records
 
 
 def label_pairs(records: list[dict], function: str, pairs_per_prompt: int = 2) -> Iterator[PreferencePair]:
@@ -25,7 +44,7 @@ def label_pairs(records: list[dict], function: str, pairs_per_prompt: int = 2) -
         groups[record["prompt_id"]].append(record)
     for group in groups.values():
         texts = [record["response"].strip() for record in group]
-        tokens = [record["response_tokens"] for record in group]
+        tokens = token_counts(group, function)
         scores = call_text_function(function, [record["prompt"] for record in group], texts, tokens)
         order = sorted(range(len(group)), key=lambda index: (-scores[index], index))
         for position in range(min(pairs_per_prompt, len(group) // 2)):
@@ -64,8 +83,8 @@ def main(argv: list[str]) -> int:
     if options.pairs is not None:
         pairs = list(relabel_pairs((row for _, row in read_rows(options.pairs)), options.function))
     else:
-        files = options.samples / "*.jsonl" if options.samples.is_dir() else options.samples
-        pairs = list(label_pairs([row for _, row in read_rows(files)], options.function, options.pairs_per_prompt))
+        records = read_samples(options.samples)
+        pairs = list(label_pairs(records, options.function, options.pairs_per_prompt))
     if not pairs:
         raise ValueError(f"{options.pairs or options.samples}: no pair with different {options.function} scores")
     prompts = sorted({str(pair.prompt) for pair in pairs})

@@ -15,7 +15,7 @@ from datasets_builders.io import read_rows
 from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from launch.bt.scored import ScoredPair
-from launch.evaluate.backends import Backend
+from launch.evaluate.backends import Backend, is_failed
 from launch.evaluate.generate import generate_shard, is_complete
 from launch.evaluate.options import MAX_FAILED_SHARE
 from launch.evaluate.prompts import Prompt
@@ -40,7 +40,7 @@ class Judgement(NamedTuple):
 
     Attributes:
         answers: how many were drawn, were cut off at the token limit, and answer a prompt that lost its beginning;
-            `failed` where a server's answer was missing or odd.
+            `failed` where a server's answer has no text to use.
         unparsed: the first few answers without a score.
     """
 
@@ -124,7 +124,7 @@ def judge(
         "cut_off": sum(row["capped"] for row in records.values()),
         "prompt_shortened": sum(row["prompt_truncated"] for row in records.values()),
     }
-    if failed := sum(bool(row.get("problem")) for row in records.values()):
+    if failed := sum(is_failed(row.get("problem")) for row in records.values()):
         counts["failed"] = failed
     unparsed = (row["response"] for row in records.values() if parser(row["response"]) is None)
     return Judgement(pairs, counts, list(islice(unparsed, EXAMPLES)))

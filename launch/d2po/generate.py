@@ -15,7 +15,7 @@ from datasets_builders.io import read_rows, write_jsonl
 from launch.d2po.answers import ANSWERS_FILE, Question, read_questions
 from launch.d2po.checkpoints import Checkpoint, find_checkpoints
 from launch.evaluate.backends import Decoding, TransformersBackend
-from launch.evaluate.generate import generate_shard
+from launch.evaluate.generate import generate_shard, is_complete
 from launch.evaluate.options import positive
 from launch.evaluate.records import shard_name
 from launch.evaluate.resume import check_settings
@@ -55,7 +55,7 @@ def generate(
         "torch_dtype": torch_dtype,
     }
     check_settings(folder / "generate.json", settings)
-    if target.exists():
+    if is_complete(target, retry_failed=False):
         print(f"{target}: complete already")
         return target
     policy = ChatPolicy(checkpoint.model, checkpoint.adapter, torch_dtype=torch_dtype)

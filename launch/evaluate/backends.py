@@ -8,10 +8,12 @@ from typing import NamedTuple, Protocol
 from datasets_builders.teacher.endpoints import SERVICES, OpenAIClient, Refused, Transient, check_address, find_access
 from launch.evaluate.policy import Policy
 from launch.evaluate.prompts import Prompt
-from launch.evaluate.records import Messages
+from launch.evaluate.records import NO_COUNTS, Messages
 from launch.evaluate.sampling import RowwiseSampler, draw_seed
 
 SERVER_RETRIES = 5
+# Kinds of a `problem` whose text can be used as it is.
+USABLE = ("half_character", NO_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Answer:
     prompt_truncated: bool
     capped: bool
     problem: str = ""
+
+
+def is_failed(problem: str | None) -> bool:
+    """Whether such a `problem` leaves no text to use."""
+    return bool(problem) and problem.partition(":")[0] not in USABLE
 
 
 Keep = Callable[[Sequence[Item], Sequence[Answer]], None]
@@ -284,7 +291,7 @@ class OpenAIBackend:
                 sampling["extra_body"] = {"top_k": decoding.top_k or -1}
         answer = await self.client.complete(self._messages(item.prompt), **sampling)
         uncounted = answer.tokens_in is None or answer.tokens_out is None
-        problem = answer.problem or ("no_token_counts" if uncounted else "")
+        problem = answer.problem or (NO_COUNTS if uncounted else "")
         return Answer(answer.text, answer.tokens_out or 0, answer.tokens_in or 0, False, answer.cut_off, problem)
 
     def close(self) -> None:

@@ -17,12 +17,13 @@ from launch.evaluate.backends import (
     Item,
     OpenAIBackend,
     TransformersBackend,
+    is_failed,
     server_settings,
 )
 from launch.evaluate.options import MAX_FAILED_SHARE, add_failure_options, add_model_options, load_policy, positive
 from launch.evaluate.policy import resolve_adapter
 from launch.evaluate.prompts import Prompt, read_prompts, shard
-from launch.evaluate.records import check_label, shard_name
+from launch.evaluate.records import NO_COUNTS, check_label, shard_name
 from launch.evaluate.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
@@ -55,7 +56,7 @@ def generate_shard(
     Finished answers lie beside it in `*.partial.jsonl`, and a rerun skips them; `target` appears when all are there.
 
     Args:
-        max_failed_share: of the answers, that may have a `problem`; such an answer is kept, and not asked for again.
+        max_failed_share: of the answers, that may have failed (see `is_failed`); they are kept, not asked for again.
         retry_failed: ask for those again.
 
     Returns:
@@ -66,10 +67,10 @@ def generate_shard(
             came are kept.
     """
     items = [Item(prompt, sample) for prompt in prompts for sample in range(num_samples)]
-    with PartialFile(target.with_name(f"{target.stem}.partial.jsonl")) as partial:
+    with PartialFile(_partial_of(target)) as partial:
         if target.exists():
             partial.append(record for _, record in read_rows(target) if key_of(record) not in partial.records)
-        again = {key for key, record in partial.records.items() if retry_failed and record.get("problem")}
+        again = {key for key, record in partial.records.items() if retry_failed and _failed(record)}
         failed, in_a_row, drawn = {}, 0, 0
 
         def keep(asked: Sequence[Item], answers: Sequence[Answer]) -> None:
@@ -96,8 +97,28 @@ def generate_shard(
 
 
 def is_complete(target: Path, retry_failed: bool) -> bool:
-    """Whether `generate_shard` has nothing to ask for."""
-    return target.exists() and not (retry_failed and any(row.get("problem") for _, row in read_rows(target)))
+    """Whether `generate_shard` has nothing to ask for, once the newer answers of a stopped run are in `target`.
+
+    A run that was stopped while it asked again for failed answers leaves a partial file beside the whole one.
+    """
+    if not target.exists():
+        return False
+    records = [row for _, row in read_rows(target)]
+    if (path := _partial_of(target)).exists():
+        with PartialFile(path) as partial:
+            newer = [partial.records.get(key_of(record), record) for record in records]
+            records = [old if _failed(new) else new for old, new in zip(records, newer, strict=True)]
+            write_jsonl(target, records)
+            partial.remove()
+    return not (retry_failed and any(map(_failed, records)))
+
+
+def _partial_of(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.partial.jsonl")
+
+
+def _failed(record: Mapping[str, Any]) -> bool:
+    return is_failed(record.get("problem"))
 
 
 def _key(item: Item) -> tuple[str, int]:
@@ -110,18 +131,26 @@ def _first(failed: Mapping[Any, dict[str, Any]]) -> str:
 
 
 def _check_failed(records: Sequence[dict[str, Any]], target: Path, max_failed_share: float) -> None:
-    failed = [record for record in records if record.get("problem")]
+    odd = [record for record in records if record.get("problem") and not _failed(record)]
+    if odd:
+        print(f"{target.name}: {len(odd)} of {len(records)} answers are odd but usable ({_kinds(odd)})", flush=True)
+        if any(record["problem"] == NO_COUNTS for record in odd):
+            print(f"{target.name}: response_tokens is 0 where the server sent no counts; go by words", flush=True)
+    failed = [record for record in records if _failed(record)]
     if not failed:
         return
-    kinds = Counter(record["problem"].partition(":")[0] for record in failed)
-    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
-    found = f"{len(failed)} of {len(records)} answers failed ({counts}); {_first(dict(enumerate(failed)))}"
+    found = f"{len(failed)} of {len(records)} answers failed ({_kinds(failed)}); {_first(dict(enumerate(failed)))}"
     if len(failed) > max_failed_share * len(records):
         raise ValueError(
             f"{target}: {found}. Above --max_failed_share {max_failed_share:g}; what came is kept: go on with "
             "--retry_failed, which asks for these again, or allow a larger share"
         )
     print(f"{target.name}: {found}; they count as they are, --retry_failed asks for them again", flush=True)
+
+
+def _kinds(records: Sequence[dict[str, Any]]) -> str:
+    kinds = Counter(record["problem"].partition(":")[0] for record in records)
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
 
 
 def make_record(item: Item, answer: Answer, label: str) -> dict[str, Any]:

@@ -16,6 +16,9 @@ GENERATION_KEYS = (
     "prompt_tokens", "prompt_truncated", "capped", "label",
 )  # fmt: skip
 
+COUNTS_TOKENS = "negative_response_tokens"
+NO_COUNTS = "no_token_counts"
+
 _SHARD = re.compile(r"(\d{5})-of-(\d{5})\.jsonl")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 
@@ -95,6 +98,18 @@ def read_generations(directory: str | Path) -> list[dict[str, Any]]:
     if not records:
         raise ValueError(f"{directory}: the generation files are empty")
     return records
+
+
+def token_counts(records: Sequence[dict[str, Any]], function: str) -> list[int]:
+    """The tokens of each response, for a text function.
+
+    Raises:
+        ValueError: the function counts tokens, and the server of an answer did not say how many there are.
+    """
+    for record in records:
+        if function == COUNTS_TOKENS and str(record.get("problem")) == NO_COUNTS:
+            raise ValueError(f"{function}: {describe(record)}: the server sent no token counts; brevity counts words")
+    return [record["response_tokens"] for record in records]
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from launch.evaluate.check_margin import implicit_rewards
 from launch.evaluate.classifier import Classifier
 from launch.evaluate.options import add_model_options, load_policy, positive
 from launch.evaluate.policy import Policy
-from launch.evaluate.records import describe, label_of, read_generations
+from launch.evaluate.records import describe, label_of, read_generations, token_counts
 from trl_ext.objectives.text import call_text_function, get_text_function
 
 KINDS = ("function", "implicit", "classifier")
@@ -64,8 +64,8 @@ def function_scorer(name: str) -> Scorer:
     """Scores records with a text function of the last user message, the response and its token count."""
 
     def score(records: Sequence[dict[str, Any]]) -> list[float]:
-        prompts, responses, tokens = ([r[key] for r in records] for key in ("prompt", "response", "response_tokens"))
-        return call_text_function(name, prompts, responses, tokens)
+        prompts, responses = ([record[key] for record in records] for key in ("prompt", "response"))
+        return call_text_function(name, prompts, responses, token_counts(records, name))
 
     return score
 

@@ -52,3 +52,21 @@ def test_unknown_function_offers_the_nearest(tmp_path, capsys):
     samples.write_text(json.dumps(record("p", "a")) + "\n" + json.dumps(record("p", "b c")) + "\n")
     assert launch(["label", "--samples", str(samples), "--function", "brevty", "--out", str(tmp_path / "o")]) == 2
     assert "did you mean 'brevity'" in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_whole_files_of_a_folder_is_no_answer(tmp_path, capsys):
+    """A run that asks again for failed answers keeps its own in `*.partial.jsonl`, the old ones among them."""
+    more = {"prompt_tokens": 1, "prompt_truncated": False, "capped": False, "label": "base"}
+    rows = [{**record("p", text), **more, "sample": number} for number, text in enumerate(("a", "a b"))]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    folder, out = tmp_path / "samples", tmp_path / "out.jsonl"
+    folder.mkdir()
+    (folder / "00001-of-00001.jsonl").write_text(text)
+    (folder / "00001-of-00001.partial.jsonl").write_text(text)
+    command = ["label", "--function", "brevity", "--out", str(out), "--samples"]
+    assert launch([*command, str(folder)]) == 0 and len(out.read_text().splitlines()) == 1
+    (tmp_path / "twice.jsonl").write_text(text + text)
+    assert launch([*command, str(tmp_path / "twice.jsonl")]) == 2
+    assert "twice.jsonl:3: prompt p sample 0 appears twice" in capsys.readouterr().err
+    (folder / "00001-of-00001.jsonl").rename(folder / "00001-of-00002.jsonl")
+    assert launch([*command, str(folder)]) == 2 and "generation has not finished" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from launch.evaluate import generate
 from launch.evaluate.backends import Item
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import read_generations
+from launch.evaluate.score import function_scorer
 
 KEY = "key-that-must-not-be-shown"
 
@@ -203,9 +204,7 @@ ODD = {
     "number": (said(7), "text_of_wrong_type"),
     "no message": ({"message": None}, "no_text"),
     "reason of another type": (said(None, ["length"]), "no_text"),
-    "surrogate": (said("half \ud83d of it"), "half_character"),
     "no choices": ((200, json.dumps({"choices": [], "usage": None}).encode()), "no_text"),
-    "negative counts": ((200, json.dumps({"choices": [said("x")], "usage": {"prompt_tokens": -5, "completion_tokens": True}}).encode()), "no_token_counts"),
     "html": (HTML, "unanswered"),
     "half a body": ((200, b'{"choices": [{"mess'), "unanswered"),
     "choices of another type": ((200, b'{"choices": "none"}'), "unanswered"),
@@ -233,7 +232,7 @@ def test_an_odd_answer_costs_that_answer(serve, write_rows, tmp_path, capsys, na
     records = read_generations(tmp_path / "api")
     assert [record["response"] for record in records if "problem" not in record] == ["ONE", "TWO", "THREE"]
     assert records[1]["problem"].partition(":")[0] == kind
-    assert records[1]["response"] == {"surrogate": "half ? of it", "negative counts": "x"}.get(name, "")
+    assert records[1]["response"] == ""
     assert records[1]["capped"] == (name == "null") and records[1]["response_tokens"] >= 0
 
     server.odd.clear()
@@ -243,6 +242,67 @@ def test_an_odd_answer_costs_that_answer(serve, write_rows, tmp_path, capsys, na
     assert [record["response"] for record in read_generations(tmp_path / "api")] == ["ONE", "ODD", "TWO", "THREE"]
     assert not any("problem" in record for record in read_generations(tmp_path / "api"))
     assert sorted(path.name for path in (tmp_path / "api").iterdir()) == ["00001-of-00001.jsonl", "generate.json"]
+
+
+UNCOUNTED = {"prompt_tokens": -5, "completion_tokens": True}
+USABLE = {
+    "half_character": (said("half \ud83d of it"), "half ? of it"),
+    "no_token_counts": ((200, json.dumps({"choices": [said("x")], "usage": UNCOUNTED}).encode()), "x"),
+}
+
+
+@pytest.mark.parametrize("kind", USABLE)
+def test_an_odd_answer_whose_text_can_be_used_has_not_failed(serve, write_rows, tmp_path, capsys, kind):
+    """A server may never send counts: nothing would ever be finished, and each retry would be paid for."""
+    body, text = USABLE[kind]
+    server = serve(odd={"odd": body, "odd too": body})
+    command = flags(server, write_rows("odd.jsonl", [{"prompt": "odd"}, {"prompt": "odd too"}]), tmp_path)
+    assert generate.main(command) == 0
+    assert f"2 of 2 answers are odd but usable ({kind} 2)" in capsys.readouterr().out
+    records = read_generations(tmp_path / "api")
+    assert [record["response"] for record in records] == [text, text]
+    assert {record["problem"] for record in records} == {kind}
+    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.requests) == 2
+    if kind == "no_token_counts":
+        assert len(function_scorer("brevity")(records)) == 2
+        with pytest.raises(ValueError, match=r"label api, prompt .* the server sent no token counts"):
+            function_scorer("negative_response_tokens")(records)
+
+
+@pytest.mark.parametrize("way", ["--retry_failed", None])
+def test_what_a_stopped_retry_has_paid_for_is_used_and_read_once(serve, write_rows, tmp_path, way):
+    """Two answers failed and were asked for again, one came; both files lie there, and a later start takes it up."""
+    server = serve(odd={"two": said(None), "four": said(None)})
+    file = write_rows("p.jsonl", [{"prompt": text} for text in ("one", "two", "three", "four")])
+    command = flags(server, file, tmp_path, "--max_failed_share", "0.5", "--batch_size", "1")
+    assert generate.main(command) == 0
+    whole = tmp_path / "api/00001-of-00001.jsonl"
+    before = whole.read_text()
+    server.odd = {"four": said(None)}
+    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.requests) == 6
+    after = whole.read_text()
+    # As a kill within that retry leaves them: the old whole file, and beside it the old answers and the new one.
+    whole.write_text(before)
+    partial = whole.with_name("00001-of-00001.partial.jsonl")
+    partial.write_text(before + after.splitlines(keepends=True)[1])
+    server.odd = {}
+    assert generate.main([*command, way] if way else command) == 0
+    assert len(server.requests) == 6 + bool(way)
+    expected = ["ONE", "TWO", "THREE", "FOUR" if way else ""]
+    assert [record["response"] for record in read_generations(tmp_path / "api")] == expected
+    assert sorted(path.name for path in whole.parent.iterdir()) == ["00001-of-00001.jsonl", "generate.json"]
+
+
+def test_a_whole_file_is_not_undone_by_older_answers_beside_it(serve, prompts_file, tmp_path):
+    """As a kill between the writing of the whole file and the removal of the other one leaves them."""
+    command = flags(serve(), prompts_file, tmp_path)
+    assert generate.main(command) == 0
+    whole = tmp_path / "api/00001-of-00001.jsonl"
+    after = whole.read_text()
+    failed = {**json.loads(after.splitlines()[0]), "response": "", "problem": "no_text"}
+    whole.with_name("00001-of-00001.partial.jsonl").write_text(json.dumps(failed) + "\n")
+    assert generate.main(command) == 0 and whole.read_text() == after
+    assert len(list(whole.parent.iterdir())) == 2
 
 
 def test_a_server_that_answers_nobody_ends_the_run_soon(serve, prompts_file, tmp_path):
