@@ -13,6 +13,7 @@ from launch.evaluate.sampling import RowwiseSampler, draw_seed
 
 SERVER_RETRIES = 5
 # Kinds of a `problem` whose text can be used as it is.
+REFUSED, UNANSWERED = "refused", "unanswered"
 USABLE = ("half_character", NO_COUNTS)
 
 
@@ -241,12 +242,10 @@ class OpenAIBackend:
         """One answer an item, in order; an item that got none has an empty one whose `problem` says why.
 
         Raises:
-            ValueError: no item got an answer: the server cannot be reached, or refuses everything.
+            ValueError: the server refuses whatever is asked of it: a wrong key, model or address.
         """
         answers: dict[int, Answer] = {}
-        failed = self.draw(items, lambda asked, given: answers.update({id(asked[0]): given[0]}))
-        if failed and not answers:
-            raise ValueError(failed[0][1].problem)
+        failed = self._run(items, lambda asked, given: answers.update({id(asked[0]): given[0]}), every_refusal=False)
         answers |= {id(item): answer for item, answer in failed}
         return [answers[id(item)] for item in items]
 
@@ -256,17 +255,22 @@ class OpenAIBackend:
         Returns:
             The items that got none, each with an empty answer whose `problem` says why.
         """
+        return self._run(items, keep, every_refusal=True)
+
+    def _run(self, items: Sequence[Item], keep: Keep, every_refusal: bool) -> list[tuple[Item, Answer]]:
         try:
-            return self.runner.run(self._draw(items, keep))
+            return self.runner.run(self._draw(items, keep, every_refusal))
         except ExceptionGroup as problems:
             raise problems.exceptions[0] from None
 
-    async def _draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+    async def _draw(self, items: Sequence[Item], keep: Keep, every_refusal: bool) -> list[tuple[Item, Answer]]:
         async def one(item: Item) -> tuple[Item, Answer] | None:
             try:
                 answer = await self._one(item)
             except (Refused, Transient) as problem:
-                kind = "refused" if isinstance(problem, Refused) else "unanswered"
+                kind = REFUSED if isinstance(problem, Refused) else UNANSWERED
+                if kind == REFUSED and not (every_refusal or problem.of_this_text):
+                    raise
                 return item, Answer("", 0, 0, False, False, f"{kind}: {problem}")
             keep([item], [answer])
             return None

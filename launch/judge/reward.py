@@ -11,12 +11,22 @@ loaded at the first call.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from datasets_builders.judging.prompt import PairwisePrompt
-from launch.evaluate.backends import Backend, Decoding, Item, OpenAIBackend, TransformersBackend
+from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
+from launch.evaluate.backends import (
+    REFUSED,
+    UNANSWERED,
+    Answer,
+    Backend,
+    Decoding,
+    Item,
+    OpenAIBackend,
+    TransformersBackend,
+)
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import prompt_id
 from launch.judge.reward_settings import RewardSettings, read_settings
@@ -54,8 +64,34 @@ def backend_maker(settings: RewardSettings) -> Callable[[], Backend]:
     return lambda: TransformersBackend(policy, decoding)
 
 
+class Patience:
+    """Ends a run whose server answers nobody, and not one in which a text is refused: that text has no verdict.
+
+    `FAILURES_IN_A_ROW` requests without an answer end it, over batches and calls. A text that the server does not take
+    (too long, filtered) counts among them only until the server has answered once: later it is the text's own fault.
+    """
+
+    def __init__(self) -> None:
+        self.in_a_row, self.answered = 0, False
+
+    def see(self, answers: Sequence[Answer]) -> None:
+        """Counts the answers of a batch, in order.
+
+        Raises:
+            ValueError: too many in a row are missing.
+        """
+        kinds = [answer.problem.partition(":")[0] for answer in answers]
+        if any(kind not in (REFUSED, UNANSWERED) for kind in kinds):
+            self.in_a_row, self.answered = 0, True
+            return
+        self.in_a_row += sum(kind == UNANSWERED or not self.answered for kind in kinds)
+        if self.in_a_row >= FAILURES_IN_A_ROW:
+            raise ValueError(f"{self.in_a_row} requests to the judge in a row got no answer; {answers[-1].problem}")
+
+
 def asker(make_backend: Callable[[], Backend], batch_size: int) -> Callable[[list[str]], list[str]]:
     """Texts -> answers in their order, drawn `batch_size` at a time, those of similar length together."""
+    patience = Patience()
 
     def ask(texts: list[str]) -> list[str]:
         backend = make_backend()
@@ -64,7 +100,9 @@ def asker(make_backend: Callable[[], Backend], batch_size: int) -> Callable[[lis
         answers = {}
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            answers |= zip(batch, backend.generate([items[place] for place in batch]), strict=True)
+            drawn = backend.generate([items[place] for place in batch])
+            patience.see(drawn)
+            answers |= zip(batch, drawn, strict=True)
         if shortened := sum(answer.prompt_truncated for answer in answers.values()):
             logger.warning("%d of %d texts to the judge lost their beginning: too long for it", shortened, len(texts))
         if problems := [answer.problem for answer in answers.values() if answer.problem]:

@@ -9,6 +9,7 @@ from launch.evaluate.backends import Item
 from launch.evaluate.prompts import Prompt
 from launch.evaluate.records import read_generations
 from launch.evaluate.score import function_scorer
+from launch.judge.reward import asker
 
 KEY = "key-that-must-not-be-shown"
 
@@ -337,6 +338,31 @@ def test_a_batch_in_which_somebody_is_answered_is_given(serve):
     answers = backend.generate(items)
     assert [answer.response for answer in answers] == ["ONE", "", "", ""]
     assert [answer.problem.partition(":")[0] for answer in answers] == ["", "no_text", "unanswered", "refused"]
-    with pytest.raises(ValueError, match="the context is too long"):
-        backend.generate(items[3:])
+    assert backend.generate(items[3:])[0].problem.startswith("refused")
+    server.failures, server.status = 9, 401
+    with pytest.raises(ValueError, match="AuthenticationError"):
+        backend.generate(items[:1])
+    backend.close()
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_text_that_is_refused_ends_no_training(serve, batch_size):
+    """Nine texts leave the last one alone in its batch of eight; a long prompt is too long with each of its replies."""
+    refused = {f"long {n}": ODD["too long"][0] for n in range(5)}
+    server = serve(odd=refused)
+    backend = generate.OpenAIBackend(server.url, "served", generate.Decoding())
+    ask = asker(lambda: backend, batch_size)
+    assert ask([*"abcdefgh", "long 0"]) == [*"ABCDEFGH", ""]
+    assert ask(list(refused)) == [""] * 5
+    server.odd = dict.fromkeys("abc", HTML)
+    assert ask(["a", "b", "d", "c"]) == ["", "", "D", ""]
+    with pytest.raises(ValueError, match=r"requests to the judge in a row got no answer; unanswered"):
+        ask(["a", "b", "c"])
+    server.failures, server.status = 9, 401
+    with pytest.raises(ValueError, match="AuthenticationError"):
+        ask(["x"])
+    # Nothing has ever been answered: the setting is wrong, not the texts.
+    server.failures, server.status = 9, 400
+    with pytest.raises(ValueError, match=r"[35] requests to the judge in a row"):
+        asker(lambda: backend, batch_size)(list("vwxyz"))
     backend.close()
