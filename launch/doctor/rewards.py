@@ -80,6 +80,7 @@ def check_rewards(setup: Setup, limit: int | None) -> list[Finding]:
     findings += _refusals(setup, list(rewards.values()), rows)
     findings += _tags(setup)
     findings += _scaling(setup, list(rewards.values()))
+    findings += _sampling(setup)
     shown = ", ".join(f"{name} ({', '.join(columns_of(one)) or 'no column'})" for name, one in rewards.items())
     return findings or ok(NAME, f"{len(rewards)} of {len(known)} known rewards, columns in brackets: {shown or 'none'}")
 
@@ -95,11 +96,14 @@ def _builder(setup: Setup) -> str:
 
 
 def _refusals(setup: Setup, rewards: list[type], rows: list[dict]) -> list[Finding]:
-    """What the trainer of the plugin refuses before its first step, on these arguments."""
+    """What arguments and trainer of the plugin refuse before the first step."""
     name = setup.run.method.name
     if name not in PLUGINS or setup.settings is None:
         return []
+    from swift_ext.paired_grpo.sampling import refuse_lost_sampling_flags
+
     try:
+        refuse_lost_sampling_flags(setup.values)
         if name == "bt_grpo":
             from swift_ext.bt_grpo.checks import refuse_what_cannot_work
 
@@ -143,6 +147,16 @@ def _scaling(setup: Setup, rewards: list[type]) -> list[Finding]:
 
         found = of_judge(rewards, setup.values)
     return [one for text in found for one in warning(NAME, text, "the message names the flag that keeps it")]
+
+
+def _sampling(setup: Setup) -> list[Finding]:
+    """What the flags leave out of the softmax that answers are drawn from, in the words of the trainer."""
+    if setup.run.method.name not in PLUGINS:
+        return []
+    from swift_ext.paired_grpo.sampling import sampling_warnings
+
+    found = sampling_warnings(setup.values)
+    return [one for text in found for one in warning(NAME, text, "top_k: -1 and top_p: 1.0")]
 
 
 def _like_dataset(setup: Setup, rows: list[dict]) -> Any:

@@ -8,6 +8,7 @@ from swift.rlhf_trainers import GRPOConfig
 
 from swift_ext.settings import read_settings
 
+from .sampling import refuse_lost_sampling_flags
 from .settings import PairedSettings
 
 
@@ -35,10 +36,15 @@ class PairedGRPOConfig(GRPOConfig):
 
     Raises:
         ValueError: a rank's share of the generation batch is no multiple of 2 x num_generations (the nearest valid
-            numbers are given), the same in evaluation, a setting that stands in the way of pairs, or a bad variable.
+            numbers are given), the same in evaluation, a setting that stands in the way of pairs, a bad variable, or a
+            sampling flag that would not reach the generation.
     """
 
     settings_class: ClassVar[type[PairedSettings]]
+
+    def __post_init__(self):
+        refuse_lost_sampling_flags(self)
+        super().__post_init__()
 
     def _init_generation_batch_params(self):
         read_settings(self.settings_class)

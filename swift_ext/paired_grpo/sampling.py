@@ -25,14 +25,18 @@ def draw_from_every_token(request_config: Any) -> None:
         request_config.top_k = EVERY_TOKEN
 
 
-def sampling_warnings(training_args: Any) -> list[str]:
-    """What the flags cut away, in words; nothing for `--top_p 1 --top_k -1`.
+def refuse_lost_sampling_flags(training_args: Any) -> None:
+    """Refuses what ms-swift does not hand on to the generation of this run.
 
     Raises:
-        ValueError: `--min_p` without vLLM, which ms-swift does not hand on there.
+        ValueError: `--min_p` without vLLM.
     """
     if (training_args.min_p or 0) > 0 and not training_args.use_vllm:
         raise ValueError(f"--min_p {training_args.min_p:g} has no effect without --use_vllm true: leave it out")
+
+
+def sampling_warnings(training_args: Any) -> list[str]:
+    """What the flags cut away, in words; nothing for `--top_p 1 --top_k -1`."""
     cuts = []
     if (training_args.top_k or 0) > 0:
         cuts.append(f"--top_k {training_args.top_k}")

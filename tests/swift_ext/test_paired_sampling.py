@@ -11,7 +11,13 @@ pytest.importorskip("swift")
 from swift.infer_engine.protocol import RequestConfig
 from swift.infer_engine.utils import prepare_generation_config
 
-from swift_ext.paired_grpo.sampling import draw_from_every_token, drawn, hidden_cuts, sampling_warnings
+from swift_ext.paired_grpo.sampling import (
+    draw_from_every_token,
+    drawn,
+    hidden_cuts,
+    refuse_lost_sampling_flags,
+    sampling_warnings,
+)
 from tests.conftest import REPOSITORY
 
 RUNS = [
@@ -76,8 +82,16 @@ def test_flags_that_cut_are_named():
     assert sampling_warnings(flags()) == sampling_warnings(flags(top_k=0)) == []
     (warning,) = sampling_warnings(flags(top_k=50, top_p=0.9, use_vllm=True))
     assert warning.startswith("--top_k 50, --top_p 0.9: ") and "--top_k -1 --top_p 1.0" in warning
-    with pytest.raises(ValueError, match=r"--min_p 0\.1 has no effect without --use_vllm true"):
-        sampling_warnings(flags(min_p=0.1))
+    refuse_lost_sampling_flags(flags(min_p=0.1, use_vllm=True))
+
+
+def test_min_p_without_vllm_is_refused_with_the_arguments_before_a_model_is_loaded(tmp_path):
+    from swift_ext.bt_grpo import PairGRPOConfig
+    from swift_ext.pairwise_judge import JudgeGRPOConfig
+
+    for config in (PairGRPOConfig, JudgeGRPOConfig):
+        with pytest.raises(ValueError, match=r"--min_p 0\.1 has no effect without --use_vllm true"):
+            config(output_dir=str(tmp_path), min_p=0.1, use_cpu=True, num_generations=2, generation_batch_size=8)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{Path(path).parent.name}/{path.stem}")

@@ -40,7 +40,7 @@ def _grpo(world: Path, plugin: str, rewards: list[str], data: str, **more: Any) 
     return _swift(
         world, rlhf_type="grpo", external_plugins=str(PLUGINS / f"{plugin}.py"), reward_funcs=rewards,
         dataset=str(world / data), num_generations=2, generation_batch_size=8, per_device_train_batch_size=4,
-        gradient_accumulation_steps=2, max_completion_length=8, scale_rewards="batch", **more,
+        gradient_accumulation_steps=2, max_completion_length=8, scale_rewards="batch", top_k=-1, top_p=1.0, **more,
     )  # fmt: skip
 
 

@@ -141,6 +141,12 @@ def mixed_prompts(place: Place) -> None:
     _prompts(place, [{"role": "user", "content": "say it"}])
 
 
+def transcript_among_texts(place: Place) -> None:
+    """A transcript stays text, where the tokenizer's chat template makes messages of the other texts."""
+    rows = [{"prompt": "Human: Say it.\n\nAssistant:"}, *rows_of(place.world / "prompts.jsonl")]
+    place.run["csv_path"] = str(tiny.write_rows(place.folder / "prompts.jsonl", rows))
+
+
 def no_tensorboard(place: Place) -> None:
     from launch.doctor import machine
 

@@ -140,8 +140,20 @@ PLANTS = [
         "scaling that cancels a reward", "pairwise_judge", setting(scale_rewards="group"), "rewards",
         r"--scale_rewards group undoes \d+% of the bonus", "the flag that keeps it", "warning",
     ),
+    Plant(
+        "a sampling flag that is lost", "bt_grpo", setting(min_p=0.1), "rewards",
+        r"--min_p 0\.1 has no effect without --use_vllm true", "names the flag",
+    ),
+    Plant(
+        "sampling that cuts", "pairwise_judge", setting(top_k=50, top_p=0.9), "rewards",
+        r"--top_k 50, --top_p 0\.9: answers are drawn from less than the softmax", "top_k: -1", "warning",
+    ),
     Plant("a prompt without content", "d2po", planting.prompt_without_content, "rows", r"content"),
     Plant("mixed prompt types", "d2po", planting.mixed_prompts, "rows", r"19 of 20 prompts are texts"),
+    Plant(
+        "mixed prompt types", "moodpo", planting.transcript_among_texts, "rows",
+        r"row 1 is asked as a text, row 2 is not: prompts of one kind",
+    ),
     Plant(
         "no scored token", "modpo", setting(max_length=4, truncation_strategy="right"), "lengths",
         r"48 of 48 answers have no scored token", "max_length",
