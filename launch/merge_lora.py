@@ -103,11 +103,19 @@ def swift_arguments(adapter: Path) -> dict:
 
     Several of ms-swift's model types share one architecture (`qwen2`, `qwen2_gte`): without this file beside a model
     it refuses to choose.
+
+    Raises:
+        ValueError: the file is no object of JSON.
     """
     file = adapter / "args.json"
     if not file.is_file():
         return {}
-    arguments = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        arguments = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error})") from error
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{file}: a {type(arguments).__name__} instead of the arguments of a run")
     return {name: arguments[name] for name in MODEL_ARGUMENTS if arguments.get(name) is not None}
 
 

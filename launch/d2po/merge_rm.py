@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from datasets_builders.beside import check_new_folder
-from launch.merge_lora import base_of, with_adapter
+from launch.merge_lora import base_of, swift_arguments, with_adapter
 from launch.merging import write_merged
 from trl_ext.modpo.model_dir import DTYPES, check_dtype
 
@@ -61,7 +61,8 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
     def load(folder: Path):
         return AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto", trust_remote_code=False)
 
-    facts = write_merged(make, load, tokenizer, out)
+    arguments = swift_arguments(adapter)
+    facts = write_merged(make, load, tokenizer, out, {"args.json": arguments} if arguments else {})
     return {**facts, "base": base, "tokenizer": str(tokenizer_from)}
 
 

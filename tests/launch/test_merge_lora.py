@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from launch.__main__ import main as launch
+from launch.merge_lora import swift_arguments
 from tests.tiny import build_model, build_tokenizer
 
 IDS = [[1, 17, 200, 33, 5, 90, 2, 41]]
@@ -266,6 +267,10 @@ def test_what_ms_swift_knows_of_the_model_stays_beside_it(tiny, own, tmp_path, c
         "swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen",
     }  # fmt: skip
     assert "may ask" not in capsys.readouterr().out
+    for content, message in (("{", "not JSON"), ("[]", "a list instead of the arguments")):
+        (own[0] / "args.json").write_text(content)
+        with pytest.raises(ValueError, match=f"own/args.json: {message}"):
+            swift_arguments(own[0])
 
 
 def test_ms_swift_knows_the_type_of_a_merged_qwen2(tmp_path):

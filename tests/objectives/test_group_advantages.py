@@ -86,9 +86,18 @@ def test_a_weight_of_the_whole_group_is_divided_out_by_its_spread(scaling, share
 
 @pytest.mark.parametrize("scaling", ["group", "batch", "none", "gdpo"])
 def test_a_term_that_differs_within_a_group_is_kept(scaling):
-    rewards = random_groups(1)
-    without = torch.stack([rewards[:, 0], torch.zeros(24, dtype=torch.float64)], dim=1)
-    assert cancelled_share(without, rewards, 4, scaling, [1.0, 1.0]) < 0.3
+    rewards = random_groups(1, groups=200)
+    without = torch.stack([rewards[:, 0], torch.zeros(800, dtype=torch.float64)], dim=1)
+    assert cancelled_share(without, rewards, 4, scaling, [1.0, 1.0]) < 0.15
+
+
+def test_what_a_scaling_puts_in_the_place_of_a_term_is_not_the_term():
+    """A bonus of 0, 0.2, 0.2 or 1 a group: gdpo makes it all or nothing. Its size alone would call 14% of it undone."""
+    rewards = random_groups(4, groups=200, functions=1)
+    bonus = torch.tensor([0, 0.2, 0.2, 1] * 50, dtype=torch.float64).repeat_interleave(4)[:, None] * rewards
+    without, full = torch.cat([rewards, 0 * rewards], 1), torch.cat([rewards, bonus], 1)
+    assert cancelled_share(without, full, 4, "gdpo", [1.0, 1.0]) == pytest.approx(0.59, abs=1e-2)
+    assert cancelled_share(without, full, 4, "batch", [1.0, 1.0]) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_high_floor_under_the_groups_spread_keeps_their_weights():

@@ -88,6 +88,7 @@ def test_agreement_of_the_orders_changes_an_advantage_under_a_shipped_judge_s_sc
         (["pairwise_preference", "pairwise_consistency"], [1.0, 0.5], "group", "undoes 100% of the bonus"),
         (["pairwise_preference", "pairwise_consistency"], [1.0, 0.5], None, "undoes 100% of the bonus"),
         (["pairwise_preference_by_strength"], None, "gdpo", "--scale_rewards gdpo undoes 100% of the weight of clear"),
+        (["pairwise_preference", "pairwise_consistency"], [1.0, 0.5], "gdpo", "gdpo undoes 34% of the bonus"),
         (["pairwise_preference", "pairwise_consistency"], [1.0, 0.5], "batch", None),
         (["pairwise_preference_by_strength"], None, "none", None),
         (["pairwise_preference", "pairwise_format"], [1.0, 0.1], "group", None),

@@ -77,20 +77,20 @@ def cancelled_share(
     """How much of what a term does to the advantages a scaling takes away again: 0 keeps it, 1 undoes it.
 
     What the term does is the part of the advantages that no factor common to all of the batch explains (such a factor is
-    a learning rate): |A - c A'| / |A| at the best c, A with and A' without the term. The share is 1 minus what is
-    left of it, measured against advantages that are not scaled.
+    a learning rate): E = (A - c A') / |A| at the best c, A with and A' without the term. The share is 1 minus the part of
+    E along what the term does to advantages that are not scaled: a scaling may also put something else in its place.
 
     Args:
         without, rewards: (N, F) or (N,) rewards without and with the term, of several groups.
         weights, floor: see `scaled_advantages`.
     """
 
-    def effect(scaling: str) -> float:
+    def effect(scaling: str) -> torch.Tensor:
         plain, full = (
             scaled_advantages(one.double(), group_size, scaling, weights, floor) for one in (without, rewards)
         )
         common = (plain @ full) / (plain @ plain).clamp(min=torch.finfo(plain.dtype).tiny)
-        return ((full - common * plain).norm() / full.norm().clamp(min=torch.finfo(plain.dtype).tiny)).item()
+        return (full - common * plain) / full.norm().clamp(min=torch.finfo(plain.dtype).tiny)
 
-    scaled, unscaled = effect(scaling), effect("none")
-    return min(max(1 - scaled / unscaled, 0.0), 1.0) if unscaled > 1e-9 else 0.0
+    meant, left = effect("none"), effect(scaling)
+    return min(max(1 - ((left @ meant) / (meant @ meant)).item(), 0.0), 1.0) if meant.norm() > 1e-9 else 0.0

@@ -177,7 +177,9 @@ def test_an_adapter_scores_as_it_did_unmerged_with_its_own_head(tmp_path, comman
         scores = [float(tuned(**{k: v for k, v in i.items() if k != "token_type_ids"}).logits[0, 0]) for i in ids]
     gap = sum(scores[::2]) / 3 - sum(scores[1::2]) / 3
     assert command(tmp_path / "adapter")[1]["mean_gap"]["mean"] == pytest.approx(gap, abs=1e-4) and abs(gap) > 1e-3
+    (tmp_path / "adapter" / "args.json").write_text('{"model_type": "llama", "num_labels": 1, "output_dir": "elsewhere"}')
     assert launch(["merge-rm", "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 0
+    assert json.loads((tmp_path / "merged" / "args.json").read_text()) == {"model_type": "llama", "num_labels": 1}
     assert command(tmp_path / "merged")[1]["mean_gap"]["mean"] == pytest.approx(gap, abs=1e-4)
     assert launch(["merge-rm", "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 2
 
