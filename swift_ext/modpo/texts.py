@@ -15,20 +15,17 @@ def pair_texts(row: dict[str, Any]) -> list[Side]:
     """(prompt messages, response) of the chosen and of the rejected side, as ms-swift's own reader of rows has them.
 
     The response is what the assistant says behind the last message of the user: several turns, as with tools between
-    them, are joined by a line end. The sides may part at any turn: each has its own prompt.
-
-    Raises:
-        ValueError: a side without an answer behind its last user message.
+    them, are joined by a line end. One who only calls a tool says nothing, and is an empty text, as in
+    `trl_ext.modpo.rows`: an error here would make ms-swift's data set train another row. The sides may part at any turn:
+    each has its own prompt.
     """
     inputs = TemplateInputs.from_dict(row)
     sides = []
-    for name, side in (("chosen", inputs.chosen), ("rejected", inputs.rejected)):
+    for side in (inputs.chosen, inputs.rejected):
         messages = [{"role": "system", "content": side.system}] if side.system else []
         messages += side.messages
         last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
         said = [_text(message["content"]) for message in messages[last + 1 :] if message["role"] == "assistant"]
-        if not said:
-            raise ValueError(f"the {name} side has no answer of the assistant behind its last user message: {messages[-1:]}")
         sides.append((messages[: last + 1], "\n".join(said)))
     return sides
 
@@ -61,7 +58,7 @@ def with_texts(dataset: LazyLLMDataset, split: str) -> LazyLLMDataset:
     if not isinstance(dataset, LazyLLMDataset):
         raise ValueError(
             f"the {split} rows come from a {type(dataset).__name__}: function and classifier margins read the text of the row "
-            "that is encoded and need --streaming false --packing false; or compute them once with precompute-margins"
+            "that is encoded and need --streaming false --packing false (precompute-margins needs both too)"
         )
     rows = copy.copy(dataset)
     rows.encode_func = EncodeWithTexts(dataset.encode_func)

@@ -8,6 +8,11 @@ from swift_ext.modpo.texts import TEXTS, pair_texts, with_texts
 from tests.tiny import preference_rows
 
 USER, SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"type": "function", "function": {"name": "look", "arguments": '{"at": 1}'}}],
+}
 TOOLS = [
     {"role": "assistant", "content": "I look."},
     {"role": "tool", "content": "42"},
@@ -40,17 +45,14 @@ TOOLS = [
             {"messages": [{"role": "system", "content": "s"}, USER, SAID], "rejected_response": "no"},
             ([{"role": "system", "content": "s"}, USER], "yes"), ([{"role": "system", "content": "s"}, USER], "no"),
         ),
+        ({"messages": [USER, CALL], "rejected_response": "no"}, ([USER], ""), ([USER], "no")),
+        ({"messages": [USER, SAID], "rejected_messages": [USER, CALL]}, ([USER], "yes"), ([USER], "")),
     ],
-    ids=["response", "messages", "part early", "tools", "list", "parts", "system"],
+    ids=["response", "messages", "part early", "tools", "list", "parts", "system", "chosen call", "rejected call"],
 )  # fmt: skip
 def test_both_sides_of_every_form_of_row_that_ms_swift_documents(row, chosen, rejected):
     found = [([{k: m[k] for k in ("role", "content")} for m in prompt], answer) for prompt, answer in pair_texts(row)]
     assert found == [chosen, rejected]
-
-
-def test_a_side_without_an_answer_is_an_error():
-    with pytest.raises(ValueError, match="the chosen side has no answer"):
-        pair_texts({"messages": [USER], "rejected_messages": [USER, SAID]})
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,20 @@ def test_a_row_that_takes_the_place_of_one_that_is_too_long_brings_its_own_texts
         others += sides[1][1] != rows[index]["rejected_response"]
     assert others > 5  # it did happen
     assert inner.encode_func == template.encode  # upstream's own data set is left as it was
+
+
+def test_a_row_that_only_calls_a_tool_trains_itself(template):
+    """An error of the texts made ms-swift's lazy tokenisation take another row in silence."""
+    from swift.dataset import LazyLLMDataset
+    from swift.template import get_template
+
+    tools = get_template(template.processor, template_type="chatml", agent_template="hermes")
+    tools.set_mode("rlhf")
+    rows = [{"messages": [USER, CALL], "rejected_response": "no"}, *preference_rows(4)]
+    dataset = with_texts(LazyLLMDataset(rows, tools.encode, random_state=0), "train")
+    encoded = dataset[0]
+    (_, said), (_, other) = encoded["_extra_kwargs"][TEXTS]
+    assert (said, other) == ("", "no") and any(token != -100 for token in encoded["chosen_labels"])
 
 
 def test_a_stream_is_refused():
