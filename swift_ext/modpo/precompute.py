@@ -13,11 +13,11 @@ from pathlib import Path
 import torch.distributed as dist
 from swift.cli.main import parse_yaml_args
 from swift.pipelines.train.rlhf import SwiftRLHF
-from swift.utils import get_dist_setting
+from swift.utils import get_dist_setting, json_parse_to_dict
 from tqdm import tqdm
 
 from datasets_builders.io import write_json, write_jsonl
-from swift_ext.settings import read_settings
+from swift_ext.settings import read_settings, refuse_leftovers
 from trl_ext.modpo.digest import describe_margin, describe_model
 from trl_ext.objectives.unscored import UnscoredPairs
 
@@ -58,10 +58,17 @@ class PrecomputeMargins(SwiftRLHF):
     def __init__(self, argv: list[str], folder: Path):
         self.folder = folder
         super().__init__(argv)
-        if self.args.streaming or self.args.packing or self.args.deepspeed or self.args.lazy_tokenize:
+
+    def _parse_args(self, *args, **kwargs):
+        """The parent's, and what no store can be filled with is refused: here, before it loads the model."""
+        parsed = super()._parse_args(*args, **kwargs)
+        joined = parsed.streaming or parsed.packing or parsed.padding_free or parsed.lazy_tokenize
+        if joined or parsed.sequence_parallel_size > 1 or parsed.deepspeed:
             raise ValueError(
-                "precompute-margins needs --streaming false, --packing false, --lazy_tokenize false and no --deepspeed"
+                "precompute-margins needs --streaming false, --packing false, --padding_free false, --lazy_tokenize false, "
+                "--sequence_parallel_size 1 and no --deepspeed"
             )
+        return parsed
 
     def _encode_dataset(self, *args, **kwargs):
         train, validation = super()._encode_dataset(*args, **kwargs)
@@ -163,8 +170,20 @@ class PrecomputeMargins(SwiftRLHF):
         return count
 
 
-def _leave_weights_out() -> None:
-    """Stored values depend on no weight, so none has to fit here: the margins stay, every weight goes."""
+def _take_settings(argv: list[str]) -> None:
+    """The margins of shell, run file and `--model_kwargs`, without any weight: stored values depend on none.
+
+    Args:
+        argv: flags; what of `--model_kwargs` is MODPO's is taken out, since ms-swift would put it back.
+    """
+    refuse_leftovers("MODPO_")
+    os.environ.pop("SWIFT_CONFIG_FILE", None)  # the settings below are no longer those of the run file
+    if "--model_kwargs" in argv[:-1]:
+        place = len(argv) - argv[::-1].index("--model_kwargs")  # the last one wins
+        given = json_parse_to_dict(argv[place])
+        ours = {name: value for name, value in given.items() if name.upper().startswith("MODPO_")}
+        os.environ.update({name.upper(): str(value) for name, value in ours.items()})
+        argv[place] = json.dumps({name: value for name, value in given.items() if name not in ours})
     os.environ["MODPO_W"] = "1"
     margins = [spec.model_copy(update={"weight": 0.0}) for spec in read_settings(MODPOSettings).margins]
     for name in [name for name in os.environ if name.upper().startswith("MODPO_")]:
@@ -182,8 +201,9 @@ def main(argv: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     parse_yaml_args(argv)
     importlib.import_module("swift_ext.plugins.modpo")  # registers, whether or not the flags name the plugin
-    _leave_weights_out()
+    _take_settings(argv)
     argv += ["--output_dir", str(folder / "run"), "--add_version", "false", "--load_from_cache_file", "false"]
+    argv += ["--neftune_noise_alpha", "0"]  # noise is for training steps: what it is refused with there is scored here
     PrecomputeMargins(argv, folder).main()
     return 0
 

@@ -42,8 +42,13 @@ def margins(adapter):
 
 @pytest.fixture(scope="module")
 def store(tiny, pairs, margins, tmp_path_factory):
+    """From a run file with an `ENV:` map, a weight and noise in it; the other stores here come from flags."""
     folder = tmp_path_factory.mktemp("stores") / "store"
-    code, output = precompute(folder, swift_flags(tiny, pairs, folder), margins)
+    run_file = folder.with_suffix(".yaml")
+    flags = swift_flags(tiny, pairs, folder, neftune_noise_alpha=5)
+    values = {name.removeprefix("--"): value for name, value in zip(flags[::2], flags[1::2], strict=True)}
+    run_file.write_text(json.dumps({"ENV": {"MODPO_W": 0.5, "MODPO_MARGINS": json.dumps(margins)}, **values}))
+    code, output = precompute(folder, [str(run_file)], margins)
     assert code == 0, output[-2000:]
     return folder
 
@@ -134,3 +139,30 @@ def test_a_last_line_that_is_cut_off_does_not_count_as_scored(modpo_module, tmp_
     assert _finished_rows(tmp_path, "train") == {0: {"pair_tokens": "a"}}
     _cut_torn_line(part)
     assert part.read_bytes() == b'{"index": 0, "pair_tokens": "a"}\n'
+
+
+def test_settings_of_a_run_file_are_taken_and_contradictions_refused(modpo_module, tmp_path, monkeypatch):
+    """The command set MODPO_W itself, and then refused it as one of the shell that contradicts the run file."""
+    from swift.cli.main import parse_yaml_args
+
+    from swift_ext.modpo.precompute import _take_settings
+    from swift_ext.modpo.settings import MODPOSettings
+    from swift_ext.settings import read_settings
+
+    run_file = tmp_path / "run.yaml"
+    run_file.write_text("ENV:\n  MODPO_W: 0.5\n  MODPO_MARGIN_FUNCTION: brevity\n  MODPO_NORMALIZED_WEIGHTS: true\nbeta: 0.1\n")
+    ours = ("MODPO_W", "MODPO_MARGIN_FUNCTION", "MODPO_NORMALIZED_WEIGHTS", "MODPO_MARGINS", "SWIFT_CONFIG_FILE")
+    for name in ours:  # set, then deleted: put back as it was afterwards
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    argv = [str(run_file), "--model_kwargs", '{"modpo_margin_function": "long_words", "max_pixels": 1}']
+    parse_yaml_args(argv)
+    _take_settings(argv)
+    (margin,) = read_settings(MODPOSettings).resolve(0.1)
+    assert (margin.source, margin.weight) == ("long_words", 0)
+    assert argv == ["--beta", "0.1", "--model_kwargs", '{"max_pixels": 1}']
+    monkeypatch.setenv("MODPO_W", "0.9")
+    parse_yaml_args(argv := [str(run_file)])
+    monkeypatch.delenv("MODPO_MARGINS")
+    with pytest.raises(ValueError, match=r"MODPO_W is '0.9' in the shell but .*run.yaml says 0.5"):
+        _take_settings(argv)
