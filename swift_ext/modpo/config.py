@@ -14,7 +14,7 @@ class MODPOConfig(DPOConfig):
     """[`swift.rlhf_trainers.DPOConfig`], with `MODPO_*` read once against the flags of the run.
 
     Args:
-        streaming, packing, padding_free: ms-swift's data and template flags, which it hands to whoever has such a field.
+        streaming, packing, padding_free, sequence_parallel_size: ms-swift's data and template flags, which it hands to whoever has such a field.
 
     Raises:
         ValueError: a bad variable, or a flag that does not go with it (see `refuse_what_cannot_work`).
@@ -23,6 +23,7 @@ class MODPOConfig(DPOConfig):
     streaming: bool = False
     packing: bool = False
     padding_free: bool = False
+    sequence_parallel_size: int = 1
 
     def __post_init__(self):
         super().__post_init__()

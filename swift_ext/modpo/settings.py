@@ -82,7 +82,18 @@ def refuse_what_cannot_work(settings: MODPOSettings, margins: list[Margin], trai
     if getattr(training_args, "streaming", False) and reads_columns:
         raise ValueError(
             "--streaming true: function and classifier margins and MODPO_STORE read rows by their place, which a stream does "
-            "not have; use --streaming false, or precompute-margins and then its store (adapter margins work with streams)"
+            "not have; use --streaming false, precompute-margins and its store need it too (adapter margins work with streams)"
+        )
+    if template.sequence_parallel_size > 1 and reads_columns:
+        raise ValueError(
+            f"--sequence_parallel_size {template.sequence_parallel_size} splits the tokens of a row over ranks: function and "
+            "classifier margins and MODPO_STORE need whole rows; use 1 (adapter margins work with it)"
+        )
+    on_policy = settings.store is None and any(margin.kind == "adapter" for margin in margins)
+    if training_args.neftune_noise_alpha and on_policy and training_args.tuner_type != "full":
+        raise ValueError(
+            f"--neftune_noise_alpha {training_args.neftune_noise_alpha} would put noise on the embeddings that margin adapters "
+            "see too, which share the policy's base: leave it out, or use MODPO_STORE"
         )
     if settings.store is not None and getattr(training_args, "ref_adapter_name", None):
         raise ValueError("MODPO_STORE holds the reference without adapters; it cannot be used with --ref_adapters")

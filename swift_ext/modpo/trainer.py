@@ -53,11 +53,6 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         elif self.margins:
             # Before super().__init__, because no engine may be built around a model that still changes.
             self.live = LiveMargins(self.margins, model, ref_model, training_args.device)
-            if self.live.hosted_by_policy and training_args.neftune_noise_alpha:
-                raise ValueError(
-                    f"--neftune_noise_alpha {training_args.neftune_noise_alpha} would put noise on the embeddings that "
-                    "margin adapters see too, which share the policy's base: leave it out, or use MODPO_STORE"
-                )
             ref_model = self.live.reference
             if self.live.needs_text:
                 template.remove_unused_columns = False  # lets the collator carry the texts
@@ -122,8 +117,10 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         """The one changed term of the loss: the reference, shifted by the margins."""
         if self.store is None and self.live is None:
             return super().compute_ref_log_probs(batch)
-        tokens = (batch["labels"] != self.label_pad_token_id).sum(-1).tolist()
-        self._unscored_share = self._unscored.add(tokens, UNSCORED)
+        self._unscored_share = None  # where the tokens of a rank are a part of a row, or rows joined to one
+        if self.template.sequence_parallel_size == 1 and not self.template.padding_free:
+            tokens = (batch["labels"] != self.label_pad_token_id).sum(-1).tolist()
+            self._unscored_share = self._unscored.add(tokens, UNSCORED)
         reference, values = self.reference_and_margins(batch)
         self._margin_rewards = values * torch.tensor([m.beta for m in self.margins], device=values.device)
         self._check_finite(batch)
@@ -147,8 +144,9 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
             prefix = "eval_" if train_eval == "eval" else ""
             pairs = torch.cat(self._margin_rewards.chunk(2), -1)  # (B, 2K): one gather for all margins
             means = self.accelerator.gather_for_metrics(pairs).mean(0).tolist()
-            share = torch.tensor([self._unscored_share], device=pairs.device)
-            metrics[f"{prefix}modpo/pairs_without_scored_token"] = self.accelerator.gather_for_metrics(share).mean().item()
+            if self._unscored_share is not None:
+                share = self.accelerator.gather_for_metrics(torch.tensor([self._unscored_share], device=pairs.device))
+                metrics[f"{prefix}modpo/pairs_without_scored_token"] = share.mean().item()
             for k, margin in enumerate(self.margins):
                 chosen, rejected = means[k], means[k + len(self.margins)]
                 metrics[f"{prefix}margin_rewards/{margin.name}/chosen"] = chosen
