@@ -1,73 +1,80 @@
 """Rows against `max_length`: ms-swift leaves out what is longer, TRL cuts it, GRPO cuts the beginning of the prompt."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from jinja2 import TemplateError
+
 from datasets_builders.io import read_rows
+from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
-from launch.doctor.rows import FAULTS, readable, sources
+from launch.doctor.rows import FAULTS, Row, readable, sources
 from launch.doctor.setup import Setup, here
+from trl_ext.objectives.unscored import UnscoredPairs
 
 NAME = "lengths"
+Conversation = str | list[dict[str, Any]]
 MOST_ROWS = 256  # tokenised; a share of a few per cent is seen in as many
 LITTLE, NEARLY_ALL = 0.1, 0.9  # shares of rows that are too long: a warning, an error
 
 
-def texts_of(row: dict[str, Any], rows: str) -> Iterator[list[dict[str, str]]]:
-    """The conversations of a row that have to fit: both sides of a pair, or the prompt."""
+def sides_of(row: Row, rows: str) -> Iterator[tuple[Conversation, Conversation]]:
+    """(prompt, prompt and answer) of what has to fit: both sides of a pair, or the prompt alone, twice."""
     if rows in ("scored pairs", "judged pairs"):
-        yield row["messages"]
+        from launch.doctor.swift_rows import read_prompt
+
+        yield (read_prompt(row),) * 2
     elif rows == "pairs":
-        yield row["messages"]
-        rejected = row.get("rejected_messages") or [
-            *row["messages"][:-1], {"role": "assistant", "content": row["rejected_response"]},
-        ]  # fmt: skip
-        yield rejected
+        from launch.doctor.swift_rows import read_pair
+
+        for prompt, response in read_pair(row):
+            yield prompt, prompt + response
     else:
         for side in ("chosen", "rejected"):
-            answer, prompt = row[side], row.get("prompt") or []
-            if isinstance(answer, str):
-                yield [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-            else:
-                yield [*(prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]), *answer]
+            yield _trl_side(row.get("prompt") or [], row[side])
 
 
-def count_tokens(messages: list[dict[str, str]], tokenizer: Any) -> int:
-    """Tokens of a conversation through the tokenizer's chat template, or of its texts alone without one."""
-    if tokenizer.chat_template is None:
-        return len(tokenizer("\n".join(message["content"] for message in messages))["input_ids"])
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _trl_side(prompt: Conversation, answer: Conversation) -> tuple[Conversation, Conversation]:
+    if isinstance(prompt, str) and isinstance(answer, str):
+        return prompt, prompt + answer  # TRL puts texts into no template
+    messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
+    return messages or said[:-1], messages + said
+
+
+def count_tokens(conversation: Conversation, tokenizer: Any, answer_follows: bool = False) -> int:
+    """Tokens of a text, or of messages through the tokenizer's chat template, or of their texts alone without one."""
+    if isinstance(conversation, str):
+        return len(tokenizer(conversation)["input_ids"])
+    if tokenizer.chat_template is not None:
+        with suppress(TemplateError):  # a role that it does not know, such as a tool's, which ms-swift's own template does
+            text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=answer_follows)
+            return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return len(tokenizer("\n".join(str(message["content"]) for message in conversation))["input_ids"])
+
+
+def usable_rows(path: str, rows: str) -> Iterator[Row]:
+    """The usable ones of the first rows."""
+    for line, row in islice(read_rows(path), MOST_ROWS):
+        with suppress(ValueError):
+            if FAULTS[rows](row, f"{path}:{line}") is None:
+                yield row
 
 
 def longest_sides(path: str, rows: str, tokenizer: Any) -> list[int]:
     """Tokens of the longer side of each of the first usable rows."""
-    fault = FAULTS[rows]
-    found = []
-    for line, row in islice(read_rows(path), MOST_ROWS):
-        try:
-            usable = fault(row, f"{path}:{line}") is None
-        except ValueError:
-            usable = False
-        if usable:
-            found.append(max(count_tokens(messages, tokenizer) for messages in texts_of(row, rows)))
-    return found
+    return [max(count_tokens(whole, tokenizer) for _, whole in sides_of(row, rows)) for row in usable_rows(path, rows)]
 
 
-def unscored_sides(path: str, rows: str, tokenizer: Any, limit: int) -> tuple[int, int]:
-    """(sides of pairs whose prompt fills `limit`, so that a cut on the right leaves no token to score; all sides)."""
-    fault, lost, total = FAULTS[rows], 0, 0
-    for line, row in islice(read_rows(path), MOST_ROWS):
-        try:
-            usable = fault(row, f"{path}:{line}") is None
-        except ValueError:
-            usable = False
-        if usable:
-            for messages in texts_of(row, rows):
-                total += 1
-                lost += count_tokens(messages[:-1], tokenizer) >= limit
-    return lost, total
+def unscored_pairs(path: str, rows: str, tokenizer: Any, limit: int) -> UnscoredPairs:
+    """Pairs with a side whose prompt fills `limit`, so that a cut on the right leaves no token to score."""
+    pairs = UnscoredPairs()
+    for row in usable_rows(path, rows):
+        prompts = (count_tokens(prompt, tokenizer, answer_follows=True) for prompt, _ in sides_of(row, rows))
+        pairs.count([max(0, limit - tokens) for tokens in prompts])
+    return pairs
 
 
 def _scored(setup: Setup, source: str, tokenizer: Any, limit: int) -> list[Finding]:
@@ -78,11 +85,12 @@ def _scored(setup: Setup, source: str, tokenizer: Any, limit: int) -> list[Findi
         return []
     if of_swift and strategy != "right":
         return []  # ms-swift leaves a row out that is too long, unless told to cut it
-    lost, total = unscored_sides(str(here(source)), setup.run.method.rows, tokenizer, limit)
-    if not lost:
+    pairs = unscored_pairs(str(here(source)), setup.run.method.rows, tokenizer, limit)
+    if not pairs.unscored:
         return []
-    found = f"{source}: {lost} of {total} answers have no scored token, their prompts alone fill max_length {limit}"
-    return (error if lost > LITTLE * total else warning)(NAME, found, "a larger max_length, or shorter prompts")
+    found = f"{source}: {pairs.unscored} of {pairs.seen} pairs have a side without a scored token: its prompt alone fills "
+    say = error if pairs.too_many_of_all else warning  # in these numbers MODPO's own refusal, of a run long enough
+    return say(NAME, f"{found}max_length {limit}", "a larger max_length, or shorter prompts")
 
 
 def check_lengths(setup: Setup) -> list[Finding]:
@@ -90,6 +98,8 @@ def check_lengths(setup: Setup) -> list[Finding]:
     rows, limit = setup.run.method.rows, setup.value("max_length")
     if rows not in FAULTS or not limit:
         return []
+    if not is_here(setup.run.method):
+        return skipped(NAME, "ms-swift, which reads the rows, is not installed here")
     base = here(setup.base)
     local = [source for source in sources(setup) if readable(source)]
     if base is None or not local:

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 from datasets_builders.io import SUFFIXES, SkipCounter, read_located_rows
+from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.setup import Setup, here
 from launch.evaluate.records import check_messages
@@ -12,25 +13,35 @@ from launch.evaluate.records import check_messages
 NAME = "rows"
 # A few bad rows of many are the builders' counted skips; more means that the file is of another kind.
 MOST_BAD = 0.01
+EQUAL = "the chosen answer equals the rejected one"
+SAYS = ("assistant", "tool_call")  # roles of what the policy itself writes
 Row = dict[str, Any]
 
 
 def swift_pair_fault(row: Row, where: str) -> str | None:
     """Why ms-swift's DPO cannot learn from a row, as a short reason; None: it can."""
-    if "messages" not in row:
-        return "no column messages"
-    messages = check_messages(row["messages"], where)
-    if messages[-1]["role"] != "assistant":
-        return f"messages end with {messages[-1]['role']}, not with the chosen assistant answer"
-    if row.get("rejected_messages"):
-        rejected = check_messages(row["rejected_messages"], where)[-1]["content"]
-    else:
-        rejected = row.get("rejected_response")
-    if not isinstance(rejected, str) or not rejected:
+    from launch.doctor.swift_rows import read_pair
+
+    if not row.get("rejected_response", row.get("rejected_messages")):
         return "no rejected_response"
-    if not messages[-1]["content"].strip():
+    try:
+        chosen, rejected = read_pair(row)
+    except ValueError as problem:
+        if str(problem).startswith("rejected_response: "):
+            return EQUAL
+        raise
+    ends = [(response or prompt)[-1]["role"] for prompt, response in (chosen, rejected)]
+    if ends[0] not in SAYS:
+        return f"messages end with {ends[0]}, not with the chosen assistant answer"
+    if ends[1] not in SAYS or not _said(rejected[1]):
+        return "no rejected_response"
+    if not _said(chosen[1]).strip():
         return "the chosen answer is empty"
-    return "the chosen answer equals the rejected one" if messages[-1]["content"] == rejected else None
+    return EQUAL if chosen == rejected else None
+
+
+def _said(response: list[dict[str, Any]]) -> str:
+    return "".join(str(message["content"]) for message in response if message["role"] in SAYS)
 
 
 def trl_pair_fault(row: Row, where: str) -> str | None:
@@ -42,14 +53,16 @@ def trl_pair_fault(row: Row, where: str) -> str | None:
             check_messages(row[name], where)
     if not row.get("prompt") and isinstance(row["chosen"], str):
         return "no prompt"
-    return "the chosen answer equals the rejected one" if row["chosen"] == row["rejected"] else None
+    return EQUAL if row["chosen"] == row["rejected"] else None
 
 
 def prompt_fault(row: Row, where: str) -> str | None:
-    """Why GRPO cannot generate from a row: it needs messages that end with the user's."""
+    """Why ms-swift's GRPO cannot generate from a row: it needs messages."""
+    from launch.doctor.swift_rows import read_prompt
+
     if "messages" not in row:
         return "no column messages"
-    check_messages(row["messages"], where)
+    read_prompt(row)
     return None
 
 
@@ -104,6 +117,8 @@ def check_rows(setup: Setup, limit: int | None) -> list[Finding]:
         return skipped(NAME, f"{len(setup.value('datasets'))} data sets of a mixture: their rows are not checked")
     if not named:
         return error(NAME, f"{setup.run.method.name} names no data set", "dataset: FILE")
+    if not is_here(setup.run.method):
+        return skipped(NAME, "ms-swift, which reads the rows, is not installed here")
     findings: list[Finding] = []
     for source in named:
         if not readable(source):

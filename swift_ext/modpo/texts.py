@@ -5,10 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 from swift.dataset import LazyLLMDataset
-from swift.template import TemplateInputs
+from swift.template import StdTemplateInputs, TemplateInputs
 
-Side = tuple[list[dict[str, Any]], str]
+Messages = list[dict[str, Any]]
+Side = tuple[Messages, str]
 TEXTS = "margin_texts"
+
+
+def side_messages(side: StdTemplateInputs) -> tuple[Messages, Messages]:
+    """(prompt, response) of what ms-swift has read: the system's message and all to the user's last, and those behind it."""
+    messages = [{"role": "system", "content": side.system}] if side.system else []
+    messages += side.messages
+    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    return messages[: last + 1], messages[last + 1 :]
 
 
 def pair_texts(row: dict[str, Any]) -> list[Side]:
@@ -22,11 +31,9 @@ def pair_texts(row: dict[str, Any]) -> list[Side]:
     inputs = TemplateInputs.from_dict(row)
     sides = []
     for side in (inputs.chosen, inputs.rejected):
-        messages = [{"role": "system", "content": side.system}] if side.system else []
-        messages += side.messages
-        last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
-        said = [_text(message["content"]) for message in messages[last + 1 :] if message["role"] == "assistant"]
-        sides.append((messages[: last + 1], "\n".join(said)))
+        prompt, response = side_messages(side)
+        said = [_text(message["content"]) for message in response if message["role"] == "assistant"]
+        sides.append((prompt, "\n".join(said)))
     return sides
 
 

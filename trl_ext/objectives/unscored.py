@@ -1,6 +1,10 @@
 """Pairs of which nothing is scored: their log-probs are 0, and with a margin the log looks alive all the same."""
 
 
+MOST = 0.05  # largest share of pairs with a side without a scored token that a run, or the doctor, lets pass
+FEW = 200
+
+
 class UnscoredPairs:
     """Counts pairs with a side without a scored token, and refuses too many.
 
@@ -16,34 +20,51 @@ class UnscoredPairs:
         seen, unscored: numbers of pairs so far.
     """
 
-    def __init__(self, most: float = 0.05, few: int = 200):
+    def __init__(self, most: float = MOST, few: int = FEW):
         self.most, self.few, self.seen, self.unscored = most, few, 0, 0
 
-    def add(self, tokens: list[int], advice: str) -> float:
+    def count(self, tokens: list[int]) -> float:
         """Counts a batch; returns its share of pairs with a side without a scored token.
 
         Args:
             tokens: numbers of scored tokens of 2B sides, chosen half first.
-            advice: what the user can change, for the message.
-
-        Raises:
-            ValueError: too many of all pairs so far, with the numbers.
         """
         half = len(tokens) // 2  # 0 for rows that are joined to one
         bad = sum(min(pair) == 0 for pair in zip(tokens[:half], tokens[half : 2 * half], strict=True))
         self.seen += half
         self.unscored += bad
-        if self.unscored > self.most * max(self.seen, self.few) or self.unscored == self.seen >= 4:
-            self._refuse(advice)
         return bad / half if half else 0.0
 
-    def end(self, advice: str) -> None:
-        """After all rows: the share of the whole, however few they are; a single pair is never too many.
+    @property
+    def too_many_so_far(self) -> bool:
+        return self.unscored > self.most * max(self.seen, self.few) or self.unscored == self.seen >= 4
+
+    @property
+    def too_many_of_all(self) -> bool:
+        """The share of the whole, however few they are; a single pair is never too many."""
+        return self.unscored > max(1, self.most * self.seen)
+
+    def add(self, tokens: list[int], advice: str) -> float:
+        """`count`, with an end to the run.
+
+        Args:
+            advice: what the user can change, for the message.
 
         Raises:
-            ValueError: as in `add`.
+            ValueError: too many of all pairs so far, with the numbers.
         """
-        if self.unscored > max(1, self.most * self.seen):
+        share = self.count(tokens)
+        if self.too_many_so_far:
+            self._refuse(advice)
+        return share
+
+    def end(self, advice: str) -> None:
+        """After all rows.
+
+        Raises:
+            ValueError: too many of all pairs.
+        """
+        if self.too_many_of_all:
             self._refuse(advice)
 
     def _refuse(self, advice: str) -> None:

@@ -156,7 +156,11 @@ PLANTS = [
     ),
     Plant(
         "no scored token", "modpo", setting(max_length=4, truncation_strategy="right"), "lengths",
-        r"48 of 48 answers have no scored token", "max_length",
+        r"24 of 24 pairs have a side without a scored token", "max_length",
+    ),
+    Plant(
+        "no scored token", "modpo-trl", setting(max_length=4), "lengths",
+        r"24 of 24 pairs have a side without a scored token", "max_length",
     ),
     Plant(
         "TensorBoard is missing", "modpo-trl", planting.no_tensorboard, "machine",
