@@ -50,6 +50,7 @@ MODPO = [
         concatenated_forward=("model batch is_ref_model", "columns are taken out before the model sees the batch"),
         get_per_token_logps=("logits labels label_pad_token_id reduction", "fp32 log-probs of bf16 logits"),
         get_batch_loss_metrics=("model batch train_eval", "metrics of the margins"),
+        set_initial_training_values=("args dataloader", "a finished run takes no further step"),
         train=("", "settings compared on resume"),
         _load_from_checkpoint=("resume_from_checkpoint", "trainable set restored after loading"),
         _save_checkpoint=("", "settings saved beside a checkpoint"),
@@ -63,6 +64,7 @@ PAIRED = [
     Seam("swift.rewards:orms", why="rewards by name"),
     Seam("swift.infer_engine.utils:prepare_generation_config", why="what a model's own defaults cut from the draws"),
     Seam("swift.rlhf_trainers:GRPOConfig._init_generation_batch_params", why="divisibility by whole pairs"),
+    Seam("swift.rlhf_trainers:GRPOConfig.__post_init__", why="sampling flags that are lost, before a model is loaded"),
     *_methods(
         _SWIFT_GRPO,
         __init__=("model ref_model reward_model reward_funcs", "rows and rewards checked first"),
@@ -71,6 +73,7 @@ PAIRED = [
         _compute_rewards_per_func=("samples", "metrics of the rewards"),
         _compute_advantages=("samples rewards_per_func batch_encoded_inputs", "floor under the spread, pair weights"),
         compute_std=("samples rewards_per_func", "dynamic sampling replaces whole pairs"),
+        set_initial_training_values=("args dataloader", "a finished run takes no further step"),
         train=("", "a resume in the middle of a generation batch"),
     ),
 ]
