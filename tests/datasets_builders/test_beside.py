@@ -127,3 +127,10 @@ def test_a_scratch_database_is_on_disk_and_a_kill_leaves_nothing_of_it(tmp_path)
     process.kill()
     process.wait()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_occupied_place_is_refused_before_the_work_for_it_begins(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "somebodys").touch()
+    with pytest.raises(ValueError, match="is there already"), new_folder(tmp_path / "out"):
+        pytest.fail("hours of work would have been thrown away")
