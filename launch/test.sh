@@ -14,8 +14,10 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/python -c "import swift.arguments, trl, deepspeed, optuna, evaluate"
 .venv-trl/bin/python -c "import trl.experimental.online_dpo, deepspeed"
 .venv/bin/python -m ruff check .
-.venv/bin/python -m pytest "$@"
+# DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
+TORCH_EXTENSIONS_DIR="$root/.venv/torch_extensions" .venv/bin/python -m pytest "$@"
 # What needs ms-swift is not collected there; the rest must hold in both.
-.venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/d2po tests/datasets_builders tests/trl_modpo \
+TORCH_EXTENSIONS_DIR="$root/.venv-trl/torch_extensions" \
+    .venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/d2po tests/datasets_builders tests/trl_modpo \
     tests/launch/d2po tests/launch/doctor tests/launch/test_run_files.py tests/pairwise_judge tests/parity \
     tests/test_documented_commands.py
