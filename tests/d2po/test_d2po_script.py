@@ -62,7 +62,7 @@ def start(world: Path, name: str, processes: int = 1, **overrides) -> subprocess
 
 
 def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output[-3000:]
     return output
 

@@ -34,7 +34,7 @@ def run(tmp_path_factory):
             "--save_strategy", "no", "--seed", 5, "--disable_tqdm", "true", "--ddp_backend", "gloo", *flags,
         ]  # fmt: skip
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*map(str, argv)], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([*map(str, argv)], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         series = [
             [float(text) for text in re.findall(rf"'{key}': '?(-?[\d.]+(?:e-?\d+)?)", done.stdout)]

@@ -52,7 +52,7 @@ def launch(tiny, adapter, tmp_path_factory):
         argv += ["-m", "trl_ext.modpo.script", "--config", str(file), *flags]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         env |= {"HF_DATASETS_CACHE": str(parent / "cache")}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300, cwd=parent)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=parent)
         state = folder / f"checkpoint-{settings['max_steps']}" / "trainer_state.json"
         log = [row for row in json.loads(state.read_text())["log_history"] if "loss" in row] if state.is_file() else []
         return done.returncode, done.stdout + done.stderr, log, folder
