@@ -162,7 +162,7 @@ def test_a_function_without_a_source_file_is_refused(way):
     code = BODY.replace("_score", "score") + "from trl_ext.modpo.digest import source_digest\n"
     code += "try: print(source_digest('__main__.score'))\nexcept ValueError as error: print('refused:', error)\n"
     if way == "a cell of a notebook":
-        code = f"exec(compile({code!r}, '/tmp/ipykernel_1/2.py', 'exec'))"
+        code = f"exec(compile({code!r}, '/no-such-folder/cell.py', 'exec'))"
     arguments = ["-c", code] if way != "stdin" else ["-"]
     done = subprocess.run([sys.executable, *arguments], input=code, capture_output=True, text=True, cwd=REPOSITORY)
     assert re.match(r"refused: function .*score.* has no source file, .*module\.function", done.stdout), done
