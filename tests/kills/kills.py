@@ -91,7 +91,7 @@ def kill_once(case: Case, folder: Path, whole: dict[str, str], moment: float, al
 
 
 def plan(kills: int, seed: int, names: list[str]) -> list[tuple[str, float, bool]]:
-    """(case, share of the undisturbed time, parent alone?) a kill, cheap and dear ones mixed; half are of parents alone."""
+    """(case, share of the undisturbed time, parent alone?) a kill, cheap and dear ones mixed; every second of a case, its first too, is of the parent alone."""
     chance, shares = random.Random(seed), {name: SHARES[name] for name in names}
     drawn = []
     for number in range(kills):  # the case that is furthest behind its share

@@ -15,6 +15,6 @@ def test_killed_commands_end_as_if_they_had_been_left_alone(tmp_path):
     assert found["kills"] == found["in_time"] == 2 and not any(found[name] for name in counts), found
 
 
-def test_half_of_the_kills_are_of_parents_alone():
+def test_at_least_half_of_the_kills_are_of_parents_alone():
     drawn = plan(100, 0, ["builder", "teacher", "generate", "d2po", "tuner", "pipeline"])
-    assert sum(alone for _, _, alone in drawn) == 50 and len({name for name, _, _ in drawn}) == 6
+    assert 50 <= sum(alone for _, _, alone in drawn) <= 53 and len({name for name, _, _ in drawn}) == 6  # an odd one a case
