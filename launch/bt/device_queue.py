@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.processes import Lease, end, start, wait
+from launch.common.processes import Lease, end, start, wait
 
 
 @dataclass

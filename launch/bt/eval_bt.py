@@ -11,14 +11,14 @@ from datasets_builders.scoring.parsers import PARSERS, ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
 from datasets_builders.scoring.tags import EXAMPLES
+from launch.answers.backends import Backend, Decoding
+from launch.answers.trained_model import Checkpoint
 from launch.bt import options
 from launch.bt.calibration import calibrate
-from launch.bt.checkpoint import Checkpoint
 from launch.bt.judge import Judgement, digest_pairs, judge, pair_record
 from launch.bt.metrics import PERCENTILES, check_temperature, evaluate_pairs, margins_of, swap_probe
 from launch.bt.spread import uncertainty
-from launch.bt.table import aligned, interval, number
-from launch.evaluate.backends import Backend, Decoding
+from launch.common.table import aligned, interval, number
 
 RESULT = "result.json"
 PAIRS = "pairs.jsonl"

@@ -14,13 +14,13 @@ from datasets_builders.comparisons import Comparison, digest_of
 from datasets_builders.io import read_rows
 from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
+from launch.answers.backends import Backend, is_failed
+from launch.answers.generate import generate_shard, is_complete
+from launch.answers.options import MAX_FAILED_SHARE
+from launch.answers.prompts import Prompt
+from launch.answers.records import check_label, prompt_id
 from launch.bt.scored import ScoredPair
-from launch.evaluate.backends import Backend, is_failed
-from launch.evaluate.generate import generate_shard, is_complete
-from launch.evaluate.options import MAX_FAILED_SHARE
-from launch.evaluate.prompts import Prompt
-from launch.evaluate.records import check_label, prompt_id
-from launch.evaluate.resume import check_settings
+from launch.common.resume import check_settings
 
 SAMPLES = "samples.jsonl"
 SETTINGS = "settings.json"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from launch.bt.scored import ScoredPair, parsed
-from launch.evaluate.stats import paired_bootstrap_difference, wilson_interval
+from launch.common.statistics import paired_bootstrap_difference, wilson_interval
 
 PERCENTILES = (5, 25, 50, 75, 95)
 

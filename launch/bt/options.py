@@ -12,11 +12,11 @@ from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from datasets_builders.scoring.tags import refuse_swallowed_tags
-from launch.bt.checkpoint import Checkpoint, resolve_checkpoint
+from launch.answers.backends import Backend, Decoding, OpenAIBackend, TransformersBackend, server_settings
+from launch.answers.options import add_failure_options
+from launch.answers.policy import Policy
+from launch.answers.trained_model import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
-from launch.evaluate.backends import Backend, Decoding, OpenAIBackend, TransformersBackend, server_settings
-from launch.evaluate.options import add_failure_options
-from launch.evaluate.policy import Policy
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
 

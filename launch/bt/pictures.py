@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from launch.evaluate.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, panel_figure, to_png
+from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, panel_figure, to_png
 
 CURVES = (
     ("accuracy", (("acc", "ties 0.5", ACCENT), ("strict_all", "strict, unparsable wrong", UNTOUCHED))),

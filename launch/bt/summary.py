@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from launch.bt.checkpoint import step_of
-from launch.bt.table import number
+from launch.answers.trained_model import step_of
+from launch.common.table import number
 
 Result = Mapping[str, Any]
 

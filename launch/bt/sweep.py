@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.io import atomic_writer, write_bytes, write_json
+from launch.answers.trained_model import START, list_checkpoints, resolve_run_dir
 from launch.bt import eval_bt
-from launch.bt.checkpoint import START, list_checkpoints, resolve_run_dir
 from launch.bt.device_queue import DeviceQueue, Job
 from launch.bt.pictures import can_draw, draw_curves
 from launch.bt.summary import summarize, to_cells, to_csv
-from launch.bt.table import aligned, markdown
 from launch.bt.tracker import upload
-from launch.processes import Lease
+from launch.common.processes import Lease
+from launch.common.table import aligned, markdown
 
 FOLDER = "sweep_bt"
 # The sweep decides these for every job.

@@ -13,12 +13,12 @@ from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
 from datasets_builders.scoring.tags import EXAMPLES
+from launch.answers.backends import Backend
 from launch.bt import options
 from launch.bt.judge import JudgedPair, digest_pairs, judge, pair_record, read_pair_records
 from launch.bt.pictures import can_draw, draw_histograms
 from launch.bt.spread import describe_pair, range_thresholds, variance
-from launch.bt.table import aligned, markdown, number
-from launch.evaluate.backends import Backend
+from launch.common.table import aligned, markdown, number
 
 OVERALL, PAIRS, PICTURE, TABLE = "overall.json", "pairs.jsonl", "histogram.png", "prompts"
 FOLDER = "variance"

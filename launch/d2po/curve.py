@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets_builders.io import atomic_writer, write_bytes, write_json
+from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
 from launch.d2po.curve_data import Evaluation, Point, curves, read_run
-from launch.evaluate.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
 
 # Told apart without colour vision too; the first two are those of the other pictures of this pack.
 COLOURS = (ACCENT, UNTOUCHED, "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#ca8a04")

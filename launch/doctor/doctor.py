@@ -20,6 +20,7 @@ from launch.doctor.findings import Finding, as_json, error, exit_code, print_tab
 from launch.doctor.methods import METHODS
 from launch.doctor.run_file import Run, environment_of, read_run
 from launch.doctor.setup import Setup
+from swift_ext import PREFIXES
 
 # The doctor asks no hub; taken back afterwards.
 _QUIET = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
@@ -109,9 +110,9 @@ def examine(run: Run, options: argparse.Namespace) -> Iterator[Finding]:
 
 def of_environment(run: Run) -> Iterator[Finding]:
     """Without a run: the settings that the environment holds for each plugin, and which way its margins push."""
-    from launch.doctor import margins, plugin, setup
+    from launch.doctor import margins, setup
 
-    for name, prefix in plugin.PREFIX.items():
+    for name, prefix in PREFIXES.items():
         if any(key.startswith(prefix) for key in os.environ):
             found, refusals = setup.read_setup(replace(run, method=METHODS[name]))
             yield from refusals

@@ -96,8 +96,8 @@ def _ranking(margin: Margin, setup: Setup, probe: Probe) -> list[Finding]:
 
 
 def _tried(margin: Margin, setup: Setup, pairs: str, count: int) -> list[Finding]:
-    from launch.evaluate.check_margin import check_margin, read_pairs
-    from launch.evaluate.policy import Policy
+    from launch.answers.policy import Policy
+    from launch.scores.check_margin import check_margin, read_pairs
 
     policy = Policy(
         str(setup.base),

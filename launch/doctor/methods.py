@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets_builders.choices import nearest
+from swift_ext import PREFIXES
 
 RLHF = ("swift.arguments.RLHFArguments",)
 Rows = Literal["pairs", "scored pairs", "judged pairs", "trl pairs", "prompt file", "prompts", "other"]
@@ -66,7 +67,7 @@ _ALL = (
 )
 METHODS = {method.name: method for method in _ALL}
 _OF_PLUGIN = {method.plugin: method for method in _ALL if method.plugin}
-_OF_PREFIX = {"MODPO_": "modpo", "BT_": "bt_grpo", "JUDGE_": "pairwise_judge"}
+_OF_PREFIX = {prefix: name for name, prefix in PREFIXES.items()}
 _MEGATRON = {"colocate_groups", "micro_batch_size", "tensor_model_parallel_size"}
 # Keys that only one kind of run has, asked in this order.
 _TELLING = (

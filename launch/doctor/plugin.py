@@ -6,10 +6,10 @@ from launch.doctor.arguments import MODULES, is_here
 from launch.doctor.findings import Finding, error, ok, warning
 from launch.doctor.methods import METHODS, plugin_stems
 from launch.doctor.run_file import Run
+from swift_ext import PREFIXES
 
 NAME = "plugin"
 RLHF_TYPE = {"modpo": "dpo", "bt_grpo": "grpo", "pairwise_judge": "grpo"}
-PREFIX = {"modpo": "MODPO_", "bt_grpo": "BT_", "pairwise_judge": "JUDGE_"}
 
 
 def check_upstream(run: Run) -> list[Finding]:
@@ -28,7 +28,7 @@ def check_upstream(run: Run) -> list[Finding]:
 def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
     """Plugin files that are there, of the trainer that `rlhf_type` builds, and no settings without their plugin."""
     if run.method.upstream != "ms-swift":
-        idle = sorted(key for key in environ if key.startswith(tuple(PREFIX.values())))
+        idle = sorted(key for key in environ if key.startswith(tuple(PREFIXES.values())))
         found = (
             f"{len(idle)} settings of a plugin ({', '.join(idle[:4])}): a run of {run.method.name} does not read them"
         )
@@ -49,7 +49,7 @@ def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
         findings += error(
             NAME, "bt_grpo and pairwise_judge both register for grpo: the last one wins", "load one of them"
         )
-    for name, prefix in PREFIX.items():
+    for name, prefix in PREFIXES.items():
         set_here = sorted(key for key in environ if key.startswith(prefix))
         if set_here and name not in stems and run.given.get("rlhf_type", "dpo") == RLHF_TYPE[name]:
             found = (

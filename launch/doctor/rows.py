@@ -5,10 +5,10 @@ from itertools import islice
 from typing import Any
 
 from datasets_builders.io import SUFFIXES, SkipCounter, read_located_rows
+from launch.answers.records import check_messages
 from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.setup import Setup, here
-from launch.evaluate.records import check_messages
 
 NAME = "rows"
 # A few bad rows of many are the builders' counted skips; more means that the file is of another kind.

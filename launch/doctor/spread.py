@@ -6,9 +6,9 @@ from math import comb
 from pathlib import Path
 
 from datasets_builders.io import read_rows
+from launch.common.statistics import bootstrap_mean_interval
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.setup import Setup
-from launch.evaluate.stats import bootstrap_mean_interval
 
 NAME = "zero variance"
 NOTHING, LITTLE = 0.9, 0.5  # shares of groups without spread: an error, a warning

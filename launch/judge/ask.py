@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import read_rows, write_jsonl
-from launch.evaluate.backends import Backend
-from launch.evaluate.generate import generate_shard, is_complete
-from launch.evaluate.options import MAX_FAILED_SHARE
-from launch.evaluate.prompts import Prompt
-from launch.evaluate.records import check_label, prompt_id
-from launch.evaluate.resume import check_settings
+from launch.answers.backends import Backend
+from launch.answers.generate import generate_shard, is_complete
+from launch.answers.options import MAX_FAILED_SHARE
+from launch.answers.prompts import Prompt
+from launch.answers.records import check_label, prompt_id
+from launch.common.resume import check_settings
 from launch.judge.verdicts import JudgedRow
 from trl_ext.objectives.verdicts import parse_verdict
 
@@ -84,7 +84,7 @@ def digest_rows(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def read_answers(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """(prompt_id, sample) -> the record of the answer, see `launch.evaluate.generate.make_record`.
+    """(prompt_id, sample) -> the record of the answer, see `launch.answers.generate.make_record`.
 
     Raises:
         ValueError: `FILE:LINE: ...` for a line that is no such record.

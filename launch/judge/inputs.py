@@ -9,7 +9,7 @@ from datasets_builders.io import SkipCounter, read_located_rows
 from datasets_builders.judging.prompt import LABELS, PairwisePrompt
 from datasets_builders.judging.rows import PairToJudge, label_of
 from datasets_builders.judging.turns import SIGN, parse_turns
-from launch.evaluate.records import check_messages
+from launch.answers.records import check_messages
 from trl_ext.objectives.verdicts import STRONGEST
 
 ORDERS = ("both", "original")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from launch.bt.metrics import Summary, mean, share
-from launch.evaluate.stats import interval_indices
+from launch.common.statistics import interval_indices
 
 RESAMPLES = 5000
 # Resampled indices held at once, 8 bytes each.

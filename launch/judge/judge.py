@@ -8,9 +8,9 @@ from typing import Any
 from datasets_builders.choices import Parser
 from datasets_builders.io import write_jsonl
 from datasets_builders.scoring.tags import EXAMPLES
+from launch.answers.backends import Backend
 from launch.bt.options import make_backend
-from launch.bt.table import number
-from launch.evaluate.backends import Backend
+from launch.common.table import number
 from launch.judge.ask import ANSWERS, VERDICTS, ask, read_answers
 from launch.judge.inputs import read_pairs
 from launch.judge.options import Asking, add_judge_options, asking_of, settings_of

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from datasets_builders.choices import one_of, positive_integer
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.judging.prompt_files import read_rubric
+from launch.answers.backends import Decoding, server_settings
+from launch.answers.options import add_failure_options
+from launch.answers.policy import resolve_adapter
+from launch.answers.trained_model import Checkpoint
 from launch.bt import options
-from launch.bt.checkpoint import Checkpoint
-from launch.evaluate.backends import Decoding, server_settings
-from launch.evaluate.options import add_failure_options
-from launch.evaluate.policy import resolve_adapter
 from launch.judge.inputs import ORDERS
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch.evaluate.picture import ACCENT, GRID, INK, SOFT, open_frame, panel_figure, to_png
+from launch.common.picture import ACCENT, GRID, INK, SOFT, open_frame, panel_figure, to_png
 
 DARK = 0.55  # share of a row from which the number in a cell is written in white
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch.bt.table import aligned, interval
+from launch.common.table import aligned, interval
 
 ROWS = {
     "accuracy": "accuracy, ties 0.5",

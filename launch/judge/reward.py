@@ -17,7 +17,7 @@ from typing import Any
 
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
-from launch.evaluate.backends import (
+from launch.answers.backends import (
     REFUSED,
     UNANSWERED,
     Answer,
@@ -27,8 +27,8 @@ from launch.evaluate.backends import (
     OpenAIBackend,
     TransformersBackend,
 )
-from launch.evaluate.prompts import Prompt
-from launch.evaluate.records import prompt_id
+from launch.answers.prompts import Prompt
+from launch.answers.records import prompt_id
 from launch.judge.reward_settings import RewardSettings, read_settings
 from trl_ext.online_dpo.prompts import Prompt as Conversation
 from trl_ext.pairwise_judge.judge_reward import JudgeReward
@@ -57,7 +57,7 @@ def backend_maker(settings: RewardSettings) -> Callable[[], Backend]:
     if settings.base_url:
         server = OpenAIBackend(settings.base_url, settings.api_model, decoding)
         return lambda: server
-    from launch.moodpo.policy import ChatPolicy
+    from launch.answers.chat_policy import ChatPolicy
 
     policy = ChatPolicy(settings.model, settings.adapter, torch_dtype=settings.torch_dtype)
     # One backend a call: it keeps the tokens of every prompt that it has seen, and a training run has no end of them.

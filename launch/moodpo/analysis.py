@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.evaluate.stats import hypervolume, interval_indices
+from launch.common.statistics import hypervolume, interval_indices
 from trl_ext.objectives.weights import dispersion, mean_inner_product, spearman
 
 

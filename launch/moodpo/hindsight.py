@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from datasets_builders.io import read_rows, write_jsonl
-from launch.evaluate.options import positive
-from launch.evaluate.records import shard_name
+from launch.answers.chat_policy import load_form
+from launch.answers.options import positive
+from launch.answers.records import shard_name
 from launch.moodpo.points import read_points
-from launch.moodpo.policy import load_form
 from launch.moodpo.weights import lattice
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Literal
 
-from launch.evaluate.backends import Decoding
-from launch.moodpo.policy import ChatPolicy, ask, objectives_of
+from launch.answers.backends import Decoding
+from launch.answers.chat_policy import ChatPolicy, ask, objectives_of
 from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
 from launch.moodpo.weights import balance
 from trl_ext.objectives.weights import grid_units

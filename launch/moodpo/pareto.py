@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import read_rows, write_json, write_jsonl
-from launch.evaluate.backends import Decoding, TransformersBackend
-from launch.evaluate.generate import generate_shard
-from launch.evaluate.options import positive
-from launch.evaluate.prompts import Prompt, read_prompts
-from launch.evaluate.records import prompt_id, shard_name
-from launch.evaluate.resume import check_settings
+from launch.answers.backends import Decoding, TransformersBackend
+from launch.answers.chat_policy import ChatPolicy, load_form
+from launch.answers.generate import generate_shard
+from launch.answers.options import positive
+from launch.answers.prompts import Prompt, read_prompts
+from launch.answers.records import prompt_id, shard_name
+from launch.common.resume import check_settings
 from launch.moodpo import pareto_draw
 from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, write_points
-from launch.moodpo.policy import ChatPolicy, load_form
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import DTYPES, resolve_model

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from datasets_builders.io import atomic_writer, read_rows, write_bytes, write_json
-from launch.evaluate.options import positive
-from launch.evaluate.report import parse_number
+from launch.answers.options import positive
+from launch.compare.report import parse_number
 from launch.moodpo.analysis import PolicyScores, interval, reference_point, resample_shares, summarise_policy
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points

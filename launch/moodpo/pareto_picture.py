@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from launch.evaluate import picture
-from launch.evaluate.picture import INK, grid_behind, open_frame, plain, to_png
+from launch.common import picture
+from launch.common.picture import INK, grid_behind, open_frame, plain, to_png
 from launch.moodpo.points import UNTOUCHED
 from launch.moodpo.weights import percentages
 

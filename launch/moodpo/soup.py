@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.beside import new_folder
-from launch.evaluate.options import positive
-from launch.evaluate.report import parse_pairs
-from launch.merge_lora import read_adapter
-from launch.merging import check_agreement, digests, probe, share_embeddings, untie_head
+from launch.answers.options import positive
+from launch.compare.report import parse_pairs
+from launch.models.merge_lora import read_adapter
+from launch.models.merging import check_agreement, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages
 from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
 from trl_ext.moodpo.instruction import check_names

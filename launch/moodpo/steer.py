@@ -3,9 +3,9 @@
 import argparse
 import json
 
-from launch.evaluate.backends import Decoding
-from launch.evaluate.options import positive
-from launch.moodpo.policy import ChatPolicy, ask, load_form, objectives_of
+from launch.answers.backends import Decoding
+from launch.answers.chat_policy import ChatPolicy, ask, load_form, objectives_of
+from launch.answers.options import positive
 from launch.moodpo.weights import parse_weights, write_weights
 from trl_ext.modpo.model_dir import DTYPES
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from launch.setting_errors import sentences
+from launch.cli.setting_errors import sentences
 
 PACK = Path(__file__).parents[1]
 PRESETS = PACK / "runs" / "modpo"

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets_builders.io import write_json
-from launch.processes import Lease
+from launch.common.processes import Lease
 
 from .config import PipelineConfig, load_config
 from .preflight import asks_no_hub, check_folder, preflight

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datasets_builders.beside import is_unfinished
-from launch.doctor.plugin import PREFIX
-from launch.evaluate.score import parse_specs
+from launch.scores.score import parse_specs
+from swift_ext import PREFIXES
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
 
@@ -60,7 +60,7 @@ def preflight(config: PipelineConfig) -> list[str]:
         if value is not None and not any(sign in value for sign in "*?") and not Path(value).exists():
             raise ValueError(f"{name}: {value} does not exist")
     if c.model == "embedded":
-        from launch.embedded_model import find_gguf
+        from launch.models.embedded_model import find_gguf
 
         find_gguf()
     elif not Path(c.model).is_dir():
@@ -92,7 +92,7 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
     """
     problems = []
     for name, value in sorted(environ.items()):
-        if name.upper().startswith(PREFIX["modpo"]):  # pydantic-settings reads them in any case
+        if name.upper().startswith(PREFIXES["modpo"]):  # pydantic-settings reads them in any case
             setting = _SETTING_OF.get(name.upper())
             mend = f", and set {setting} of the pipeline where it is meant" if setting else ""
             problems.append(f"{name} is {value!r} in the shell: unset it{mend}")

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets_builders.io import write_json
-from launch.doctor.plugin import PREFIX
-from launch.processes import Lease, end, start, wait
+from launch.common.processes import Lease, end, start, wait
+from swift_ext import PREFIXES
 
 from .identity import difference, path_digest, places_inside, settings_of, versions
 
@@ -258,7 +258,7 @@ class StageRunner:
 
     def _execute(self, command: Command, log: Path, head: str, begun: float) -> int:
         # A plugin reads its settings from the environment: those of the shell stand in no signature, so none comes along.
-        shell = {name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(PREFIX.values()))}
+        shell = {name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(PREFIXES.values()))}
         environment = {**shell, **self.environment, **command.environment}
         with log.open("ab") as handle:
             handle.write(f"$ {command.printable()}\n".encode())

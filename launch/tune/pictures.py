@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from launch.evaluate.picture import (
+from launch.common.picture import (
     ACCENT,
     FRONT,
     GRID,

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from launch.evaluate.records import check_label
-from launch.setting_errors import sentences
+from launch.answers.records import check_label
+from launch.cli.setting_errors import sentences
 from launch.tune.objective import KINDS
 
 Positive = Annotated[int, Field(gt=0)]

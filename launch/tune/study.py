@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from launch.evaluate.resume import check_settings
-from launch.processes import Lease
+from launch.common.processes import Lease
+from launch.common.resume import check_settings
 from launch.tune.objective import Objective
 from launch.tune.settings import TuneSettings
 from launch.tune.space import Space

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from launch.common.processes import Lease, end, start
 from launch.pipelines.modpo import latest_checkpoint
-from launch.processes import Lease, end, start
 
 
 def command(folder: Path, rungs: list[int]) -> list[str]:

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
         say(f"trials: {states(study)}")
         write_summary(study, settings.folder, study.user_attrs.get("objective", "objective"), say)
         return 0
-    from launch.processes import Lease
+    from launch.common.processes import Lease
     from launch.tune.study import open_study, spent
     from launch.tune.worker import Worker
 

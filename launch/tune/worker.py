@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datasets_builders.io import atomic_writer
-from launch.processes import who_holds
+from launch.common.processes import who_holds
 from launch.tune.objective import SANITY, Objective
 from launch.tune.run_file import margin_specs, read_run_file, trial_run_file
 from launch.tune.rungs import GO, STOP, RungFiles

@@ -30,20 +30,20 @@ def _discriminator(kind):
 
 
 def _asked_with_weights(folder):
-    from launch.moodpo.policy import ChatPolicy
+    from launch.answers.chat_policy import ChatPolicy
 
     ChatPolicy(str(folder))
 
 
 def _policy(folder):
     pytest.importorskip("swift")
-    from launch.evaluate.policy import Policy
+    from launch.answers.policy import Policy
 
     Policy(str(folder), model_type="llama", template_type="chatml")
 
 
 def _policy_with_adapter(folder):
-    from launch.evaluate.policy import resolve_adapter
+    from launch.answers.policy import resolve_adapter
 
     resolve_adapter(str(folder))
 

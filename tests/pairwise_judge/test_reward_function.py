@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 import yaml
 
-from launch.evaluate.backends import Answer
+from launch.answers.backends import Answer
 from launch.judge import reward
 from launch.judge.reward_settings import RewardSettings, read_settings
 from tests.conftest import REPOSITORY

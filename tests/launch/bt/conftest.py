@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.evaluate.records import prompt_id
-from launch.evaluate.sampling import draw_seed
+from launch.answers.records import prompt_id
+from launch.answers.sampling import draw_seed
 from tests import tiny
 
 # (score of the chosen reply, of the rejected one); 0 stands for an answer without a score.

@@ -92,9 +92,9 @@ class Parrot:
 def test_no_text_of_a_prompt_reaches_a_score(run_dir):
     """Prompts of one batch differ in length and end in a score tag; padded on the left, it must not count as an answer."""
     from datasets_builders.scoring.parsers import PARSERS
-    from launch.evaluate.backends import Decoding, Item, TransformersBackend
-    from launch.evaluate.policy import Policy
-    from launch.evaluate.prompts import Prompt
+    from launch.answers.backends import Decoding, Item, TransformersBackend
+    from launch.answers.policy import Policy
+    from launch.answers.prompts import Prompt
 
     policy = Policy(str(run_dir.parents[1] / "base"), model_type="llama", template_type="chatml", torch_dtype="float32")
     texts = [
@@ -116,7 +116,7 @@ def test_no_text_of_a_prompt_reaches_a_score(run_dir):
 def test_the_sampler_cuts_to_the_top_k_after_the_temperature():
     import torch
 
-    from launch.evaluate.sampling import RowwiseSampler
+    from launch.answers.sampling import RowwiseSampler
 
     logits = torch.log(torch.tensor([[0.4, 0.3, 0.2, 0.1]]))
     sampler = RowwiseSampler([4], torch.device("cpu"), temperature=0.5, top_k=2)

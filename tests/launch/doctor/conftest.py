@@ -20,8 +20,8 @@ def world(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def contrary(world) -> Path:
     """Pairs of which the margin adapter prefers every rejected answer."""
-    from launch.evaluate.check_margin import implicit_rewards, read_pairs
-    from launch.evaluate.policy import Policy
+    from launch.answers.policy import Policy
+    from launch.scores.check_margin import implicit_rewards, read_pairs
 
     policy = Policy(
         str(world / "model"), adapters={"m": str(world / "margin")}, model_type="llama", template_type="chatml",

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from launch.evaluate.records import prompt_id
-from launch.evaluate.sampling import draw_seed
+from launch.answers.records import prompt_id
+from launch.answers.sampling import draw_seed
 from tests import tiny
 
 REPLIES = re.compile(r"<response_a>\n(.*?)\n</response_a>\n\n<response_b>\n(.*?)\n</response_b>", re.DOTALL)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from launch.__main__ import main as launch
-from launch.evaluate.picture import ACCENT
+from launch.common.picture import ACCENT
 from launch.judge import eval_judge
 from launch.judge.benchmarks import base
 from launch.judge.metrics import evaluate_rows

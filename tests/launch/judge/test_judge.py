@@ -425,7 +425,7 @@ def test_the_real_command_line_with_a_local_model(tiny_judge, seven_pairs, tmp_p
 
 
 def test_an_interrupted_local_run_goes_on_to_the_same_bytes(tiny_judge, seven_pairs, tmp_path, monkeypatch):
-    from launch.evaluate.backends import TransformersBackend
+    from launch.answers.backends import TransformersBackend
 
     launch(local(tiny_judge[0], seven_pairs, tmp_path / "whole"))
     genuine, calls = TransformersBackend.generate, []

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main as launch
-from launch.evaluate.backends import Decoding
+from launch.answers.backends import Decoding
+from launch.answers.chat_policy import ChatPolicy, ask
 from launch.moodpo.page import Card, Desk, check_access
-from launch.moodpo.policy import ChatPolicy, ask
 from tests.launch.moodpo.browser import needs_browser, open_browser
 from tests.launch.moodpo.conftest import NAMES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main as launch
-from launch.evaluate.records import prompt_id
+from launch.answers.records import prompt_id
 from launch.moodpo import pareto
 from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, points_of, read_points, write_points
 from tests.launch.moodpo.conftest import NAMES, mark

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from launch.__main__ import main as launch
-from launch.merging import untie_head
+from launch.models.merging import untie_head
 from launch.moodpo.soup import read_mixtures
 from tests.tiny import build_model
 

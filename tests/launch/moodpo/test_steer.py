@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main as launch
-from launch.moodpo.policy import ChatPolicy, PromptForm, load_form, objectives_of, read_settings
+from launch.answers.chat_policy import ChatPolicy, PromptForm, load_form, objectives_of, read_settings
 from tests.launch.moodpo.conftest import NAMES, mark
 from tests.tiny import build_adapter
 from trl_ext.moodpo.instruction import annotate, parse

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from launch.evaluate.stats import hypervolume
+from launch.common.statistics import hypervolume
 from launch.tune.objective import INFLATABLE, Objective, make_objective
 from launch.tune.ranking import picked_share, picked_shares
 

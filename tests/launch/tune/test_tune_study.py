@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from launch.processes import Lease
+from launch.common.processes import Lease
 from launch.tune.objective import make_objective
 from launch.tune.settings import TuneSettings
 from launch.tune.space import make_space
@@ -45,7 +45,7 @@ def test_worker_seed(case):
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from launch.processes import Lease
+from launch.common.processes import Lease
 lease = Lease.take(Path(sys.argv[1]), "a")
 child = subprocess.Popen(["sleep", "60"], pass_fds=[lease.descriptor])
 print(child.pid, flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.processes import Lease
+from launch.common.processes import Lease
 from tests.launch.tune.conftest import study_of
 
 pytest.importorskip("optuna")

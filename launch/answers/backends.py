@@ -1,0 +1,304 @@
+"""What turns a batch of prompts into answers: a local model, or a server that speaks the OpenAI protocol."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from datasets_builders.teacher.endpoints import SERVICES, OpenAIClient, Refused, Transient, check_address, find_access
+from launch.answers.policy import Policy
+from launch.answers.prompts import Prompt
+from launch.answers.records import NO_COUNTS, Messages
+from launch.answers.sampling import RowwiseSampler, draw_seed
+
+SERVER_RETRIES = 5
+# Kinds of a `problem` whose text can be used as it is.
+REFUSED, UNANSWERED = "refused", "unanswered"
+USABLE = ("half_character", NO_COUNTS)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn. `top_k` 0 is all tokens; None too where a local model draws, and a server's own default else.
+
+    Raises:
+        ValueError: a value out of range, or one that has no effect because `do_sample` is off.
+    """
+
+    max_new_tokens: int = 256
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    num_samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.max_new_tokens < 1 or self.num_samples < 1:
+            raise ValueError("--max_new_tokens and --num_samples must be at least 1")
+        if not self.temperature > 0 or not 0 < self.top_p <= 1:
+            raise ValueError("--temperature must be positive (greedy is: no --do_sample) and --top_p in (0, 1]")
+        if self.top_k is not None and self.top_k < 0:
+            raise ValueError("--top_k must be at least 1, or 0 for all tokens")
+        if not self.repetition_penalty > 0 or self.no_repeat_ngram_size < 0:
+            raise ValueError("--repetition_penalty must be positive and --no_repeat_ngram_size not negative")
+        if not self.do_sample and (self.temperature, self.top_p, self.top_k, self.num_samples) != (1.0, 1.0, None, 1):
+            raise ValueError("--temperature, --top_p, --top_k and --num_samples have no effect without --do_sample")
+
+
+class Item(NamedTuple):
+    """One answer to draw: the prompt and the index of the sample."""
+
+    prompt: Prompt
+    sample: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One drawn answer. Counts are tokens; `response_tokens` includes the end token when there is one.
+
+    `problem` says what is odd about a server's answer, or why it is missing; its first word is the kind.
+    """
+
+    response: str
+    response_tokens: int
+    prompt_tokens: int
+    prompt_truncated: bool
+    capped: bool
+    problem: str = ""
+
+
+def is_failed(problem: str | None) -> bool:
+    """Whether such a `problem` leaves no text to use."""
+    return bool(problem) and problem.partition(":")[0] not in USABLE
+
+
+Keep = Callable[[Sequence[Item], Sequence[Answer]], None]
+
+
+class Backend(Protocol):
+    """Draws answers batch by batch.
+
+    Attributes:
+        whole_batches: an answer depends on its batch, so that a batch of which a part is there is drawn as a whole.
+    """
+
+    whole_batches: bool
+
+    def length(self, prompt: Prompt) -> int:
+        """By which prompts are sorted into batches of similar cost."""
+        ...
+
+    def generate(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, in order."""
+        ...
+
+    def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        """Gives answers to `keep` as they come; returns the items without one, with what is known of them."""
+        ...
+
+    def close(self) -> None:
+        """Releases connections."""
+        ...
+
+
+class TransformersBackend:
+    """Batched generation with a local model.
+
+    Args:
+        policy: the model; its one adapter, when it has any, is used.
+        max_input_length: prompts above it lose their first tokens; None leaves what the model's limit allows.
+
+    Raises:
+        ValueError: `max_new_tokens` leaves no room for a prompt.
+    """
+
+    # Padding is part of the arithmetic.
+    whole_batches = True
+
+    def __init__(self, policy: Policy, decoding: Decoding, max_input_length: int | None = None):
+        self.policy = policy
+        self.decoding = decoding
+        self.limit = max_input_length or policy.max_length - decoding.max_new_tokens
+        if self.limit < 1:
+            raise ValueError(f"--max_new_tokens {decoding.max_new_tokens} leaves no room in {policy.max_length} tokens")
+        self.adapter = policy.adapters[0] if policy.adapters else None
+        self._encoded: dict[str, list[int]] = {}
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        if prompt.prompt_id not in self._encoded:
+            self._encoded[prompt.prompt_id] = self.policy.encode_prompt(prompt.messages)
+        return self._encoded[prompt.prompt_id]
+
+    def length(self, prompt: Prompt) -> int:
+        """Tokens the model will see."""
+        return min(len(self._encode(prompt)), self.limit)
+
+    def generate(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, in order."""
+        import torch
+        from transformers import LogitsProcessorList
+
+        policy, decoding = self.policy, self.decoding
+        full = [self._encode(item.prompt) for item in items]
+        kept = [ids[-self.limit :] for ids in full]
+        width = max(map(len, kept))
+        input_ids = torch.tensor([[policy.pad_id] * (width - len(ids)) + ids for ids in kept])
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in kept])
+        processors = LogitsProcessorList()
+        if decoding.do_sample:
+            seeds = [draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) for item in items]
+            processors.append(
+                RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p, decoding.top_k or None)
+            )
+        with torch.no_grad(), policy.using(self.adapter):
+            output = policy.model.generate(
+                input_ids=input_ids.to(policy.device),
+                attention_mask=mask.to(policy.device),
+                generation_config=self._config(),
+                logits_processor=processors,
+            )
+        answers = output[:, width:].tolist()
+        return [
+            self._answer(tokens, len(ids), len(whole)) for tokens, ids, whole in zip(answers, kept, full, strict=True)
+        ]
+
+    def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        """Gives `keep` the batch; there is no item without an answer."""
+        keep(items, self.generate(items))
+        return []
+
+    def _config(self):
+        from transformers import GenerationConfig
+
+        # A model may ship its own sampling defaults, which transformers fills into every field left unset: set them all.
+        return GenerationConfig(
+            max_new_tokens=self.decoding.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
+            repetition_penalty=self.decoding.repetition_penalty,
+            no_repeat_ngram_size=self.decoding.no_repeat_ngram_size,
+            eos_token_id=self.policy.stop_ids,
+            pad_token_id=self.policy.pad_id,
+            bos_token_id=self.policy.tokenizer.bos_token_id,
+        )
+
+    def _answer(self, tokens: list[int], seen: int, whole: int) -> Answer:
+        ends = self.policy.stop_ids
+        end = next((place for place, token in enumerate(tokens) if token in ends), None)
+        text = self.policy.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        count = len(tokens) if end is None else end + 1
+        return Answer(text, count, seen, seen < whole, end is None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def server_settings(base_url: str, api_model: str, decoding: Decoding) -> dict[str, str]:
+    """What is stored of a server, checked before: a refused run leaves no settings that its correction differs from.
+
+    Raises:
+        ValueError: a setting that the protocol does not have, or an address that is none or holds a password.
+    """
+    if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
+        raise ValueError("--repetition_penalty and --no_repeat_ngram_size do not exist in the openai backend")
+    check_address(base_url, SERVICES["openai"].key_variable)
+    return {"base_url": base_url, "api_model": api_model}
+
+
+class OpenAIBackend:
+    """Answers from a server that speaks the OpenAI protocol; a batch is what is in flight at once.
+
+    The key is read from OPENAI_API_KEY only. Prompts are sent whole: the server owns the template and its limits.
+
+    Raises:
+        ValueError: a setting that the protocol does not have, or an address that is none.
+    """
+
+    whole_batches = False
+
+    def __init__(self, base_url: str, api_model: str, decoding: Decoding, system: str | None = None):
+        server_settings(base_url, api_model, decoding)
+        self.decoding, self.system = decoding, system
+        self.client = OpenAIClient(
+            find_access("openai", base_url),
+            api_model,
+            temperature=decoding.temperature if decoding.do_sample else 0.0,
+            max_tokens=decoding.max_new_tokens,
+            retries=SERVER_RETRIES,
+        )
+        self.runner = asyncio.Runner()
+
+    def length(self, prompt: Prompt) -> int:
+        """Always 0: batches keep the order of the file."""
+        return 0
+
+    def generate(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, in order; an item that got none has an empty one whose `problem` says why.
+
+        Raises:
+            ValueError: the server refuses whatever is asked of it: a wrong key, model or address.
+        """
+        answers: dict[int, Answer] = {}
+        failed = self._run(items, lambda asked, given: answers.update({id(asked[0]): given[0]}), every_refusal=False)
+        answers |= {id(item): answer for item, answer in failed}
+        return [answers[id(item)] for item in items]
+
+    def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
+        """Gives `keep` each answer as soon as it is there. Errors: those of `keep` only.
+
+        Returns:
+            The items that got none, each with an empty answer whose `problem` says why.
+        """
+        return self._run(items, keep, every_refusal=True)
+
+    def _run(self, items: Sequence[Item], keep: Keep, every_refusal: bool) -> list[tuple[Item, Answer]]:
+        try:
+            return self.runner.run(self._draw(items, keep, every_refusal))
+        except ExceptionGroup as problems:
+            raise problems.exceptions[0] from None
+
+    async def _draw(self, items: Sequence[Item], keep: Keep, every_refusal: bool) -> list[tuple[Item, Answer]]:
+        async def one(item: Item) -> tuple[Item, Answer] | None:
+            try:
+                answer = await self._one(item)
+            except (Refused, Transient) as problem:
+                kind = REFUSED if isinstance(problem, Refused) else UNANSWERED
+                if kind == REFUSED and not (every_refusal or problem.of_this_text):
+                    raise
+                return item, Answer("", 0, 0, False, False, f"{kind}: {problem}")
+            keep([item], [answer])
+            return None
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+        return [task.result() for task in tasks if task.result() is not None]
+
+    def _messages(self, prompt: Prompt) -> Messages:
+        if self.system is None or prompt.messages[0]["role"] == "system":
+            return prompt.messages
+        return [{"role": "system", "content": self.system}, *prompt.messages]
+
+    async def _one(self, item: Item) -> Answer:
+        decoding, sampling = self.decoding, {}
+        if decoding.do_sample:
+            # Servers keep the seed in 32 bits.
+            seed = draw_seed(decoding.seed, item.prompt.prompt_id, item.sample) % 2**31
+            sampling = {"top_p": decoding.top_p, "seed": seed}
+            if decoding.top_k is not None:
+                # No part of the protocol, but vLLM, SGLang and llama.cpp read it under this name; -1 is all tokens there.
+                sampling["extra_body"] = {"top_k": decoding.top_k or -1}
+        answer = await self.client.complete(self._messages(item.prompt), **sampling)
+        uncounted = answer.tokens_in is None or answer.tokens_out is None
+        problem = answer.problem or (NO_COUNTS if uncounted else "")
+        return Answer(answer.text, answer.tokens_out or 0, answer.tokens_in or 0, False, answer.cut_off, problem)
+
+    def close(self) -> None:
+        """Closes the connections and the event loop."""
+        self.runner.run(self.client.close())
+        self.runner.close()

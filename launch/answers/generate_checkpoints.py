@@ -1,0 +1,141 @@
+"""`python -m launch d2po-generate`: answers of the checkpoints of a run to the same prompts, seeded and resumable.
+
+It serves `python -m launch generate --checkpoints ...` too. Models are loaded with transformers and peft alone.
+"""
+
+import argparse
+import dataclasses
+import gc
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.io import read_rows, write_jsonl
+from launch.answers.backends import Decoding, TransformersBackend
+from launch.answers.chat_policy import ChatPolicy
+from launch.answers.checkpoint_answers import ANSWERS_FILE, Question, read_questions
+from launch.answers.checkpoints import Checkpoint, find_checkpoints
+from launch.answers.generate import generate_shard, is_complete
+from launch.answers.options import positive
+from launch.answers.records import shard_name
+from launch.common.resume import check_settings
+from trl_ext.modpo.digest import model_digest
+from trl_ext.modpo.model_dir import DTYPES, resolve_model
+
+
+def generate(
+    checkpoint: Checkpoint,
+    questions: Sequence[Question],
+    out: Path,
+    decoding: Decoding,
+    *,
+    batch_size: int = 8,
+    max_input_length: int | None = None,
+    torch_dtype: str | None = None,
+) -> Path:
+    """Answers of one checkpoint to every question, in `out/NAME/00001-of-00001.jsonl`, which is returned.
+
+    An interrupted call is continued by the next one; a finished one is not repeated. An answer depends on the seed,
+    the prompt and the number of the sample, and on the settings written beside it.
+
+    Raises:
+        ValueError: the folder holds answers made with other settings, or the model cannot be loaded.
+    """
+    folder = out / checkpoint.name
+    target = folder / shard_name(0, 1)
+    ids = "".join(question.prompt.prompt_id for question in questions)
+    settings = dataclasses.asdict(decoding) | {
+        "model_fingerprint": model_digest(resolve_model(checkpoint.model)),
+        "adapter_fingerprint": model_digest(checkpoint.adapter) if checkpoint.adapter else None,
+        "prompts": len(questions),
+        "prompts_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+        "batch_size": batch_size,
+        "max_input_length": max_input_length,
+        "torch_dtype": torch_dtype,
+    }
+    check_settings(folder / "generate.json", settings)
+    if is_complete(target, retry_failed=False):
+        print(f"{target}: complete already")
+        return target
+    policy = ChatPolicy(checkpoint.model, checkpoint.adapter, torch_dtype=torch_dtype)
+    generate_shard(
+        [question.prompt for question in questions],
+        TransformersBackend(policy, decoding, max_input_length),
+        target=target,
+        label=checkpoint.name,
+        num_samples=decoding.num_samples,
+        batch_size=batch_size,
+    )
+    return target
+
+
+def answer_rows(checkpoint: Checkpoint, target: Path, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:
+    """The rows of `answers.jsonl` of one checkpoint; `metadata` is what the row of the question holds beside it."""
+    metadata = {question.prompt.prompt_id: question.metadata for question in questions}
+    for _, record in read_rows(target):
+        yield {
+            "prompt_id": record["prompt_id"],
+            "question": record["prompt"],
+            "response": record["response"],
+            "checkpoint": checkpoint.name,
+            "step": checkpoint.step,
+            "sample": record["sample"],
+            "response_tokens": record["response_tokens"],
+            "capped": record["capped"],
+            "prompt_truncated": record["prompt_truncated"],
+            "metadata": metadata[record["prompt_id"]],
+        }
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line. Sampling defaults are those of the reference's evaluation."""
+    parser = argparse.ArgumentParser(prog="python -m launch d2po-generate", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--checkpoints", nargs="+", required=True, metavar="FOLDER", help="folders, globs or whole runs"
+    )
+    parser.add_argument("--model", metavar="PATH", help="base model; needed for adapters and --base")
+    parser.add_argument("--base", action="store_true", help="the untouched model as well, as step 0")
+    parser.add_argument("--first", type=int, default=0, metavar="STEP", help="least step (default 0)")
+    parser.add_argument("--last", type=int, metavar="STEP", help="greatest step (default: none)")
+    parser.add_argument("--every", type=positive, default=1, metavar="STEPS", help="keep multiples of it (default 1)")
+    parser.add_argument("--prompts", required=True, metavar="FILE", help="rows with question, prompt or messages")
+    parser.add_argument("--eval_size", type=positive, help="the first so many distinct prompts (default: all)")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"of NAME/ and {ANSWERS_FILE}")
+    parser.add_argument("--max_input_length", type=positive, help="tokens; longer prompts lose their beginning")
+    parser.add_argument("--max_new_tokens", type=positive, default=256)
+    parser.add_argument("--temperature", type=float, default=0.9)
+    parser.add_argument("--top_p", type=float, default=0.9)
+    parser.add_argument("--repetition_penalty", type=float, default=1.2)
+    parser.add_argument("--num_samples", type=positive, default=1, help="answers a prompt")
+    parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every checkpoint has answered every prompt."""
+    args = make_parser().parse_args(argv)
+    checkpoints = find_checkpoints(
+        args.checkpoints, args.model, first=args.first, last=args.last, every=args.every, base=args.base
+    )
+    questions = read_questions(args.prompts, args.eval_size)
+    names = {field.name for field in dataclasses.fields(Decoding)} & vars(args).keys()
+    decoding = Decoding(do_sample=True, **{name: getattr(args, name) for name in names})
+    targets = {}
+    for checkpoint in checkpoints:
+        targets[checkpoint] = generate(
+            checkpoint,
+            questions,
+            args.out,
+            decoding,
+            batch_size=args.batch_size,
+            max_input_length=args.max_input_length,
+            torch_dtype=args.torch_dtype,
+        )
+        gc.collect()  # the last model goes before the next one comes
+    rows = (row for checkpoint, target in targets.items() for row in answer_rows(checkpoint, target, questions))
+    count = write_jsonl(args.out / ANSWERS_FILE, rows)
+    print(f"{args.out / ANSWERS_FILE}: {count} answers, {len(questions)} prompts, {len(checkpoints)} checkpoints")
+    return 0

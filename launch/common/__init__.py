@@ -1,0 +1,1 @@
+"""What every tool uses: statistics, pictures, tables, files, processes, resumable work."""

@@ -1,0 +1,1 @@
+"""Scored answers against each other: trade-offs, fronts, runs, conflicts, win rates, and the page of everything."""

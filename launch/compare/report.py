@@ -1,0 +1,183 @@
+"""`python -m launch report`: what a weight buys and what it costs, as a table, a picture and one page."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.io import atomic_writer, write_bytes, write_json
+from launch.answers.options import positive
+from launch.answers.records import check_label, read_generations
+from launch.common.picture import draw_tradeoff
+from launch.compare.directions import direct_scores, minus
+from launch.compare.report_page import facts, number, render_page, signed
+from launch.compare.tradeoff import Request, build_report
+from launch.scores.score import SETTINGS_FILE
+from launch.scores.score_files import read_scores
+
+EXAMPLES = 10
+
+
+def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """`["a=1", "b=2"]` as a dictionary.
+
+    Raises:
+        ValueError: an entry without `=`, or one name twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, found, value = text.rpartition("=")
+        if not name or not found or not value or name in pairs:
+            raise ValueError(f"{flag} {text!r}: write NAME=VALUE, each name once")
+        pairs[name] = value
+    return pairs
+
+
+def parse_number(text: str, flag: str) -> float:
+    """A finite number.
+
+    Raises:
+        ValueError: anything else, naming the flag.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{flag}: {text!r} is not a finite number")
+    return value
+
+
+def collect_examples(gens: str | Path, labels: Sequence[str], count: int = EXAMPLES) -> list[dict[str, Any]]:
+    """The first answers to the first `count` prompts: `{"prompt", "responses": {label: text}}`.
+
+    Args:
+        gens: the directory that `generate --out` wrote, one folder a label.
+
+    Raises:
+        ValueError: a label without generations, or a prompt that one of them lacks.
+    """
+    records = {label: read_generations(Path(gens) / label) for label in labels}
+    # Reversed, so that the first sample of a prompt is the one that stays.
+    answers = {label: {record["prompt_id"]: record for record in reversed(records[label])} for label in labels}
+    first = list(dict.fromkeys(record["prompt_id"] for record in records[labels[0]]))[:count]
+    examples = []
+    for key in first:
+        if lacking := [label for label in labels if key not in answers[label]]:
+            raise ValueError(f"{gens}: prompt {key} has no answer of {', '.join(lacking)}")
+        prompt = answers[labels[0]][key]["prompt"]
+        examples.append({"prompt": prompt, "responses": {label: answers[label][key]["response"] for label in labels}})
+    return examples
+
+
+def read_units(scores: str | Path) -> dict[str, str]:
+    """Objective -> unit, as `score` left them; empty when it left none."""
+    file = Path(scores) / SETTINGS_FILE
+    if not file.is_file():
+        return {}
+    return {name: spec["unit"] for name, spec in json.loads(file.read_text("utf-8"))["rewards"].items()}
+
+
+def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
+    """The table over all prompts, then over the uncapped ones, on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # A file or a pipe has no width: leave the columns room there.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    for key, caption in (("full", "all prompts"), ("uncapped", "prompts that no model cut off")):
+        summary = report[key]
+        if summary is None:
+            console.print(f"{caption}: none", markup=False)
+            continue
+        table = Table(title=Text(f"{caption} (n = {summary['n']})"), title_justify="left")
+        table.add_column("model")
+        names = list(next(iter(summary["labels"].values())))
+        for name in names:
+            table.add_column(Text(f"{name} [{units.get(name, 'score')}]"), justify="right")
+            table.add_column(Text(f"minus {report['reference']}"), justify="right")
+        for label in report["labels"]:
+            cells = []
+            for name in names:
+                cell = summary["labels"][label][name]
+                cells.append(f"{number(cell['mean'])} ({number(cell['low'])}, {number(cell['high'])})")
+                low, high = signed(cell["difference_low"]), signed(cell["difference_high"])
+                cells.append("" if label == report["reference"] else f"{signed(cell['difference'])} ({low}, {high})")
+            star = " *" if label in summary["pareto"] else ""
+            table.add_row(*map(Text, [label + star, *cells]))
+        console.print(table)
+        for line in facts(report, summary):
+            console.print(Text(line), soft_wrap=True)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m launch report", description=__doc__)
+    parser.add_argument("--scores", required=True, metavar="DIR", help="what `score` wrote")
+    parser.add_argument("--labels", required=True, nargs="+", metavar="NAME")
+    parser.add_argument("--reference", required=True, metavar="NAME", help="the label to take differences to")
+    parser.add_argument("--x", required=True, metavar="REWARD", help="objective across")
+    parser.add_argument("--y", required=True, metavar="REWARD", help="objective upwards")
+    parser.add_argument(
+        "--weights", nargs="+", default=[], metavar="NAME=W", help="the weight each label was trained with"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--show", nargs="+", default=[], metavar="REWARD", help="further columns (default: all scores)")
+    parser.add_argument(
+        "--minimise", nargs="+", default=[], metavar="REWARD", help="less is better: shown as `minus REWARD`"
+    )
+    parser.add_argument("--gens", metavar="DIR", help="what `generate --out` wrote: adds answers side by side")
+    parser.add_argument("--title", default="What the weight buys")
+    parser.add_argument("--units", nargs="+", default=[], metavar="REWARD=UNIT", help="default: as `score` noted them")
+    parser.add_argument(
+        "--hv_reference", metavar="X,Y", help="of the hypervolume (default: 10%% of the range below the worst means)"
+    )
+    parser.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    return parser
+
+
+def _request(args: argparse.Namespace) -> Request:
+    corner = None
+    if args.hv_reference is not None:
+        parts = [parse_number(part, "--hv_reference") for part in args.hv_reference.split(",")]
+        if len(parts) != 2:
+            raise ValueError(f"--hv_reference {args.hv_reference!r}: write X,Y")
+        corner = (parts[0], parts[1])
+    x, y = (minus(name) if name in args.minimise else name for name in (args.x, args.y))
+    weights = {label: parse_number(w, "--weights") for label, w in parse_pairs(args.weights, "--weights").items()}
+    return Request(
+        labels=tuple(map(check_label, args.labels)),
+        reference=args.reference,
+        x=x,
+        y=y,
+        weights=weights,
+        hv_reference=corner,
+        resamples=args.resamples,
+        seed=args.seed,
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the report is written."""
+    args = make_parser().parse_args(argv)
+    request = _request(args)
+    units = read_units(args.scores) | parse_pairs(args.units, "--units")
+    units |= {minus(name): f"minus {units.get(name, 'score')}" for name in args.minimise}
+    shown = [args.x, args.y, *args.show] if args.show else []
+    table = direct_scores(read_scores(args.scores, request.labels), shown, args.minimise)
+    report = build_report(table, request)
+    examples = collect_examples(args.gens, request.labels) if args.gens else []
+    picture = draw_tradeoff(report, units, args.title)
+    out = Path(args.out)
+    write_json(out / "report.json", {**report, "title": args.title, "units": units})
+    write_bytes(out / "tradeoff.png", picture)
+    with atomic_writer(out / "report.html") as handle:
+        handle.write(render_page(report, picture, units, args.title, examples))
+    print_table(report, units)
+    print(f"written: {out / 'report.html'}")
+    return 0

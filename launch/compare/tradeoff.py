@@ -1,0 +1,165 @@
+"""The numbers of a trade-off report: aligned scores, intervals, front, hypervolume, monotonicity.
+
+An answer's key is (prompt_id, sample). Means and intervals are over prompts: several samples of one prompt are
+averaged first, because they are not independent and would make the interval too narrow. Higher is better.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.common.statistics import (
+    Estimate,
+    bootstrap_mean_interval,
+    hypervolume,
+    paired_bootstrap_difference,
+    pareto_set,
+)
+from launch.scores.score_files import Rows, prompt_means, uncapped_prompts
+
+# How far the default reference point of the hypervolume lies below the worst mean, as a share of the means' range.
+HV_SLACK = 0.1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to report.
+
+    Attributes:
+        labels: models, in table order.
+        reference: the label that differences are taken to; the untouched model of the picture.
+        x, y: names of the two objectives of the front.
+        weights: label -> w, the share of the objective that was trained; for the order of the monotonicity line.
+        hv_reference: (x, y), or None for the default.
+
+    Raises:
+        ValueError: a label twice, or a reference or weight of no label.
+    """
+
+    labels: tuple[str, ...]
+    reference: str
+    x: str
+    y: str
+    weights: Mapping[str, float]
+    hv_reference: tuple[float, float] | None = None
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"--labels names a label twice: {list(self.labels)}")
+        for label in (self.reference, *self.weights):
+            if label not in self.labels:
+                raise ValueError(f"label {label!r} is not among --labels {list(self.labels)}")
+        if self.x == self.y:
+            raise ValueError(f"--x and --y are both {self.x!r}")
+
+
+def summarise(table: Mapping[str, Rows], prompts: Sequence[str], request: Request) -> dict[str, Any]:
+    """One table over `prompts`: `labels -> name -> {n, mean, low, high, difference, difference_low,
+    difference_high}`, `pareto`, `hypervolume`, `hv_reference`, `monotonicity`.
+
+    Raises:
+        ValueError: no prompts, or an objective that was not scored.
+    """
+    if not prompts:
+        raise ValueError("no prompts to summarise")
+    first = next(iter(table[request.labels[0]].values()))["scores"]
+    for name in (request.x, request.y):
+        if name not in first:
+            raise ValueError(f"objective {name!r} was not scored: there are {sorted(first)}")
+    labels: dict[str, dict[str, Any]] = {}
+    for label in request.labels:
+        labels[label] = {}
+        for name in first:
+            values = prompt_means(table[label], name, prompts)
+            baseline = prompt_means(table[request.reference], name, prompts)
+            own = bootstrap_mean_interval(values, request.seed, request.resamples)
+            difference = paired_bootstrap_difference(values, baseline, request.seed)
+            labels[label][name] = _cell(len(values), own, difference)
+    points = [[labels[label][name]["mean"] for name in (request.x, request.y)] for label in request.labels]
+    corner = request.hv_reference or default_hv_reference(points)
+    flags = pareto_set(points)
+    return {
+        "n": len(prompts),
+        "labels": labels,
+        "pareto": [label for label, on_front in zip(request.labels, flags, strict=True) if on_front],
+        "hypervolume": hypervolume(points, corner),
+        "hv_reference": list(corner),
+        "monotonicity": {name: monotonicity(labels, request.weights, name) for name in (request.x, request.y)},
+    }
+
+
+def _cell(n: int, own: Estimate, difference: Estimate) -> dict[str, float]:
+    return {
+        "n": n,
+        **own._asdict(),
+        "difference": difference.mean,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+    }
+
+
+def default_hv_reference(points: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Componentwise minimum of the (n, K) points minus 10% of their range. Comparable within one report only."""
+    columns = list(zip(*points, strict=True))
+    return tuple(min(column) - HV_SLACK * (max(column) - min(column)) for column in columns)
+
+
+def monotonicity(labels: Mapping[str, Any], weights: Mapping[str, float], name: str) -> dict[str, Any] | None:
+    """Does the mean of `name` go one way as w grows? None with fewer than two different weights.
+
+    Returns:
+        `{"order": labels by w, "direction": "rises" | "falls" | "flat" | "neither", "ends_overlap": do the 95%
+        intervals of the smallest and the largest w share a point}`.
+    """
+    order = sorted(weights, key=lambda label: (weights[label], label))
+    if len({weights[label] for label in order}) < 2:
+        return None
+    means = [labels[label][name]["mean"] for label in order]
+    steps = [after - before for before, after in itertools.pairwise(means)]
+    up, down = any(step > 0 for step in steps), any(step < 0 for step in steps)
+    direction = {(True, False): "rises", (False, True): "falls", (False, False): "flat", (True, True): "neither"}
+    first, last = labels[order[0]][name], labels[order[-1]][name]
+    return {
+        "order": order,
+        "direction": direction[up, down],
+        "ends_overlap": first["low"] <= last["high"] and last["low"] <= first["high"],
+    }
+
+
+def monotonicity_line(summary: Mapping[str, Any], name: str) -> str:
+    """`monotonicity` in words."""
+    found = summary["monotonicity"][name]
+    if found is None:
+        return f"{name}: fewer than two weights given, monotonicity not judged."
+    way = {
+        "rises": "rises monotonically with w",
+        "falls": "falls monotonically with w",
+        "flat": "is the same at every w",
+        "neither": "is not monotone in w",
+    }
+    ends = f"{found['order'][0]} and {found['order'][-1]}"
+    overlap = "overlap" if found["ends_overlap"] else "do not overlap"
+    return f"Mean {name} {way[found['direction']]}; the intervals of {ends} {overlap}."
+
+
+def build_report(table: Mapping[str, Rows], request: Request) -> dict[str, Any]:
+    """`full` and `uncapped` summaries (`uncapped` is None when no prompt is left) and what was asked.
+
+    Raises:
+        ValueError: see `summarise`.
+    """
+    prompts = list(dict.fromkeys(key for key, _ in table[request.labels[0]]))
+    kept = uncapped_prompts(table)
+    uncapped = [key for key in prompts if key in kept]
+    return {
+        "labels": list(request.labels),
+        "reference": request.reference,
+        "x": request.x,
+        "y": request.y,
+        "weights": dict(request.weights),
+        "full": summarise(table, prompts, request),
+        "uncapped": summarise(table, uncapped, request) if uncapped else None,
+    }

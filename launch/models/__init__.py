@@ -1,0 +1,1 @@
+"""Checkpoints made of others: merged adapters, merged reward models, the embedded model."""

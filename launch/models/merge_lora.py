@@ -1,0 +1,157 @@
+"""A LoRA adapter merged into its base model: one ordinary checkpoint, for a next stage that trains a new adapter on it.
+
+What is written computes what base and adapter did together, or nothing is written (`launch.models.merging`). Where ms-swift
+trained the adapter, its model type and template stay with the merged model, so that `swift` need not guess them.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from datasets_builders.beside import check_new_folder
+from launch.models.merging import write_merged
+from trl_ext.modpo.model_dir import DTYPES, check_dtype, check_finite_weights, resolve_model
+
+MODEL_ARGUMENTS = ("swift_version", "model_type", "template", "task_type", "num_labels", "problem_type")
+
+
+def read_adapter(folder: Path) -> dict:
+    """The settings in the adapter's `adapter_config.json`.
+
+    Raises:
+        ValueError: no such folder or file, not one JSON object, or an adapter of another kind or for another task.
+    """
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise ValueError(f"--adapter {folder}: no adapter_config.json there, this is not an adapter folder")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
+        found = settings.get("peft_type") if isinstance(settings, dict) else settings
+        raise ValueError(f"{path}: peft_type {found!r}: only LORA can be merged into the weights")
+    if settings.get("task_type") not in ("CAUSAL_LM", None):
+        raise ValueError(
+            f"{path}: task_type {settings['task_type']!r}: only language models (CAUSAL_LM) are merged here"
+        )
+    return settings
+
+
+def base_of(settings: dict, model: str | None, adapter: Path) -> str:
+    """The folder of the base model: that of `model` where given, else the one that the adapter names.
+
+    Raises:
+        ValueError: neither is given or at hand, it brings its own code, or its weights are quantised.
+    """
+    name = model or settings.get("base_model_name_or_path")
+    if not name:
+        raise ValueError(f"{adapter}/adapter_config.json: no base_model_name_or_path; name the base model with --model")
+    try:
+        folder = resolve_model(name)
+    except ValueError as error:
+        hint = "" if model else f" ({adapter}/adapter_config.json names it; --model names another place)"
+        raise ValueError(f"base model {error}{hint}") from error
+    config = Path(folder, "config.json")
+    if "quantization_config" in json.loads(config.read_text(encoding="utf-8")):
+        raise ValueError(f"{config}: quantised weights cannot take a merge; give the full weights with --model")
+    return folder
+
+
+def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str | None = None) -> dict:
+    """Writes the merged model and its tokenizer to `out`, which appears whole or not at all.
+
+    Args:
+        model: the base model, instead of the one that the adapter names.
+        torch_dtype: of the merged weights; None keeps that of the base model's file.
+
+    Returns:
+        `base`, `tokenizer` (the folder it came from), `dtype`, `parameters` (their number), `difference` (largest of a
+        probe's logits) and `swift` (what ms-swift will read beside the model).
+
+    Raises:
+        ValueError: `out` is not empty, the adapter or its base cannot be used, they do not fit each other, or the
+            merged model would compute something else.
+    """
+    check_dtype(torch_dtype)
+    check_new_folder(out)
+    base = base_of(read_adapter(adapter), model, adapter)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
+
+    def make():
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype or "auto", trust_remote_code=False)
+        rows = model.get_input_embeddings().num_embeddings
+        if len(tokenizer) > rows:
+            raise ValueError(
+                f"{tokenizer_from}: the tokenizer has {len(tokenizer)} tokens, {base} has embeddings of {rows}"
+            )
+        return with_adapter(model, adapter)
+
+    def load(folder: Path):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+
+    arguments = swift_arguments(adapter)
+    facts = write_merged(make, load, tokenizer, out, {"args.json": arguments} if arguments else {})
+    return {**facts, "base": base, "tokenizer": str(tokenizer_from), "swift": arguments}
+
+
+def swift_arguments(adapter: Path) -> dict:
+    """What `args.json` beside an adapter that ms-swift trained says of the model; empty where another trainer wrote it.
+
+    Several of ms-swift's model types share one architecture (`qwen2`, `qwen2_gte`): without this file beside a model
+    it refuses to choose.
+
+    Raises:
+        ValueError: the file is no object of JSON.
+    """
+    file = adapter / "args.json"
+    if not file.is_file():
+        return {}
+    try:
+        arguments = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error})") from error
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{file}: a {type(arguments).__name__} instead of the arguments of a run")
+    return {name: arguments[name] for name in MODEL_ARGUMENTS if arguments.get(name) is not None}
+
+
+def with_adapter(model, adapter: Path):
+    """The model with the adapter on it, every one of its weights in place.
+
+    Raises:
+        ValueError: the adapter was made for another architecture or size, or holds values that are not finite.
+    """
+    from peft import PeftModel
+
+    check_finite_weights(adapter)
+
+    try:
+        model = PeftModel.from_pretrained(model, adapter)
+        result = model.load_adapter(adapter, adapter_name="default")
+    except (RuntimeError, KeyError, ValueError) as error:  # how peft reports shapes and targets that do not fit
+        raise ValueError(f"--adapter {adapter} does not fit the base model: {error}") from error
+    # peft keeps quiet about these; what is missing would be merged as no change at all.
+    if strangers := [*result.missing_keys, *result.unexpected_keys]:
+        raise ValueError(f"--adapter {adapter} does not fit the base model: its weights differ in {strangers[:4]}")
+    return model
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m launch merge-lora", description=__doc__.splitlines()[0])
+    parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_config.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the merged checkpoint, new or empty")
+    parser.add_argument("--model", help="the base model (default: the one that adapter_config.json names)")
+    parser.add_argument("--torch_dtype", help=f"one of {', '.join(DTYPES)} (default: that of the base model)")
+    options = parser.parse_args(argv)
+    done = merge(options.adapter, options.out, options.model, options.torch_dtype)
+    print(
+        f"merged {options.adapter} into {done['base']}: {done['parameters']} parameters in {done['dtype']}, "
+        f"tokenizer of {done['tokenizer']}, written to {options.out}; logits of a probe differ by {done['difference']:.1e}"
+    )
+    if not done["swift"]:
+        print("no args.json beside the adapter: `swift` may ask for --model_type and --template of the merged model")
+    return 0

@@ -1,1 +1,0 @@
-"""Evaluation as papers report it: a multi-head reward model, conflicts, paired comparisons, win rates, one page."""

@@ -1,0 +1,1 @@
+"""A number for an answer or a pair: rewards, gold functions, reward models, margins."""

@@ -1,0 +1,167 @@
+"""`python -m launch armorm`: every head of a reward model for generated answers, with a summary of the HelpSteer heads."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.choices import Parser, one_of, positive_integer
+from datasets_builders.io import write_json, write_jsonl
+from launch.answers.records import label_of, read_generations
+from launch.answers.validate_eval_set import compare_eval_sets
+from launch.common.files import write_csv
+from launch.common.resume import PartialFile, check_settings
+from launch.common.table import aligned
+from launch.scores.head_summary import COLUMNS, KIND, shown_heads, summarise_heads, table_rows
+from launch.scores.heads import choose_heads
+from launch.scores.score import SETTINGS_FILE, score_records
+from launch.scores.score_files import read_scores
+from trl_ext.modpo.digest import model_digest
+from trl_ext.modpo.model_dir import DTYPES, resolve_model
+
+WORK = ".work"
+SUMMARY = "summary.json"
+Records = list[dict[str, Any]]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = Parser(prog="python -m launch armorm", description=__doc__)
+    parser.add_argument("--model", required=True, metavar="PATH", help="reward model with several heads")
+    parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one a label")
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--heads", nargs="+", default=[], metavar="NAME", help="default: all that the model names")
+    parser.add_argument("--batch_size", type=positive_integer, default=8)
+    parser.add_argument("--max_length", type=positive_integer, help="tokens (default: the model's limit)")
+    parser.add_argument("--max_samples", type=positive_integer, help="only the first so many answers of each label")
+    parser.add_argument("--torch_dtype", type=one_of(DTYPES), help="default: the model's own")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
+    parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    return parser
+
+
+def read_labels(directories: Sequence[str], max_samples: int | None = None) -> dict[str, Records]:
+    """Label -> its generation records, all shards.
+
+    Raises:
+        ValueError: one that cannot be read, a label twice, or directories that do not answer the same prompts.
+    """
+    gens: dict[str, Records] = {}
+    for directory in directories:
+        records = read_generations(directory)
+        label = label_of(records, directory)
+        if label in gens:
+            raise ValueError(f"{directory}: the label {label!r} was given twice")
+        gens[label] = records[:max_samples]
+    if len(directories) > 1 and not (outcome := compare_eval_sets(list(directories)))["match"]:
+        first = outcome["mismatches"][0]
+        raise ValueError(
+            f"{first['directory']}: record {first['position']} is {first['found']}, {outcome['reference']} has "
+            f"{first['expected']}; see python -m launch validate-eval-set"
+        )
+    return gens
+
+
+def score_label(
+    records: Records, model: Any, heads: Mapping[str, int], partial: PartialFile, batch_size: int
+) -> list[dict[str, Any]]:
+    """The score rows of one label, see `score_records`, with `reward_truncated`; finished batches are taken from disk.
+
+    Batches are a function of all records, finished ones included, so that a restart meets the same padding and gives
+    the same bytes.
+    """
+    encoded = [model.encode_record(record) for record in records]
+    order = sorted(range(len(records)), key=lambda place: (len(encoded[place][0]["input_ids"]), place))
+    keys = [(record["prompt_id"], record["sample"]) for record in records]
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        if all(keys[place] in partial.records for place in batch):
+            continue
+        rewards = model.rewards([encoded[place][0] for place in batch]).tolist()
+        partial.append(
+            {"prompt_id": keys[place][0], "sample": keys[place][1], "rewards": row}
+            for place, row in zip(batch, rewards, strict=True)
+        )
+    columns = {name: [partial.records[key]["rewards"][place] for key in keys] for name, place in heads.items()}
+    rows = score_records(records, {name: lambda _, column=column: column for name, column in columns.items()})
+    return [row | {"reward_truncated": cut} for row, (_, cut) in zip(rows, encoded, strict=True)]
+
+
+def settings_of(args: argparse.Namespace, records: Records) -> dict[str, Any]:
+    """All that decides the scores of one label."""
+    text = json.dumps(records, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    named = ("heads", "batch_size", "max_length", "torch_dtype")
+    return {
+        "model_fingerprint": model_digest(resolve_model(args.model, args.trust_remote_code)),
+        **{name: getattr(args, name) for name in named},
+        "records": len(records),
+        "records_sha256": hashlib.sha256(text).hexdigest()[:16],
+    }
+
+
+def score_all(args: argparse.Namespace, gens: Mapping[str, Records], load: Callable[[], Any]) -> None:
+    """Writes the score file of every label that has none yet, and `score.json`; loads no model when all are there.
+
+    Raises:
+        ValueError: the folder was made with other settings, or an error of the model.
+    """
+    out = Path(args.out)
+    settings = {out / WORK / f"{label}.settings.json": settings_of(args, records) for label, records in gens.items()}
+    for file, wanted in settings.items():
+        if file.exists():
+            check_settings(file, wanted)
+    todo = [label for label in gens if not (out / f"{label}.jsonl").exists()]
+    if not todo and (out / SETTINGS_FILE).exists():
+        return
+    model = load()
+    heads = choose_heads(args.heads, model.table)
+    for file, wanted in settings.items():  # only now: a folder must not remember a head that does not exist
+        check_settings(file, wanted)
+    rewards = {name: {"kind": "head", "target": f"{args.model}#{name}", "unit": "head output"} for name in heads}
+    write_json(out / SETTINGS_FILE, {"rewards": rewards, "head_names_from": model.table.source})
+    for label in todo:
+        with PartialFile(out / WORK / f"{label}.partial.jsonl") as partial:
+            rows = score_label(gens[label], model, heads, partial, args.batch_size)
+            write_jsonl(out / f"{label}.jsonl", rows)
+            partial.remove()
+        print(f"{out / label}.jsonl: {len(rows)} answers scored", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every label is scored and summarised."""
+    args = make_parser().parse_args(argv)
+    gens = read_labels(args.gens, args.max_samples)
+
+    def load():
+        import torch
+
+        from launch.scores.multi_head import MultiHeadReward
+
+        return MultiHeadReward(
+            args.model,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            max_length=args.max_length,
+            torch_dtype=args.torch_dtype,
+            trust_remote_code=args.trust_remote_code,
+        )
+
+    score_all(args, gens, load)
+    out = Path(args.out)
+    stored = json.loads((out / SETTINGS_FILE).read_text("utf-8"))
+    table = read_scores(out, list(gens))
+    summary = summarise_heads(table, list(stored["rewards"]), args.seed, args.resamples)
+    cut = {label: sum(row["reward_truncated"] for row in rows.values()) for label, rows in table.items()}
+    document = {"kind": KIND, "model": args.model, "head_names_from": stored["head_names_from"], "truncated": cut}
+    bootstrap = {"resamples": args.resamples, "seed": args.seed, "alpha": 0.05}
+    write_json(out / SUMMARY, document | {"bootstrap": bootstrap, "rows": summary})
+    write_csv(out / "summary.csv", COLUMNS, summary)
+    print(f"head names: {stored['head_names_from']}")
+    print(aligned(table_rows(summary, shown_heads(list(stored["rewards"])))))
+    for label, count in cut.items():
+        if count:
+            print(f"{label}: {count} of {len(table[label])} conversations lost their beginning: --max_length")
+    print(f"written: {out / SUMMARY}")
+    return 0

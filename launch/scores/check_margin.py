@@ -1,0 +1,131 @@
+"""`python -m launch check-margin`: does a margin adapter prefer the chosen answers, before it is used to train?"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.io import read_rows, write_json
+from launch.answers.options import add_model_options, load_policy, positive
+from launch.answers.policy import EncodedRow, Policy
+from launch.answers.records import Messages, check_messages
+from launch.common.statistics import wilson_interval
+
+ADAPTER = "margin"
+WORST = 3
+
+
+def implicit_rewards(
+    policy: Policy, rows: Sequence[EncodedRow], adapter: str, beta: float, batch_size: int = 8
+) -> list[float]:
+    """beta (log pi_adapter - log pi_base) of each of B encoded rows. Unit: nats times beta.
+
+    Raises:
+        ValueError: a value that is not finite (the row's index is named), or an unknown adapter.
+    """
+    tuned = policy.sequence_logps(rows, adapter, batch_size).double()
+    base = policy.sequence_logps(rows, None, batch_size).double()
+    rewards = (beta * (tuned - base)).tolist()
+    for index, reward in enumerate(rewards):
+        if not math.isfinite(reward):
+            raise ValueError(f"the implicit reward of row {index} is {reward}")
+    return rewards
+
+
+def read_pairs(path: str | Path, max_examples: int | None = None) -> list[tuple[Messages, Messages]]:
+    """The first `max_examples` pairs (chosen conversation, rejected conversation).
+
+    Args:
+        path: rows with `messages`, ending with the chosen assistant message, and `rejected_response`.
+
+    Raises:
+        ValueError: a row that is not such a pair, or no rows.
+    """
+    pairs = []
+    for line, row in islice(read_rows(path), max_examples):
+        where = f"{path}:{line}"
+        chosen = check_messages(row.get("messages"), where)
+        rejected = row.get("rejected_response")
+        if len(chosen) < 2 or chosen[-1]["role"] != "assistant":
+            raise ValueError(f"{where}: 'messages' must end with the chosen assistant message")
+        if not isinstance(rejected, str):
+            raise ValueError(f"{where}: 'rejected_response' must be text, found {type(rejected).__name__}")
+        pairs.append((chosen, [*chosen[:-1], {"role": "assistant", "content": rejected}]))
+    if not pairs:
+        raise ValueError(f"{path}: no pairs")
+    return pairs
+
+
+def check_margin(
+    policy: Policy, adapter: str, pairs: Sequence[tuple[Messages, Messages]], beta: float, batch_size: int = 8
+) -> dict[str, Any]:
+    """How well the implicit reward of `adapter` orders `pairs`: chosen above rejected. A tie counts as wrong.
+
+    Returns:
+        `n, wins, ties, accuracy, accuracy_interval (95%), mean_gap, beta, worst` (the pairs with the smallest gaps).
+
+    Raises:
+        ValueError: a pair that is too long for the model, or a reward that is not finite.
+    """
+    rows = []
+    for index, pair in enumerate(pairs):
+        for side, messages in zip(("chosen", "rejected"), pair, strict=True):
+            try:
+                rows.append(policy.encode_pair_row(messages))
+            except ValueError as error:
+                raise ValueError(f"pair {index + 1}, {side}: {error}") from error
+    rewards = implicit_rewards(policy, rows, adapter, beta, batch_size)
+    gaps = [chosen - rejected for chosen, rejected in zip(rewards[::2], rewards[1::2], strict=True)]
+    wins = sum(gap > 0 for gap in gaps)
+    worst = sorted(range(len(gaps)), key=lambda index: (gaps[index], index))[:WORST]
+    return {
+        "n": len(gaps),
+        "wins": wins,
+        "ties": sum(gap == 0 for gap in gaps),
+        "accuracy": wins / len(gaps),
+        "accuracy_interval": list(wilson_interval(wins, len(gaps))),
+        "mean_gap": sum(gaps) / len(gaps),
+        "beta": beta,
+        "worst": [
+            {
+                "pair": index + 1,
+                "gap": gaps[index],
+                "prompt": pairs[index][0][-2]["content"],
+                "chosen": pairs[index][0][-1]["content"],
+                "rejected": pairs[index][1][-1]["content"],
+            }
+            for index in worst
+        ],
+    }
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the accuracy reaches the threshold, 1 when it does not."""
+    parser = argparse.ArgumentParser(prog="python -m launch check-margin", description=__doc__)
+    add_model_options(parser, required=True)
+    parser.add_argument("--adapter", required=True, metavar="DIR", help="the margin adapter")
+    parser.add_argument("--pairs", required=True, metavar="FILE", help="rows with messages and rejected_response")
+    parser.add_argument("--beta", type=float, default=0.1)
+    parser.add_argument("--max_examples", type=positive, default=256)
+    parser.add_argument("--min_accuracy", type=float, default=0.6)
+    parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--out", metavar="FILE.json", help="also write the outcome here")
+    args = parser.parse_args(argv)
+    if not args.beta > 0 or not 0 <= args.min_accuracy <= 1:
+        raise ValueError("--beta must be positive and --min_accuracy between 0 and 1")
+    pairs = read_pairs(args.pairs, args.max_examples)
+    outcome = check_margin(load_policy(args, {ADAPTER: args.adapter}), ADAPTER, pairs, args.beta, args.batch_size)
+    passed = outcome["accuracy"] >= args.min_accuracy
+    if args.out:
+        write_json(args.out, {**outcome, "min_accuracy": args.min_accuracy, "passed": passed})
+    for item in outcome["worst"]:
+        print(f"pair {item['pair']}: gap {item['gap']:+.4f}  {item['prompt']!r:.100}")
+    low, high = outcome["accuracy_interval"]
+    print(f"{outcome['n']} pairs, {outcome['ties']} ties, mean gap {outcome['mean_gap']:+.4f}")
+    print(
+        f"accuracy {outcome['accuracy']:.3f} [{low:.3f}, {high:.3f}] {'reaches' if passed else 'is below'} "
+        f"the threshold {args.min_accuracy:.3f}"
+    )
+    return 0 if passed else 1

@@ -1,0 +1,169 @@
+"""`python -m launch eval-rm`: how often a reward model scores the preferred answer higher, with an interval."""
+
+import argparse
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, NamedTuple
+
+from datasets_builders.beside import made_beside
+from datasets_builders.fields import RowError
+from datasets_builders.io import write_json
+from datasets_builders.pairs import Message, PreferencePair
+from datasets_builders.question_pairs import TEXTS, read
+from datasets_builders.tables import read_table
+from launch.answers.options import positive
+from launch.answers.records import check_messages
+from launch.common.statistics import bootstrap_mean_interval, wilson_interval
+from launch.models.merge_rm import merge_reward_model
+from trl_ext.modpo.model_dir import DTYPES
+
+FORMS = ("chat", "question_answer", "plain")
+
+
+class Verdicts(NamedTuple):
+    """What a reward model said about n pairs.
+
+    Attributes:
+        n, wins, ties: numbers of pairs.
+        accuracy: wins / n; a tie is no win.
+        accuracy_interval: 95%, Wilson.
+        mean_gap: score of the chosen minus score of the rejected answer: mean and 95% interval (bootstrap).
+    """
+
+    n: int
+    wins: int
+    ties: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    mean_gap: dict[str, float]
+
+
+def judge(chosen: Sequence[float], rejected: Sequence[float], seed: int = 0) -> Verdicts:
+    """The verdicts from the scores of both sides, (n,) each.
+
+    Raises:
+        ValueError: no pairs, lists of different length, or a score that is not finite (its pair is named, from 1).
+    """
+    for number, scores in enumerate(zip(chosen, rejected, strict=True), start=1):
+        if not all(map(math.isfinite, scores)):
+            raise ValueError(f"pair {number}: the scores are {scores[0]} and {scores[1]}, not finite numbers")
+    gaps = [better - worse for better, worse in zip(chosen, rejected, strict=True)]
+    if not gaps:
+        raise ValueError("no pairs to judge")
+    wins = sum(gap > 0 for gap in gaps)
+    return Verdicts(
+        n=len(gaps),
+        wins=wins,
+        ties=sum(gap == 0 for gap in gaps),
+        accuracy=wins / len(gaps),
+        accuracy_interval=wilson_interval(wins, len(gaps)),
+        mean_gap=bootstrap_mean_interval(gaps, seed)._asdict(),
+    )
+
+
+def read_preference(source: str | Path) -> Iterator[PreferencePair]:
+    """The pairs of a file in TRL's or ms-swift's format, or of question, response_j, response_k.
+
+    Raises:
+        ValueError: a row of another shape, or one whose answers are empty or equal.
+    """
+    for where, row in read_table(source):
+        try:
+            yield _pair(row, str(where))
+        except (RowError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"{where}: not a pair: {error}; valid are prompt, chosen, rejected (lists of messages), messages with "
+                f"rejected_response, or {', '.join(TEXTS)}; found {sorted(row)}"
+            ) from error
+
+
+def _pair(row: dict[str, Any], where: str) -> PreferencePair:
+    if "rejected_response" in row:
+        messages = check_messages(row["messages"], where)
+        if messages[-1]["role"] != "assistant":
+            raise ValueError(f"{where}: 'messages' must end with the chosen answer")
+        return PreferencePair(messages[:-1], messages[-1]["content"], str(row["rejected_response"]))
+    if "chosen" in row:
+        sides = [check_messages(row[name], where)[-1]["content"] for name in ("chosen", "rejected")]
+        return PreferencePair(check_messages(row["prompt"], where), *sides)
+    pair = read(row, magnitude=False)
+    if not isinstance(pair, PreferencePair):
+        raise ValueError(f"{where}: {pair.reason}; python -m datasets_builders pairs leaves such rows out")
+    return pair
+
+
+def score_pairs(
+    reward: Any, pairs: Sequence[PreferencePair], form: str, batch_size: int = 8
+) -> tuple[list[float], list[float]]:
+    """Scores of the chosen and of the rejected answers, (n,) each.
+
+    Args:
+        reward: a `trl_ext.modpo.classifier.ClassifierReward`.
+        form: one of FORMS; `chat` is how both upstreams train on conversations.
+    """
+    rows = [_encode(reward, pair.prompt, text, form) for pair in pairs for text in (pair.chosen, pair.rejected)]
+    scores = reward.score(rows, batch_size).tolist()
+    return scores[::2], scores[1::2]
+
+
+def _encode(reward: Any, prompt: list[Message], response: str, form: str) -> dict[str, list[int]]:
+    if form == "chat":
+        return reward.encode(prompt, response)
+    from trl_ext.d2po.discriminator_text import TextEncoder
+
+    if len(prompt) != 1:
+        raise ValueError(f"--text_form {form} takes single questions; this prompt has {len(prompt)} messages")
+    ids = TextEncoder(reward.tokenizer, form, reward.max_length).encode(prompt[0]["content"], response).ids
+    return {"input_ids": ids, "attention_mask": [1] * len(ids)}
+
+
+@contextmanager
+def full_model(folder: str, model: str | None) -> Iterator[str]:
+    """`folder` itself, or for an adapter a merged copy that is there within the block only."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        if model is not None:
+            raise ValueError(f"--base {model}: {folder} is no adapter and needs no base model")
+        yield folder
+        return
+    with made_beside(Path(gettempdir(), "eval-rm"), lambda place: place.mkdir(0o700)) as place:
+        merge_reward_model(Path(folder), place / "merged", model)
+        yield str(place / "merged")
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every pair is scored."""
+    parser = argparse.ArgumentParser(prog="python -m launch eval-rm", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="reward model, or a LoRA adapter of one")
+    parser.add_argument("--base", metavar="PATH", help="base model of the adapter (default: the one it names)")
+    parser.add_argument("--data", required=True, metavar="FILE", help="held-out pairs in either upstream's format")
+    parser.add_argument("--text_form", choices=FORMS, default="chat", help="as in training (default chat)")
+    parser.add_argument("--max_length", type=positive, help="tokens; longer texts lose their beginning")
+    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
+    parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    args = parser.parse_args(argv)
+    pairs = list(read_preference(args.data))
+    if not pairs:
+        raise ValueError(f"{args.data}: no pairs")
+    import torch
+
+    from trl_ext.modpo.classifier import ClassifierReward
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with full_model(args.model, args.base) as folder:
+        reward = ClassifierReward(folder, 0, device, args.max_length, torch_dtype=args.torch_dtype)
+    if reward.model.config.num_labels != 1:
+        raise ValueError(f"{args.model}: {reward.model.config.num_labels} outputs, a reward model has one")
+    if args.text_form == "chat" and reward.tokenizer.chat_template is None:
+        raise ValueError(f"{args.model}: the tokenizer has no chat template; use --text_form question_answer or plain")
+    verdicts = judge(*score_pairs(reward, pairs, args.text_form, args.batch_size))
+    if args.out is not None:
+        write_json(
+            args.out, {"model": args.model, "data": args.data, "text_form": args.text_form, **verdicts._asdict()}
+        )
+    low, high = verdicts.accuracy_interval
+    print(f"accuracy {verdicts.accuracy:.4f} [{low:.4f}, {high:.4f}], n {verdicts.n}, ties {verdicts.ties}")
+    return 0

@@ -1,0 +1,72 @@
+"""Labelling by a function: higher is chosen, ties make no pair, held-out prompts do not leak."""
+
+import json
+
+from launch.__main__ import main as launch
+from launch.scores.label import label_pairs, relabel_pairs
+
+
+def record(prompt: str, response: str) -> dict:
+    messages = [{"role": "user", "content": prompt}]
+    return {"prompt_id": prompt, "messages": messages, "prompt": prompt, "response": response, "response_tokens": len(response.split())}
+
+
+def test_best_against_worst_within_a_prompt():
+    """brevity = -words: (1 word, 4 words) and (2, 3) are the two pairs; the tied group makes none."""
+    texts = ["one two", "one", "one two three four", "one two three"]
+    records = [record("p", text) for text in texts] + [record("q", "a b"), record("q", "c d")]
+    pairs = list(label_pairs(records, "brevity", pairs_per_prompt=2))
+    assert [(pair.chosen, pair.rejected) for pair in pairs] == [
+        ("one", "one two three four"), ("one two", "one two three"),
+    ]  # fmt: skip
+    assert pairs[0].meta == {"score_chosen": -1.0, "score_rejected": -4.0}
+
+
+def test_relabelling_swaps_where_the_function_disagrees():
+    def row(chosen, rejected):
+        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": chosen}]
+        return {"messages": messages, "rejected_response": rejected}
+
+    rows = [row("a b c", "a"), row("a", "a b"), row("a b", "c d")]
+    pairs = list(relabel_pairs(iter(rows), "brevity"))
+    assert [(pair.chosen, pair.rejected) for pair in pairs] == [("a", "a b c"), ("a", "a b")]
+
+
+def test_held_out_prompts_do_not_leak(tmp_path):
+    rows = [record(f"p{i}", text) for i in range(10) for text in ("a", "a b", "a b c", "a b c d")]
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = ["label", "--samples", str(samples), "--function", "brevity", "--out", str(tmp_path / "train.jsonl")]
+    assert launch([*argv, "--val_out", str(tmp_path / "val.jsonl"), "--val_prompts", "3"]) == 0
+
+    def prompts(name):
+        lines = (tmp_path / name).read_text().splitlines()
+        return {json.loads(line)["messages"][0]["content"] for line in lines}
+
+    assert len(prompts("train.jsonl")) == 7 and len(prompts("val.jsonl")) == 3
+    assert not prompts("train.jsonl") & prompts("val.jsonl")
+
+
+def test_unknown_function_offers_the_nearest(tmp_path, capsys):
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text(json.dumps(record("p", "a")) + "\n" + json.dumps(record("p", "b c")) + "\n")
+    assert launch(["label", "--samples", str(samples), "--function", "brevty", "--out", str(tmp_path / "o")]) == 2
+    assert "did you mean 'brevity'" in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_whole_files_of_a_folder_is_no_answer(tmp_path, capsys):
+    """A run that asks again for failed answers keeps its own in `*.partial.jsonl`, the old ones among them."""
+    more = {"prompt_tokens": 1, "prompt_truncated": False, "capped": False, "label": "base"}
+    rows = [{**record("p", text), **more, "sample": number} for number, text in enumerate(("a", "a b"))]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    folder, out = tmp_path / "samples", tmp_path / "out.jsonl"
+    folder.mkdir()
+    (folder / "00001-of-00001.jsonl").write_text(text)
+    (folder / "00001-of-00001.partial.jsonl").write_text(text)
+    command = ["label", "--function", "brevity", "--out", str(out), "--samples"]
+    assert launch([*command, str(folder)]) == 0 and len(out.read_text().splitlines()) == 1
+    (tmp_path / "twice.jsonl").write_text(text + text)
+    assert launch([*command, str(tmp_path / "twice.jsonl")]) == 2
+    assert "twice.jsonl:3: prompt p sample 0 appears twice" in capsys.readouterr().err
+    (folder / "00001-of-00001.jsonl").rename(folder / "00001-of-00002.jsonl")
+    assert launch([*command, str(folder)]) == 2 and "generation has not finished" in capsys.readouterr().err
