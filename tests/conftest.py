@@ -13,9 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.frozen import freeze_imports
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_runtest_setup():
+    freeze_imports()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -10,6 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from tests.frozen import freeze_imports
 from tests.parity.seen import described
 
 
@@ -39,6 +40,7 @@ def main(plan_file: str, answers_file: str) -> None:
             os.environ.update(inherited | job["environment"])
             argv = job["argv"] + (["--external_plugins", plan["plugin"]] if plan["plugin"] else [])
             print(f"=== {job['name']}", flush=True)
+            freeze_imports()
             try:
                 answer = run(argv)
             except (Exception, SystemExit) as error:  # whatever goes wrong is the test's to judge

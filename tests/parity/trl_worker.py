@@ -10,6 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from tests.frozen import freeze_imports
+
 
 def main(plan_file: str, answers_file: str) -> None:
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
@@ -18,6 +20,7 @@ def main(plan_file: str, answers_file: str) -> None:
         for job in plan["runs"]:
             name, call = job.pop("name"), getattr(module, job.pop("call"))
             print(f"=== {name}", flush=True)
+            freeze_imports()
             try:
                 answer = call(**job)
             except Exception as error:  # whatever goes wrong is the test's to judge

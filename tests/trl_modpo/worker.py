@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from tests.frozen import freeze_imports
+
 LOSS_AND_METRICS = ("loss", "rewards/", "logps/", "margin_rewards/", "grad_norm", "eval_loss", "eval_rewards", "eval_margin_rewards")
 
 
@@ -145,6 +147,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         job = json.loads(line)
+        freeze_imports()
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
