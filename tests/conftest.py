@@ -9,23 +9,42 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests import cpu
 from tests.frozen import freeze_imports
+from tests.warm_python import SWIFT, WarmPython
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+METER = cpu.Meter()
+
+
 def pytest_runtest_setup():
     freeze_imports()
 
 
-def pytest_terminal_summary(terminalreporter):
-    """The counts of the parity suites. Here, because the parent of several workers reads the conftest of no subfolder."""
+def pytest_addoption(parser):
+    parser.addoption("--dearest", type=int, default=0, metavar="N", help="list the N tests and files of most CPU seconds")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item):
+    """After each of the three phases of a test; the report is made of these properties by the hooks that follow."""
+    item.user_properties.append((cpu.PROPERTY, METER.lap()))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The CPU seconds, and the counts of the parity suites, which are here because the parent of several workers reads the
+    conftest of no subfolder.
+    """
+    cpu.write_summary(terminalreporter, config.getoption("dearest"))
     found: dict[str, Counter] = {}
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, value in report.user_properties:
@@ -113,6 +132,16 @@ def swift_flags(model: Path, data: Path, folder: Path, **overrides) -> list[str]
     return argv
 
 
+@pytest.fixture(scope="session")
+def warm_swift():
+    """Runs `python -m MODULE` with ms-swift imported already: `tests/warm_python.py`."""
+    if find_spec("swift") is None:
+        pytest.skip("ms-swift is not installed in this environment")
+    server = WarmPython(SWIFT)
+    yield server
+    server.close()
+
+
 def kill_when_there(argv: list[str], env: dict, folder: Path, path: Path) -> SwiftRun:
     """Starts a run and kills all of its processes, without a chance to tidy up, once `path` is there."""
     with open(folder.parent / f"{folder.name}.log", "w+") as log:
@@ -133,8 +162,6 @@ def run_swift():
 
     `plugin` False loads none. `until`, a file name in the run's folder, kills the run as soon as that file is there.
     """
-    from importlib.util import find_spec
-
     if find_spec("swift") is None:
         pytest.skip("ms-swift is not installed in this environment")
 
