@@ -5,8 +5,6 @@ request has to carry the token of the environment variable D2PO_SERVER_TOKEN.
 """
 
 import argparse
-import hmac
-import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from launch.common.serving import RequestGuard, check_host
 from launch.d2po.keeper import Conflict, Keeper
 from trl_ext.d2po.discriminator import CHOICES, DiscriminatorSettings, LabelledPair, load_discriminator
 from trl_ext.d2po.remote import TOKEN_VARIABLE
@@ -60,45 +59,14 @@ class SaveRequest(Strict):
     pass
 
 
-class Gate:
-    """Refuses requests without the token or with too much in them before anything of them is read (an ASGI layer)."""
-
-    def __init__(self, app: Any, token: str | None):
-        self.app, self.expected = app, None if token is None else f"Bearer {token}".encode()
-
-    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        from starlette.responses import JSONResponse
-
-        if scope["type"] == "http" and (refusal := self.refusal(scope["method"], dict(scope["headers"]))):
-            status, text = refusal
-            return await JSONResponse({"detail": text}, status_code=status)(scope, receive, send)
-        await self.app(scope, receive, send)
-
-    def refusal(self, method: str, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
-        """Status and reason; None lets the request through."""
-        if self.expected is not None and not hmac.compare_digest(headers.get(b"authorization", b""), self.expected):
-            return 401, "this server wants its token as 'Authorization: Bearer ...'"
-        if method != "POST":
-            return None
-        length = headers.get(b"content-length", b"")
-        if not length.isdigit():
-            return 411, "the request does not say how long it is"
-        if int(length) > MOST_BYTES:
-            return 413, f"{int(length)} bytes: at most {MOST_BYTES} are taken in one request"
-        return None
-
-
 def build_app(keeper: Keeper, token: str | None) -> "FastAPI":
     """The server of `keeper`; with a token every request needs it, without one only a local `Host` is answered."""
     from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = FastAPI(openapi_url=None)  # which also turns its pages of documentation off
-    if token is None:  # a page in a browser on this machine could reach the port under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    app.add_middleware(Gate, token=token)
+    app.add_middleware(RequestGuard, most_bytes=MOST_BYTES, local_only=token is None, token=token)
     app.add_exception_handler(Conflict, lambda _, error: JSONResponse({"detail": str(error)}, status_code=409))
     app.add_exception_handler(ValueError, lambda _, error: JSONResponse({"detail": str(error)}, status_code=422))
 
@@ -144,18 +112,8 @@ def read_token(host: str) -> str | None:
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         raise ValueError(f"{TOKEN_VARIABLE} has characters that no header carries: use letters, digits and -._~")
-    if token is None and not is_loopback(host):
-        raise ValueError(
-            f"--host {host} is reachable from outside: set {TOKEN_VARIABLE} to a secret, or use --host 127.0.0.1"
-        )
+    check_host(host, token is not None, f"set {TOKEN_VARIABLE} to a secret")
     return token
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def build_parser() -> argparse.ArgumentParser:

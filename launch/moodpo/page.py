@@ -6,7 +6,6 @@ a password in the environment.
 
 import argparse
 import html
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,14 @@ from typing import Literal
 
 from launch.answers.backends import Decoding
 from launch.answers.chat_policy import ChatPolicy, ask, objectives_of
+from launch.common.serving import RequestGuard, check_host
 from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
 from launch.moodpo.weights import balance
 from trl_ext.objectives.weights import grid_units
 
 AUTH_VARIABLE = "STEER_PAGE_AUTH"
 LONGEST_PROMPT = 20_000  # characters
+MOST_BYTES = 2**20  # of one request
 CSS = """
 .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
 .card { min-width: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
@@ -101,7 +102,10 @@ def build_page(desk: Desk):
 
     def checked(prompt: str) -> str:
         if not prompt.strip():
-            raise gr.Error("Write a prompt first.")
+            raise gr.Error("Write a prompt first.", print_exception=False)
+        if len(prompt) > LONGEST_PROMPT:  # the box's own limit binds only those who type into it
+            text = f"The prompt has {len(prompt)} characters: at most {LONGEST_PROMPT} are taken."
+            raise gr.Error(text, print_exception=False)
         return prompt
 
     def generate(cards, prompt, *percents):
@@ -182,13 +186,28 @@ def check_access(host: str, environment: Mapping[str, str]) -> tuple[str, str] |
         if not name or not password:
             raise ValueError(f"{AUTH_VARIABLE} must be NAME:PASSWORD")
         return name, password
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
-        raise ValueError(f"--host {host} lets others in: set {AUTH_VARIABLE}=NAME:PASSWORD in the environment")
+    check_host(host, False, f"set {AUTH_VARIABLE}=NAME:PASSWORD in the environment")
     return None
+
+
+def serve(page, host: str, port: int | None, login: tuple[str, str] | None) -> str:
+    """Serves the page in threads of this process, behind the guard; returns its address."""
+    from starlette.middleware import Middleware
+
+    guard = Middleware(RequestGuard, most_bytes=MOST_BYTES, local_only=login is None)
+    _, url, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        auth=login,
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        css=CSS,
+        quiet=True,  # it would advertise public links
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": [guard]},
+    )
+    return url
 
 
 def main(argv: list[str]) -> int:
@@ -208,17 +227,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     policy = ChatPolicy(options.model, options.adapter, kind=options.exp_type, torch_dtype=options.torch_dtype)
     page = build_page(Desk(policy, names, decoding))
-    _, url, _ = page.launch(
-        server_name=options.host,
-        server_port=options.port,
-        auth=login,
-        share=False,
-        ssr_mode=False,
-        footer_links=[],
-        css=CSS,
-        quiet=True,  # it would advertise public links
-        prevent_thread_lock=True,
-    )
+    url = serve(page, options.host, options.port, login)
     print(f"the page is at {url}", flush=True)
     page.block_thread()
     return 0

@@ -67,7 +67,7 @@ def test_half_a_password_is_none(text):
 def test_an_open_host_is_refused_before_anything_is_loaded(monkeypatch, capsys):
     monkeypatch.delenv("STEER_PAGE_AUTH", raising=False)
     assert launch(["steer-page", "--model", "no/such", "--host", "0.0.0.0"]) == 2
-    assert "--host 0.0.0.0 lets others in" in capsys.readouterr().err
+    assert "--host 0.0.0.0 is reachable from outside" in capsys.readouterr().err
 
 
 def start_page(base, steered, log: Path) -> tuple[subprocess.Popen, str]:
