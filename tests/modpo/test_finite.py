@@ -79,6 +79,21 @@ def test_a_weight_that_is_not_a_number_is_refused_by_name(tiny, adapter, tmp_pat
         LOADERS[loader](folder)
 
 
+@pytest.mark.parametrize("loader", LOADERS)
+def test_weights_that_are_cut_off_are_refused_by_name(tiny, adapter, tmp_path, loader):
+    """Seen before: an error of the safetensors library that names no file."""
+    if loader == "adapter of a policy":
+        folder, file = shutil.copytree(adapter, tmp_path / "own"), "adapter_model.safetensors"
+    elif loader in LANGUAGE:
+        folder, file = shutil.copytree(tiny, tmp_path / "own"), "model.safetensors"
+    else:
+        folder, file = build_classifier(tmp_path / "own", labels=1), "model.safetensors"
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"own/{file}: not a whole safetensors file"):
+        LOADERS[loader](folder)
+
+
 @pytest.mark.parametrize("file", ["adapter_model.bin", "pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
 def test_weights_that_pytorch_stored_are_read_too(tmp_path, file):
     """Seen before: an adapter in `adapter_model.bin` was taken with whatever it held."""

@@ -1,7 +1,7 @@
 """Margin adapters on a PEFT model that also carries the policy: load, score, and leave no trace.
 
 PEFT 0.19 and 0.20 flip `requires_grad` when adapters are loaded or switched (loading a frozen adapter freezes the
-policy's, `set_adapter` and leaving `disable_adapter` unfreeze the active one; mended in 0.21). This class records which
+policy's, `set_adapter` and leaving `disable_adapter` unfreeze the active one; fixed in 0.21). This class records which
 parameters were trainable before it touched the model and restores exactly that after every switch.
 """
 

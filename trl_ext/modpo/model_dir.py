@@ -3,11 +3,16 @@
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _STORED_BY_PYTORCH = ("adapter_model*.bin", "pytorch_model*.bin")
+_SETTINGS = (
+    "config.json", "adapter_config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json",
+)  # fmt: skip
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -15,15 +20,17 @@ def resolve_model(path: str, trust_remote_code: bool = False) -> str:
     """The local directory of a model: `path` itself, or the downloaded copy of the hub model it names.
 
     Raises:
-        ValueError: nothing there (with HF_HUB_OFFLINE=1 the hub is not asked), or the directory brings its own Python
-            code and `trust_remote_code` is off. Some loaders, that of ms-swift among them, run such code without asking.
+        ValueError: nothing there (with HF_HUB_OFFLINE=1 the hub is not asked), a file that is not whole, or the directory
+            brings its own Python code and `trust_remote_code` is off. Some loaders, that of ms-swift among them, run
+            such code without asking.
     """
     directory = path if os.path.isdir(path) else _from_hub(path)
     if not os.path.isfile(os.path.join(directory, "config.json")):
         raise ValueError(f"{path}: no config.json, this is not a model directory")
+    check_whole(directory)
     for name in ("config.json", "tokenizer_config.json"):
         file = os.path.join(directory, name)
-        if not trust_remote_code and os.path.isfile(file) and "auto_map" in json.loads(Path(file).read_text("utf-8")):
+        if not trust_remote_code and os.path.isfile(file) and "auto_map" in _read_object(Path(file)):
             raise ValueError(
                 f"{file}: the model brings Python code ('auto_map'); use a model of a class that transformers holds, "
                 "or, in a command that has the flag, --trust_remote_code to run that code"
@@ -39,6 +46,50 @@ def _from_hub(name: str) -> str:
     # The hub client raises subclasses of OSError and ValueError for a name, a network or a cache it cannot use.
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: neither a model directory nor a hub model at hand: {error}") from error
+
+
+def check_whole(folder: str | Path) -> None:
+    """Refuses a folder of a model or an adapter with a file that was cut off or never fetched; reads no weights.
+
+    Raises:
+        ValueError: settings that are no JSON, weights that end too early or are a pointer to others, or a file that an
+            index names and that is not there; the file is named. A hub's name, and what is no folder, passes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(folder)
+    for index in sorted(folder.glob("*.index.json")):
+        parts = _read_object(index).get("weight_map")
+        if not isinstance(parts, dict):
+            raise ValueError(f"{index}: no weight_map, this is no index of weights")
+        if lost := sorted({str(part) for part in parts.values() if not (folder / str(part)).is_file()}):
+            raise ValueError(
+                f"{index} names {lost[0]}, which is not there ({len(lost)} missing): fetch the model again"
+            )
+    for name in _SETTINGS:
+        if (folder / name).is_file():
+            _read_object(folder / name)
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{file}: not a whole safetensors file: {error}") from error
+    for file in sorted(path for kind in _STORED_BY_PYTORCH for path in folder.glob(kind)):
+        with open(file, "rb") as stored:
+            start = stored.read(4)
+        if start[:2] not in (b"PK", b"\x80\x02") or (start[:2] == b"PK" and not zipfile.is_zipfile(file)):
+            raise ValueError(f"{file}: not a whole file of weights")
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of the encoding
+        raise ValueError(f"{file}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: a {type(found).__name__} instead of an object")
+    return found
 
 
 def check_dtype(name: str | None) -> None:
@@ -73,6 +124,7 @@ def check_finite_weights(folder: str | Path) -> None:
     """
     import torch
 
+    check_whole(folder)
     files = sorted(Path(folder).glob("*.safetensors"))
     files = files or sorted(path for kind in _STORED_BY_PYTORCH for path in Path(folder).glob(kind))
     for file in files:

@@ -19,6 +19,7 @@ from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MODPOConfig
+from .model_dir import check_whole
 from .trainer import MODPOTrainer
 
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         script_args, args, model_args, mixture = parser.parse_args_and_config(argv)
         if not model_args.model_name_or_path:
             raise ValueError("model_name_or_path is needed: the model to train")
+        check_whole(model_args.model_name_or_path)
         resume = resume_folder(args.resume_from_checkpoint, args.output_dir)
         splits = load_splits(script_args, mixture)
         evaluate = args.eval_strategy != "no"

@@ -25,6 +25,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from trl_ext.checkpoints import resume_folder
+from trl_ext.modpo.model_dir import check_whole
 from trl_ext.online_dpo.config import check_choice
 from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from trl_ext.script import ScriptParser
@@ -126,6 +127,7 @@ def load_model(path: str, options: ScriptArguments, args: MOODPOConfig):
 
 def build_trainer(options: ScriptArguments, args: MOODPOConfig) -> MOODPOOnlineDPOTrainer:
     """Policy, reference, data and trainer of the run."""
+    check_whole(options.sft_model_path)
     tokenizer = AutoTokenizer.from_pretrained(options.sft_model_path)
     training, evaluation = load_data(options, args, tokenizer)
     peft_config = reference = None

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from trl_ext.modpo.model_dir import check_whole
+
 from .base import BatchScore, Metadata
 
 
@@ -44,6 +46,7 @@ class _MeanLogProbability:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        check_whole(path)
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         # In half precision the score of a row would depend on the rows beside it in the second decimal.
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)

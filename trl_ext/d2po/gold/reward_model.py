@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trl_ext.modpo.model_dir import check_finite
+from trl_ext.modpo.model_dir import check_finite, check_whole
 
 from .base import BatchScore, Metadata
 
@@ -50,6 +50,7 @@ def eurus(
 def _load(model: str, trust_remote_code: bool, device: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+    check_whole(model)
     config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
     own_code = getattr(config, "auto_map", None) or {}
     if own_code and not trust_remote_code:
