@@ -92,10 +92,10 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
     """
     problems = []
     for name, value in sorted(environ.items()):
-        if name.upper().startswith(PREFIXES["modpo"]):  # pydantic-settings reads them in any case
+        if name.upper().startswith(tuple(PREFIXES.values())):  # pydantic-settings reads them in any case
             setting = _SETTING_OF.get(name.upper())
-            mend = f", and set {setting} of the pipeline where it is meant" if setting else ""
-            problems.append(f"{name} is {value!r} in the shell: unset it{mend}")
+            instead = f", and set {setting} of the pipeline where it is meant" if setting else ""
+            problems.append(f"{name} is {value!r} in the shell: unset it{instead}")
     if environ.get("NPROC_PER_NODE") not in (None, "", str(config.processes)):
         value, meant = environ["NPROC_PER_NODE"], config.processes
         problems.append(f"NPROC_PER_NODE is {value!r} in the shell, processes is {meant}: unset it, or set processes to {value}")

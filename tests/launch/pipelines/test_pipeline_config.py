@@ -126,6 +126,8 @@ def test_mistakes_are_named(argv, said, tmp_path):
         ("MODPO_MARGIN_BETA", "-0.1", "unset it, and set margin_beta of the pipeline"),
         ("modpo_margin_weight", "3", "set margin_weight of the pipeline"),
         ("MODPO_NORMALIZED_WEIGHTS", "true", "unset it"),
+        ("BT_DELTA_TEMP", "20", "unset it"),
+        ("judge_log_pairs", "true", "unset it"),
         ("NPROC_PER_NODE", "4", "set processes to 4"),
         ("NNODES", "2", "trains on one node"),
     ],
