@@ -47,7 +47,7 @@ def read_lines(path: Path, read: Callable[[dict[str, Any]], Entry], what: str) -
             entries.append(_parse(line, read))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
-                f"{path}:{number}: not {what} ({error}): {line[:SHOWN_BYTES]!r}; mend or remove this line"
+                f"{path}:{number}: not {what} ({error}): {line[:SHOWN_BYTES]!r}; fix or remove this line"
             ) from error
     if last:
         # A part of an object is never an object, so what can be read is whole.

@@ -1,4 +1,4 @@
-"""What a check says: a level, what was found, and the mend."""
+"""What a check says: a level, what was found, and the fix."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,29 +17,29 @@ class Finding:
         check: name of the check, as in the table of docs/doctor.md.
         level: `error` fails the doctor, `warning` does not; `skipped` says why nothing could be said.
         found: what was found, with its numbers.
-        mend: what to do; empty where nothing is to be done.
+        fix: what to do; empty where nothing is to be done.
     """
 
     check: str
     level: Level
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(check: str, found: str) -> list[Finding]:
     return [Finding(check, "ok", found)]
 
 
-def warning(check: str, found: str, mend: str = "") -> list[Finding]:
-    return [Finding(check, "warning", found, mend)]
+def warning(check: str, found: str, fix: str = "") -> list[Finding]:
+    return [Finding(check, "warning", found, fix)]
 
 
-def error(check: str, found: str, mend: str = "") -> list[Finding]:
-    return [Finding(check, "error", found, mend)]
+def error(check: str, found: str, fix: str = "") -> list[Finding]:
+    return [Finding(check, "error", found, fix)]
 
 
-def skipped(check: str, found: str, mend: str = "") -> list[Finding]:
-    return [Finding(check, "skipped", found, mend)]
+def skipped(check: str, found: str, fix: str = "") -> list[Finding]:
+    return [Finding(check, "skipped", found, fix)]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -77,9 +77,9 @@ def print_table(findings: Sequence[Finding], title: str) -> None:
     table.add_column("check", no_wrap=True)
     table.add_column("level", no_wrap=True)
     table.add_column("found", ratio=3, overflow="fold")
-    table.add_column("mend", ratio=2, overflow="fold")
+    table.add_column("fix", ratio=2, overflow="fold")
     for one in findings:
         style = _COLOURS[one.level]
-        table.add_row(one.check, Text(one.level, style), Text(one.found), Text(one.mend))  # Text: no markup from data
+        table.add_row(one.check, Text(one.level, style), Text(one.found), Text(one.fix))  # Text: no markup from data
     console.print(table)
     console.print(Text(summary(findings)))

@@ -56,10 +56,10 @@ def check_keys(run: Run) -> list[Finding]:
         where = "flag" if name in run.overrides else f"key of {run.file}"
         other = _OTHER.get(name)
         near = nearest_name_hint(name, known).removeprefix("; ")
-        mend = (
+        fix = (
             f"here it is called {other!r}"
             if other in known
             else near or f"leave it out, or say --method ({run.method.name}?)"
         )
-        findings += error(NAME, f"{name!r} ({where}) is no argument of {run.method.name}, 1 of {len(given)} keys", mend)
+        findings += error(NAME, f"{name!r} ({where}) is no argument of {run.method.name}, 1 of {len(given)} keys", fix)
     return findings

@@ -30,8 +30,8 @@ def check_margins(setup: Setup, probe: Probe) -> list[Finding]:
     findings: list[Finding] = []
     for margin in setup.margins:
         if margin.beta < 0:
-            mend = f"role: {'cost' if margin.role == 'reward' else 'reward'} with beta {-margin.beta:g} says the same in words"
-            findings += warning(DIRECTION, margin.direction(), mend)
+            fix = f"role: {'cost' if margin.role == 'reward' else 'reward'} with beta {-margin.beta:g} says the same in words"
+            findings += warning(DIRECTION, margin.direction(), fix)
         else:
             findings += ok(DIRECTION, margin.direction())
         if margin.kind == "adapter" and setup.base is not None:
@@ -80,8 +80,8 @@ def _ranking(margin: Margin, setup: Setup, probe: Probe) -> list[Finding]:
     base = here(setup.base)
     if pairs is None or base is None:
         why = "no pairs of its own are known" if pairs is None else f"{setup.base} is not here"
-        mend = f"--margin_pairs FILE, or {_command(margin, setup)}"
-        return skipped(DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", mend)
+        fix = f"--margin_pairs FILE, or {_command(margin, setup)}"
+        return skipped(DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", fix)
     if not probe.load and (size := parameters(tensors_of(base))) > SMALL:
         why = f"the base has {size / 1e9:.2g} billion parameters"
         return skipped(

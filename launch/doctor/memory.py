@@ -169,14 +169,14 @@ def check_memory(setup: Setup) -> list[Finding]:
         fits = f"a card of {card} GB" if card else f"no card of up to {CARDS[-1]} GB holds it alone"
         return ok(NAME, f"{found}; {fits}")
     where, free, total = there
-    mend = "a LoRA (tuner_type: lora, use_peft), deepspeed: zero3, a smaller batch or max_length, bfloat16"
+    fix = "a LoRA (tuner_type: lora, use_peft), deepspeed: zero3, a smaller batch or max_length, bfloat16"
     reserved = (
         total * float(setup.value("vllm_gpu_memory_utilization", 0) or 0)
         if where == "GPU" and setup.value("use_vllm")
         else 0.0
     )
     if need.sure + reserved > total:
-        return error(NAME, f"{found}, but the {where} has {gigabytes(total)} a process", mend)
+        return error(NAME, f"{found}, but the {where} has {gigabytes(total)} a process", fix)
     if need.total + reserved > TIGHT * free:
-        return warning(NAME, f"{found}; {gigabytes(free)} are free on the {where}: tight", mend)
+        return warning(NAME, f"{found}; {gigabytes(free)} are free on the {where}: tight", fix)
     return ok(NAME, f"{found}; {gigabytes(free)} are free on the {where}")

@@ -18,10 +18,10 @@ def check_upstream(run: Run) -> list[Finding]:
         return []
     module = MODULES[run.method.upstream]
     environment = {"ms-swift": ".venv", "trl": ".venv or .venv-trl", "megatron": "one with megatron-core"}
-    mend = f"use the environment {environment.get(run.method.upstream, '.venv')}"
+    fix = f"use the environment {environment.get(run.method.upstream, '.venv')}"
     level = warning if run.method.upstream == "megatron" else error
     return level(
-        "upstream", f"{run.method.name} runs on {run.method.upstream}, and {module} is not installed here", mend
+        "upstream", f"{run.method.name} runs on {run.method.upstream}, and {module} is not installed here", fix
     )
 
 

@@ -59,11 +59,11 @@ def _check(method: Method) -> list[Finding]:
     lost = [(seam, text) for seam in seams if (text := missing(seam)) is not None]
     if not lost:
         return ok(NAME, f"{method.name}: all {len(seams)} seams are in {upstream}")
-    mend = f"install a version of the tested set (launch/constraints-{'swift' if method.upstream == 'ms-swift' else 'trl'}.txt)"
+    fix = f"install a version of the tested set (launch/constraints-{'swift' if method.upstream == 'ms-swift' else 'trl'}.txt)"
     return [
         one
         for seam, text in lost
         for one in error(
-            NAME, f"{method.name}: {text} in {upstream}, needed for: {seam.why}; 1 of {len(seams)} seams", mend
+            NAME, f"{method.name}: {text} in {upstream}, needed for: {seam.why}; 1 of {len(seams)} seams", fix
         )
     ]

@@ -83,7 +83,7 @@ def check_spread(setup: Setup, samples: Path | None) -> list[Finding]:
         f"{share.mean:.0%} [{share.low:.0%}, {share.high:.0%}] of groups of {group} would have equal scores "
         f"({len(groups)} prompts, {drawn} or more samples each)"
     )
-    mend = "a warm-up (docs/bt_grpo.md), a higher temperature, more num_generations, or dynamic_sample: true"
+    fix = "a warm-up (docs/bt_grpo.md), a higher temperature, more num_generations, or dynamic_sample: true"
     if share.mean >= NOTHING:
-        return error(NAME, f"{found}: there is next to no gradient", mend)
-    return warning(NAME, found, mend) if share.mean >= LITTLE else ok(NAME, found)
+        return error(NAME, f"{found}: there is next to no gradient", fix)
+    return warning(NAME, found, fix) if share.mean >= LITTLE else ok(NAME, found)

@@ -85,8 +85,8 @@ def check_versions(constraints: Path | None = None) -> list[Finding]:
     """Errors for requirements that are not met, a warning for core packages other than the tested ones."""
     path = constraints or tested_set()
     lines = {one.name.lower().replace("_", "-"): one for one in read_constraints(path)}
-    mend = f'pip install -e ".[{path.stem.removeprefix("constraints-")},dev]" -c {path.name}'
-    findings = [one for name in (OURS, "ms-swift", "trl") for text in unmet(name) for one in error(NAME, text, mend)]
+    fix = f'pip install -e ".[{path.stem.removeprefix("constraints-")},dev]" -c {path.name}'
+    findings = [one for name in (OURS, "ms-swift", "trl") for text in unmet(name) for one in error(NAME, text, fix)]
     if installed("ms-swift") is not None and installed("msgspec") is None:
         findings += error(
             NAME, "ms-swift imports msgspec for GRPO and does not declare it; it is missing", "pip install msgspec"
@@ -99,7 +99,7 @@ def check_versions(constraints: Path | None = None) -> list[Finding]:
     core = [f"{name} {found} (tested {tested})" for name, tested, found in other if name in CORE]
     if core:
         rest = f"; {len(other) - len(core)} further packages differ" if len(other) > len(core) else ""
-        findings += warning(NAME, f"{len(core)} core packages differ from {path.name}: {', '.join(core)}{rest}", mend)
+        findings += warning(NAME, f"{len(core)} core packages differ from {path.name}: {', '.join(core)}{rest}", fix)
     if findings:
         return findings
     here = ", ".join(f"{name} {found}" for name in CORE if (found := installed(name)))

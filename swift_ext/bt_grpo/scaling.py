@@ -65,11 +65,11 @@ def scaling_warnings(settings: BTSettings, reward_classes: Sequence[type[PairRew
     for one in reward_classes:
         for term, share in cancelled_terms(settings, one, training_args).items():
             if share > WORTH_SAYING:
-                mend = "--scale_rewards batch keeps it"
+                fix = "--scale_rewards batch keeps it"
                 if one.weighted and "weights" in term:
-                    mend += ", and so does BT_PAIR_WEIGHT_ON=advantage"
+                    fix += ", and so does BT_PAIR_WEIGHT_ON=advantage"
                 scaling = training_args.scale_rewards or "group"
-                warnings.append(f"--scale_rewards {scaling} undoes {share:.0%} of {term} of {one.__name__}: {mend}")
+                warnings.append(f"--scale_rewards {scaling} undoes {share:.0%} of {term} of {one.__name__}: {fix}")
     clip = settings.delta_neg_clip
     if any(issubclass(one, BTBaseline) for one in reward_classes) and clip > 0 and settings.delta_clip_kind == "hard":
         warnings.append(

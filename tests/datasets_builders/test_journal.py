@@ -137,7 +137,7 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path, line):
     first, second = filled(path, 2).splitlines()
     damaged = first + b"\n" + line + b"\n" + second + b"\n"
     path.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"numbers\.jsonl:2: not a numbered text .*mend or remove"):
+    with pytest.raises(ValueError, match=r"numbers\.jsonl:2: not a numbered text .*fix or remove"):
         opened(path)
     assert path.read_bytes() == damaged
     path.write_bytes(first + b"\n")

@@ -21,7 +21,7 @@ class Plant:
         plant: changes the place and returns further flags of the doctor.
         check: the one check that must find an error; no other may.
         found: pattern of the finding, with its number.
-        mend: pattern of the mend.
+        fix: pattern of the fix.
         level: an error, or a warning for what may be meant.
     """
 
@@ -30,7 +30,7 @@ class Plant:
     plant: Callable[[Place], list[str] | None]
     check: str
     found: str
-    mend: str = ""
+    fix: str = ""
     level: str = "error"
 
 

@@ -153,7 +153,7 @@ def test_warnings_do_not_fail(world, doctor):
     code, findings = doctor(run)
     assert code == 0
     (found,) = [one for one in of(findings, "margin direction") if one["level"] == "warning"]
-    assert "AWAY FROM" in found["found"] and "role: cost with beta 0.1" in found["mend"]
+    assert "AWAY FROM" in found["found"] and "role: cost with beta 0.1" in found["fix"]
     code, findings = doctor(clean_runs(world)["modpo"], "--adapters", str(world / "margin"))
     assert code == 0 and of(findings, "reference")[0]["level"] == "warning"
     assert "they differ at step 0" in of(findings, "reference")[0]["found"]

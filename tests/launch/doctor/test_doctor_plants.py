@@ -1,4 +1,4 @@
-"""Each planted mistake is found by its check, with its number and its mend, and by no other check."""
+"""Each planted mistake is found by its check, with its number and its fix, and by no other check."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def test_a_planted_mistake_is_found(plant, world, tmp_path, monkeypatch, doctor,
     errors = [one for one in findings if one["level"] == plant.level]
     assert code == (plant.level == "error")
     assert {one["check"] for one in errors} == {plant.check}, errors
-    assert any(re.search(plant.found, one["found"]) and re.search(plant.mend, one["mend"]) for one in errors), errors
-    assert all(one["mend"] for one in errors)
+    assert any(re.search(plant.found, one["found"]) and re.search(plant.fix, one["fix"]) for one in errors), errors
+    assert all(one["fix"] for one in errors)
 
 
 def test_the_real_command_line_finds_a_mistake_and_its_mend(world, tmp_path):
