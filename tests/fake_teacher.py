@@ -1,4 +1,4 @@
-"""A teacher on the loopback interface: OpenAI chat completions and Anthropic messages, good answers and bad ones.
+"""A teacher on the loopback interface, see `tests.fake_server`.
 
     python -m tests.fake_teacher --port 0 [--heuristic]
 
@@ -7,16 +7,12 @@ that it agrees with people more often than not; without, from a hash of the repl
 """
 
 import argparse
-import json
 import math
 import re
-import threading
-import time
-from collections import Counter
 from hashlib import blake2b
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from datasets_builders.scoring.prompts import PAIRWISE, PROMPTS
+from tests.fake_server import FakeServer
 
 HEADER = re.compile(r"^=== (?:EVAL|RESPONSE) ([0-9]+|[AB]) ===$", re.MULTILINE)
 POLITE = re.compile(r"\b(sorry|unfortunately|not comfortable|shouldn't|safe|advice|someone who|humans?)\b", re.I)
@@ -24,8 +20,6 @@ CAREFUL = re.compile(r"\bI('m| am| do)?(n't| not| don't| can't| was| think|\b)",
 CRUDE = re.compile(
     r"\b(stupid|idiot|hate|kill|fuck\w*|shit|bitch|dumb|you could|ways? to|them|put|use|here are|maybe)\b", re.I
 )
-# What a server may put where the text belongs.
-ODD = {"null": lambda _: None, "number": lambda _: 7, "list": lambda text: [text], "half": lambda text: f"\ud83d{text}"}
 
 
 def noise(text: str) -> float:
@@ -54,45 +48,17 @@ def heuristic(reply: str) -> tuple[float, str]:
     return min(max(score, 0.0), 1.0), " ".join(reasons)
 
 
-class FakeTeacher(ThreadingHTTPServer):
-    """Behaves as ``script`` says, one word a request in the order of arrival, and well when the script has ended.
-
-    Words: ok, slow, 429, 500, 401, cut (the body ends early), json (half a JSON object), shapeless, garbage, empty,
-    limit (cut off by the limit of tokens), null, number, list, half (a character), nobody (no choices), negative (counts),
-    html, reversed, numbers (wrong ones), missing (the last section), twice, echo
-    (sends the headers back).
-
-    Attributes:
-        bodies: what was asked, in the order of arrival.
-        answered: how often each user message got a good status and its whole body.
+class FakeTeacher(FakeServer):
+    """A teacher that scores replies by ``score``; it knows the words reversed, numbers (wrong ones), missing (the last
+    section) and twice.
     """
 
-    daemon_threads = True
-    request_queue_size = 64
+    def __init__(self, script=(), score=hashed, **options):
+        super().__init__(script, **options)
+        self.score = score
 
-    def __init__(self, script=(), score=hashed, port=0, delay=0.0):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.script, self.score, self.delay = list(script), score, delay
-        self.bodies, self.headers, self.times, self.answered = [], [], [], Counter()
-        self.active = self.most_active = 0
-        self.lock = threading.Lock()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
-
-    def handle_error(self, request, client_address):
-        pass  # a client that was killed
+    def say(self, body, way: str = "ok") -> str:
+        return self.judge(body["messages"][-1]["content"], way)
 
     def judge(self, user: str, way: str = "ok") -> str:
         """The answer to a user message, in the form that its prompt asks for."""
@@ -125,86 +91,13 @@ class FakeTeacher(ThreadingHTTPServer):
         return prompt.compose(round(scale.low + share * (scale.high - scale.low), scale.decimals), reason)
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.lock:
-            way = server.script.pop(0) if server.script else "ok"
-            server.bodies.append(body)
-            server.headers.append(dict(self.headers))
-            server.times.append(time.monotonic())
-            server.active += 1
-            server.most_active = max(server.most_active, server.active)
-        try:
-            time.sleep(server.delay + (1 if way == "slow" else 0))
-            self.answer(body, way)
-        finally:
-            with server.lock:
-                server.active -= 1
-
-    def answer(self, body, way):
-        user = body["messages"][-1]["content"]
-        if way in ("429", "500", "401", "400", "404"):
-            error = {"error": {"type": "error", "message": f"refused: {dict(self.headers)}"}}
-            return self.send(int(way), json.dumps(error).encode(), {"Retry-After": "1"} if way == "429" else {})
-        text = {"garbage": "I would rather not.", "empty": "", "echo": str(dict(self.headers))}.get(way)
-        text = self.server.judge(user, way) if text is None else text
-        text = ODD.get(way, lambda text: text)(text)
-        limited, size = way == "limit", -7 if way == "negative" else len(str(text)) // 4
-        if "/messages" in self.path:
-            answer = {
-                "type": "message", "role": "assistant", "model": "fake-1", "content": [{"type": "text", "text": text}] * (way != "nobody"),
-                "stop_reason": "max_tokens" if limited else "end_turn",
-                "usage": {"input_tokens": len(user) // 4, "output_tokens": size},
-            }  # fmt: skip
-        else:
-            choice = {
-                "index": 0,
-                "message": {"role": "assistant", "content": text},
-                "finish_reason": "length" if limited else "stop",
-            }
-            usage = {"prompt_tokens": len(user) // 4, "completion_tokens": size}
-            answer = {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "fake-1",
-                "choices": [choice] * (way != "nobody"),
-                "usage": usage,
-            }
-        data = json.dumps({"error": None} if way == "shapeless" else answer).encode()
-        if way == "html":
-            data = b"<html>Gateway time-out</html>"
-        if way == "json":
-            data = data[: len(data) // 2]
-        self.send(200, data, {}, cut=way == "cut")
-        if way not in ("json", "cut", "shapeless", "html"):
-            with self.server.lock:
-                self.server.answered[user] += 1
-
-    def send(self, status, data, headers, cut=False):
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": len(data), **headers}.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if cut else data)
-        self.wfile.flush()
-        self.close_connection = cut
-
-    def log_message(self, *arguments):
-        pass
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--heuristic", action="store_true")
     options = parser.parse_args(arguments)
     server = FakeTeacher(score=heuristic if options.heuristic else hashed, port=options.port)
-    print(f"{server.address}/v1", flush=True)
+    print(server.url, flush=True)
     server.serve_forever()
 
 

@@ -167,6 +167,35 @@ def build_scoring_model(folder: Path, seed: int = 0, malformed: float = 0.0, ans
     return folder
 
 
+def build_tiny_judge(folder: Path, seed: int = 0) -> Path:
+    """A Llama whose answers are verdicts, each one token and about equally likely, made as in `build_scoring_model`.
+
+    Sampled with the three likeliest tokens it always gives a verdict. Its limit is above what a judge's prompt takes.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    build_tokenizer(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(list(VERDICTS))
+    tokenizer.save_pretrained(folder)
+    model = random_llama(
+        "LlamaForCausalLM", seed, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # draws the new rows
+    weights = model.lm_head.weight.data
+    model.model.embed_tokens.weight.data[:, 0] = 3.0
+    weights[:, 0] = -4.0
+    weights[400:, 0] = 4.0
+    model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+    return folder
+
+
 def judging_rows(pairs: int = 8, seed: int = 0) -> list[dict]:
     """Both orders of pairs whose labels are A, B and tie in turn."""
     from datasets_builders.judging.prompt import PairwisePrompt

@@ -9,8 +9,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from datasets_builders.scoring.parsers import ScoreParser
+from datasets_builders.teacher.answers import Answer, Refused
+from datasets_builders.teacher.clients import question
 from datasets_builders.teacher.costs import Costs
-from datasets_builders.teacher.endpoints import Answer, Endpoint, Refused, Stopped, Unanswered
+from datasets_builders.teacher.endpoints import Endpoint, Stopped, Unanswered
 from datasets_builders.teacher.ledger import Ledger, Record
 from datasets_builders.teacher.replies import Malformed, Verdict, read_batch, read_pair, read_reply
 from datasets_builders.teacher.requests import SYSTEM, Item, Mode, Request
@@ -103,7 +105,7 @@ class Collector:
         while queue:
             request = queue.popleft()
             try:
-                answer = await self._endpoint.ask(SYSTEM, request.user)
+                answer = await self._endpoint.ask(question(SYSTEM, request.user))
                 self._keep(request, answer)
             except Stopped:
                 return

@@ -17,9 +17,11 @@ from datasets_builders.io import SkipCounter, write_json, write_jsonl
 from datasets_builders.scoring.parsers import SCALES
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PAIRWISE, PairwisePrompt, dataset_of, get_pairwise_prompt, get_prompt
+from datasets_builders.teacher.access import SERVICES, find_access
+from datasets_builders.teacher.clients import Client, open_client
 from datasets_builders.teacher.collect import Collector, Findings
 from datasets_builders.teacher.costs import Costs, price_of
-from datasets_builders.teacher.endpoints import SERVICES, Client, Endpoint, find_access, open_client
+from datasets_builders.teacher.endpoints import Endpoint
 from datasets_builders.teacher.ledger import Ledger, check_settings, read_answers
 from datasets_builders.teacher.requests import (
     SYSTEM,

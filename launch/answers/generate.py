@@ -15,15 +15,14 @@ from launch.answers.backends import (
     Backend,
     Decoding,
     Item,
-    OpenAIBackend,
     TransformersBackend,
     is_failed,
-    server_settings,
 )
-from launch.answers.options import MAX_FAILED_SHARE, add_failure_options, add_model_options, load_policy, positive
+from launch.answers.options import MAX_FAILED_SHARE, add_model_options, add_server_options, load_policy, positive
 from launch.answers.policy import resolve_adapter
 from launch.answers.prompts import Prompt, read_prompts, shard
 from launch.answers.records import NO_COUNTS, check_label, shard_name
+from launch.answers.server import OpenAIBackend, server_settings
 from launch.common.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
@@ -212,7 +211,7 @@ def _check_backend(args: argparse.Namespace) -> None:
 
 def _backend(args: argparse.Namespace, decoding: Decoding) -> Backend:
     if args.backend == "openai":
-        return OpenAIBackend(args.base_url, args.api_model, decoding, args.system)
+        return OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
     policy = load_policy(args, {ADAPTER: args.adapter} if args.adapter else None)
     return TransformersBackend(policy, decoding, args.max_input_length)
 
@@ -244,7 +243,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=("transformers", "openai"), default="transformers")
     parser.add_argument("--base_url", metavar="URL", help="of the server; its key is read from OPENAI_API_KEY")
     parser.add_argument("--api_model", metavar="NAME", help="model name at the server")
-    add_failure_options(parser)
+    add_server_options(parser)
     return parser
 
 

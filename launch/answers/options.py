@@ -22,6 +22,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> Non
     group.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
 
 
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how fast a server is asked, and those of `add_failure_options`."""
+    parser.add_argument("--rpm_limit", type=positive, help="requests a minute to a server (default: a batch at once)")
+    add_failure_options(parser)
+
+
 def add_failure_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say what becomes of a server's answers that are missing or odd."""
     group = parser.add_argument_group("answers of a server that are empty, odd or refused")

@@ -12,9 +12,10 @@ from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from datasets_builders.scoring.tags import refuse_swallowed_tags
-from launch.answers.backends import Backend, Decoding, OpenAIBackend, TransformersBackend, server_settings
-from launch.answers.options import add_failure_options
+from launch.answers.backends import Backend, Decoding, TransformersBackend
+from launch.answers.options import add_server_options
 from launch.answers.policy import Policy
+from launch.answers.server import OpenAIBackend, server_settings
 from launch.answers.trained_model import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
 from trl_ext.modpo.digest import model_digest
@@ -66,7 +67,7 @@ def add_generation_options(parser: argparse.ArgumentParser, n_samples: int, batc
         "--top_k", type=int, help=f"default {SAMPLING['top_k']}, 0: all tokens; with --base_url: not sent"
     )
     group.add_argument("--batch_pairs", type=positive_integer, default=batch_pairs, help="pairs judged at once")
-    add_failure_options(parser)
+    add_server_options(parser)
 
 
 def add_band_options(parser: argparse.ArgumentParser) -> None:
@@ -240,7 +241,7 @@ def make_backend(args: argparse.Namespace, checkpoint: Checkpoint | None, decodi
         ValueError: the model's tokenizer swallows the tags of such an answer; see also `Policy` and `OpenAIBackend`.
     """
     if checkpoint is None:
-        return OpenAIBackend(args.base_url, args.api_model, decoding, args.system)
+        return OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
     import torch
 
     # Every draw has a generator of its own; this is for whatever else in a model might ask for chance.

@@ -1,13 +1,13 @@
 """Work that survives an interruption: an append-only file of finished records, and the settings they were made with."""
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import write_json
 from datasets_builders.journal import Journal
+from datasets_builders.secrets import hide_passwords
 
 Key = tuple[str, int]
 
@@ -72,4 +72,4 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
 
 def _shown(value: Any) -> str:
     """Without the password of an address, which earlier versions stored."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", repr(value))
+    return hide_passwords(repr(value))

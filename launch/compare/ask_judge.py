@@ -8,9 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from datasets_builders.teacher.clients import Client
 from datasets_builders.teacher.collect import Collector, Findings
 from datasets_builders.teacher.costs import Costs
-from datasets_builders.teacher.endpoints import Client, Endpoint
+from datasets_builders.teacher.endpoints import Endpoint
 from datasets_builders.teacher.ledger import Ledger
 from datasets_builders.teacher.replies import Malformed
 from datasets_builders.teacher.requests import Item, single_requests

@@ -9,8 +9,9 @@ from datasets_builders.choices import Parser, one_of, positive_integer
 from datasets_builders.io import write_json, write_jsonl
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.scratch import digest
+from datasets_builders.teacher.access import SERVICES, find_access
+from datasets_builders.teacher.clients import open_client
 from datasets_builders.teacher.costs import Costs
-from datasets_builders.teacher.endpoints import SERVICES, find_access, open_client
 from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM, single_requests
 from launch.answers.records import label_of, read_generations
 from launch.common.table import aligned, interval

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from datasets_builders.choices import one_of, positive_integer
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.judging.prompt_files import read_rubric
-from launch.answers.backends import Decoding, server_settings
-from launch.answers.options import add_failure_options
+from launch.answers.backends import Decoding
+from launch.answers.options import add_server_options
 from launch.answers.policy import resolve_adapter
+from launch.answers.server import server_settings
 from launch.answers.trained_model import Checkpoint
 from launch.bt import options
 from launch.judge.inputs import ORDERS
@@ -49,7 +50,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max_new_tokens", type=positive_integer, default=1024)
     group.add_argument("--seed", type=int, default=0, help="of every draw")
     group.add_argument("--batch_pairs", type=positive_integer, default=8, help="pairs judged at once")
-    add_failure_options(parser)
+    add_server_options(parser)
 
 
 def asking_of(args: argparse.Namespace) -> Asking:

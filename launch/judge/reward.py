@@ -17,18 +17,10 @@ from typing import Any
 
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
-from launch.answers.backends import (
-    REFUSED,
-    UNANSWERED,
-    Answer,
-    Backend,
-    Decoding,
-    Item,
-    OpenAIBackend,
-    TransformersBackend,
-)
+from launch.answers.backends import Answer, Backend, Decoding, Item, TransformersBackend
 from launch.answers.prompts import Prompt
 from launch.answers.records import prompt_id
+from launch.answers.server import REFUSED, UNANSWERED, OpenAIBackend
 from launch.judge.reward_settings import RewardSettings, read_settings
 from trl_ext.online_dpo.prompts import Prompt as Conversation
 from trl_ext.pairwise_judge.judge_reward import JudgeReward
@@ -55,7 +47,7 @@ def backend_maker(settings: RewardSettings) -> Callable[[], Backend]:
     """Gives what draws the answers; a local model is loaded here, once, by transformers and peft without ms-swift."""
     decoding = Decoding(max_new_tokens=settings.max_new_tokens)
     if settings.base_url:
-        server = OpenAIBackend(settings.base_url, settings.api_model, decoding)
+        server = OpenAIBackend(settings.base_url, settings.api_model, decoding, rpm_limit=settings.rpm_limit)
         return lambda: server
     from launch.answers.chat_policy import ChatPolicy
 

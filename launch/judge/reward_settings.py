@@ -21,6 +21,7 @@ class RewardSettings(BaseModel):
         ties: offer tie as an answer.
         max_new_tokens: of one answer.
         batch_size: texts judged at once, or requests in flight.
+        rpm_limit: requests a minute to a server; none sends a batch at once.
         rounds, both_orders, missing, seed: see `trl_ext.pairwise_judge.judge_reward.JudgeReward`.
     """
 
@@ -36,6 +37,7 @@ class RewardSettings(BaseModel):
     ties: bool = True
     max_new_tokens: PositiveInt = 1024
     batch_size: PositiveInt = 16
+    rpm_limit: PositiveInt | None = None
     rounds: PositiveInt | None = None
     both_orders: bool = True
     missing: FiniteFloat | None = None

@@ -14,8 +14,8 @@ from launch.answers.backends import Answer
 from launch.judge import reward
 from launch.judge.reward_settings import RewardSettings, read_settings
 from tests.conftest import REPOSITORY
-from tests.launch.judge.judge_server import build_tiny_judge, serving
-from tests.tiny import build_adapter, write_rows
+from tests.fake_judge import FakeJudge
+from tests.tiny import build_adapter, build_tiny_judge, write_rows
 
 KEY = "key-of-the-judge"
 needs_openai = pytest.mark.skipif(find_spec("openai") is None, reason="the extra `api` is not installed")
@@ -41,7 +41,7 @@ def server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    with serving() as judge:
+    with FakeJudge() as judge:
         yield judge
 
 
@@ -56,8 +56,8 @@ def test_a_server_judges_within_each_prompt(configure, server):
     strengths = reward.judge_bradley_terry(prompts=PROMPTS, completions=TEXTS, completion_ids=[[1]] * 5)
     assert strengths[1] == pytest.approx(math.log(5) / 2) == -strengths[3]
     assert sum(strengths[::2]) == pytest.approx(0, abs=1e-9)
-    assert len(server.requests) == 2 * (6 + 2)
-    request = server.requests[0]
+    assert len(server.bodies) == 2 * (6 + 2)
+    request = server.bodies[0]
     assert (request["model"], request["max_tokens"], request["temperature"]) == ("m", 9, 0.0)
     text = request["messages"][0]["content"]
     assert "- Is it kind?" in text and "A or B" in text and "User: " in text
@@ -217,7 +217,7 @@ def test_the_grpo_of_trl_takes_it_by_its_path(judge, tiny, tmp_path):
     def longest(first, second, sample):
         return f"<preference>{'A' if len(first) > len(second) else 'B'}</preference>"
 
-    with serving(longest) as server:
+    with FakeJudge(longest) as server:
         settings = {"base_url": server.url, "api_model": "m"}
         if judge == "local":
             settings = {"model": str(build_tiny_judge(tmp_path / "judge")), "max_new_tokens": 1}
@@ -245,4 +245,4 @@ def test_the_grpo_of_trl_takes_it_by_its_path(judge, tiny, tmp_path):
     assert len(log) == 2
     assert [row["rewards/judge_win_rate/mean"] for row in log] == pytest.approx([0.5, 0.5])
     if judge == "server":
-        assert len(server.requests) > 12 and all(row["rewards/judge_win_rate/std"] > 0.1 for row in log)
+        assert len(server.bodies) > 12 and all(row["rewards/judge_win_rate/std"] > 0.1 for row in log)

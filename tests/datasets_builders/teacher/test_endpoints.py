@@ -8,18 +8,11 @@ from email.utils import format_datetime
 import pytest
 
 from datasets_builders.scoring.prompts import get_prompt
-from datasets_builders.teacher import endpoints
-from datasets_builders.teacher.endpoints import (
-    Access,
-    AnthropicClient,
-    Endpoint,
-    OpenAIClient,
-    Refused,
-    Stopped,
-    Unanswered,
-    find_access,
-    retry_after,
-)
+from datasets_builders.teacher import clients
+from datasets_builders.teacher.access import Access, find_access
+from datasets_builders.teacher.answers import SHOWN_CHARACTERS, Refused, retry_after
+from datasets_builders.teacher.clients import AnthropicClient, OpenAIClient, question
+from datasets_builders.teacher.endpoints import Endpoint, Stopped, Unanswered
 from tests.datasets_builders.teacher.conftest import KEY, PACKAGES
 
 USER = get_prompt("hh_score100_v1")("Human: q", "an answer")
@@ -40,7 +33,7 @@ def ask(server, backend, times=1, max_retries=8, rpm_limit=600000, stop_after=No
         if stop_after is not None:
             asyncio.get_running_loop().call_later(stop_after, endpoint.stop)
         try:
-            return [await endpoint.ask("Be strict.", USER) for _ in range(times)]
+            return [await endpoint.ask(question("Be strict.", USER)) for _ in range(times)]
         finally:
             await client.close()
 
@@ -69,7 +62,7 @@ def test_a_refusal_is_not_tried_again_and_shows_no_key(teacher, backend, status)
     assert len(server.bodies) == 1
     assert KEY in str(server.headers)
     assert KEY not in "".join(traceback.format_exception(caught.value))
-    assert "***" in str(caught.value) or len(str(caught.value)) == endpoints.SHOWN_CHARACTERS
+    assert "***" in str(caught.value) or len(str(caught.value)) == SHOWN_CHARACTERS
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
@@ -186,10 +179,10 @@ def test_a_wrong_address_or_key_is_refused_without_showing_it(backend, base_url,
 
 
 def test_a_placeholder_is_no_secret():
-    assert Access("http://x", "EMPTY").redact_body("an EMPTY reply") == "an EMPTY reply"
+    assert Access("http://x", "EMPTY").redact_answer("an EMPTY reply") == "an EMPTY reply"
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(endpoints, "import_module", lambda name: __import__("no_such_package"))
+    monkeypatch.setattr(clients, "import_module", lambda name: __import__("no_such_package"))
     with pytest.raises(ValueError, match=r"needs the package anthropic: .*\[api\]"):
         AnthropicClient(Access("http://x", KEY), "m")

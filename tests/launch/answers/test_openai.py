@@ -1,99 +1,35 @@
+import itertools
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
 
+from datasets_builders.teacher import endpoints
 from launch.answers import generate
 from launch.answers.backends import Item
 from launch.answers.prompts import Prompt
 from launch.answers.records import read_generations
+from launch.answers.server import SERVER_RETRIES
 from launch.judge.reward import asker
 from launch.scores.score import function_scorer
+from tests.fake_server import FakeServer
 
 KEY = "key-that-must-not-be-shown"
-
-
-class FakeServer(ThreadingHTTPServer):
-    """Speaks the one call that is used, and keeps what it was asked. `failures` answers come first, as status 500.
-
-    odd: prompt -> fields of the choice that its answer has instead, or (status, body).
-    """
-
-    def __init__(self, failures=0, status=500, odd=None):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.failures, self.status, self.odd = failures, status, odd or {}
-        self.requests, self.keys, self.active, self.most_active = [], [], 0, 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.lock:
-            failing = server.failures > 0
-            server.failures -= failing
-            server.requests.append(body)
-            server.keys.append(self.headers["Authorization"])
-        if failing:
-            return self.reply(server.status, {"error": {"message": f"bad key {KEY}"}})
-        text = body["messages"][-1]["content"].upper()
-        choice = {
-            "index": 0,
-            "finish_reason": "length" if "long" in text.lower() else "stop",
-            "message": {"role": "assistant", "content": text},
-        }
-        odd = server.odd.get(body["messages"][-1]["content"], {})
-        if isinstance(odd, tuple):
-            return self.send(*odd)
-        choice |= odd
-        usage = {"prompt_tokens": 11, "completion_tokens": len(text), "total_tokens": 11 + len(text)}
-        self.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
-                         "choices": [choice], "usage": usage})  # fmt: skip
-
-    def reply(self, status, obj):
-        self.send(status, json.dumps(obj).encode())
-
-    def send(self, status, data):
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
 def serve(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(endpoints, "FIRST_WAIT", 0.01)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    servers = []
-
-    def start(**options):
-        server = FakeServer(**options)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as stack:
+        yield lambda *script, **options: stack.enter_context(FakeServer(script, **options))
 
 
 @pytest.fixture
 def prompts_file(write_rows):
-    return write_rows("prompts.jsonl", [{"prompt": text} for text in ("one", "two", "a long one", "four", "five")])
+    return write_rows("prompts.jsonl", [{"prompt": text} for text in ("one", "two", "an endless one", "four", "five")])
 
 
 def flags(server, prompts_file, out, *extra):
@@ -104,17 +40,17 @@ def flags(server, prompts_file, out, *extra):
 
 
 def test_answers_arrive_after_an_error_and_the_key_is_not_shown(serve, prompts_file, tmp_path, capsys):
-    server = serve(failures=1)
+    server = serve("500")
     assert generate.main(flags(server, prompts_file, tmp_path, "--system", "Be kind")) == 0
     records = read_generations(tmp_path / "api")
-    assert [record["response"] for record in records] == ["ONE", "TWO", "A LONG ONE", "FOUR", "FIVE"]
+    assert [record["response"] for record in records] == ["ONE", "TWO", "AN ENDLESS ONE", "FOUR", "FIVE"]
     assert [record["capped"] for record in records] == [False, False, True, False, False]
-    assert [record["response_tokens"] for record in records] == [3, 3, 10, 4, 4]
-    assert {record["prompt_tokens"] for record in records} == {11}
-    assert len(server.requests) == 6
-    assert set(server.keys) == {f"Bearer {KEY}"}
-    assert all(body["temperature"] == 0 and body["max_tokens"] == 7 for body in server.requests)
-    assert all(body["messages"][0] == {"role": "system", "content": "Be kind"} for body in server.requests)
+    assert [record["response_tokens"] for record in records] == [0, 0, 3, 1, 1]
+    assert [record["prompt_tokens"] for record in records] == [0, 0, 3, 1, 1]
+    assert len(server.bodies) == 6
+    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
+    assert all(body["temperature"] == 0 and body["max_tokens"] == 7 for body in server.bodies)
+    assert all(body["messages"][0] == {"role": "system", "content": "Be kind"} for body in server.bodies)
     assert [message["role"] for message in records[0]["messages"]] == ["user"]
     written = "".join(path.read_text() for path in (tmp_path / "api").iterdir())
     printed = capsys.readouterr()
@@ -139,19 +75,19 @@ def test_each_batch_is_on_the_disk_before_the_next(serve, prompts_file, tmp_path
     assert found == [0, 2, 4]
     monkeypatch.setattr(generate.OpenAIBackend, "draw", genuine)
     generate.main(flags(server, prompts_file, tmp_path))
-    assert len(server.requests) == 5
+    assert len(server.bodies) == 5
     assert len(read_generations(tmp_path / "api")) == 5
 
 
 def test_sampling_sends_a_seed_for_each_answer(serve, prompts_file, tmp_path):
     server = serve()
     generate.main(flags(server, prompts_file, tmp_path, "--do_sample", "--temperature", "0.7", "--num_samples", "2"))
-    assert len({body["seed"] for body in server.requests}) == 10
-    assert {body["temperature"] for body in server.requests} == {0.7}
+    assert len({body["seed"] for body in server.bodies}) == 10
+    assert {body["temperature"] for body in server.bodies} == {0.7}
 
 
 def test_a_refusal_is_reported_without_the_key(serve, prompts_file, tmp_path):
-    server = serve(failures=99, status=401)
+    server = serve(*["401"] * 99)
     with pytest.raises(ValueError, match="AuthenticationError") as error:
         generate.main(flags(server, prompts_file, tmp_path))
     assert KEY not in str(error.value)
@@ -225,10 +161,10 @@ def test_an_odd_answer_costs_that_answer(serve, write_rows, tmp_path, capsys, na
     ):
         generate.main(command)
     assert len((tmp_path / "api/00001-of-00001.partial.jsonl").read_text().splitlines()) >= 3
-    asked = len(server.requests)
+    asked = len(server.bodies)
     assert generate.main([*command, "--max_failed_share", "0.25"]) == 0
     # What came was paid for, and is not asked for again; what was refused or never came is.
-    assert len(server.requests) - asked == (kind in ("refused", "unanswered"))
+    assert len(server.bodies) - asked == {"refused": 1, "unanswered": SERVER_RETRIES + 1}.get(kind, 0)
     assert f"1 of 4 answers failed ({kind} 1)" in capsys.readouterr().out
     records = read_generations(tmp_path / "api")
     assert [record["response"] for record in records if "problem" not in record] == ["ONE", "TWO", "THREE"]
@@ -237,9 +173,9 @@ def test_an_odd_answer_costs_that_answer(serve, write_rows, tmp_path, capsys, na
     assert records[1]["capped"] == (name == "null") and records[1]["response_tokens"] >= 0
 
     server.odd.clear()
-    asked = len(server.requests)
-    assert generate.main(command) == 0 and len(server.requests) == asked
-    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.requests) == asked + 1
+    asked = len(server.bodies)
+    assert generate.main(command) == 0 and len(server.bodies) == asked
+    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.bodies) == asked + 1
     assert [record["response"] for record in read_generations(tmp_path / "api")] == ["ONE", "ODD", "TWO", "THREE"]
     assert not any("problem" in record for record in read_generations(tmp_path / "api"))
     assert sorted(path.name for path in (tmp_path / "api").iterdir()) == ["00001-of-00001.jsonl", "generate.json"]
@@ -263,7 +199,7 @@ def test_an_odd_answer_whose_text_can_be_used_has_not_failed(serve, write_rows, 
     records = read_generations(tmp_path / "api")
     assert [record["response"] for record in records] == [text, text]
     assert {record["problem"] for record in records} == {kind}
-    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.requests) == 2
+    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.bodies) == 2
     if kind == "no_token_counts":
         assert len(function_scorer("brevity")(records)) == 2
         with pytest.raises(ValueError, match=r"label api, prompt .* the server sent no token counts"):
@@ -280,7 +216,7 @@ def test_what_a_stopped_retry_has_paid_for_is_used_and_read_once(serve, write_ro
     whole = tmp_path / "api/00001-of-00001.jsonl"
     before = whole.read_text()
     server.odd = {"four": said(None)}
-    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.requests) == 6
+    assert generate.main([*command, "--retry_failed"]) == 0 and len(server.bodies) == 6
     after = whole.read_text()
     # As a kill within that retry leaves them: the old whole file, and beside it the old answers and the new one.
     whole.write_text(before)
@@ -288,7 +224,7 @@ def test_what_a_stopped_retry_has_paid_for_is_used_and_read_once(serve, write_ro
     partial.write_text(before + after.splitlines(keepends=True)[1])
     server.odd = {}
     assert generate.main([*command, way] if way else command) == 0
-    assert len(server.requests) == 6 + bool(way)
+    assert len(server.bodies) == 6 + bool(way)
     expected = ["ONE", "TWO", "THREE", "FOUR" if way else ""]
     assert [record["response"] for record in read_generations(tmp_path / "api")] == expected
     assert sorted(path.name for path in whole.parent.iterdir()) == ["00001-of-00001.jsonl", "generate.json"]
@@ -307,14 +243,15 @@ def test_a_whole_file_is_not_undone_by_older_answers_beside_it(serve, prompts_fi
 
 
 def test_a_server_that_answers_nobody_ends_the_run_soon(serve, prompts_file, tmp_path):
-    server = serve(odd=dict.fromkeys(("two", "a long one", "four", "five"), HTML))
+    server = serve(odd=dict.fromkeys(("two", "an endless one", "four", "five"), HTML))
     command = flags(server, prompts_file, tmp_path, "--batch_size", "1")
     with pytest.raises(ValueError, match=r"3 requests in a row got no answer.*not JSON"):
         generate.main(command)
-    assert len(server.requests) == 4
+    assert len(server.bodies) == 1 + 3 * (SERVER_RETRIES + 1)
     server.odd.clear()
+    asked = len(server.bodies)
     assert generate.main(command) == 0
-    assert len(server.requests) == 8
+    assert len(server.bodies) - asked == 4
 
 
 def test_half_a_character_in_a_prompt_stops_nothing(serve, tmp_path):
@@ -339,7 +276,7 @@ def test_a_batch_in_which_somebody_is_answered_is_given(serve):
     assert [answer.response for answer in answers] == ["ONE", "", "", ""]
     assert [answer.problem.partition(":")[0] for answer in answers] == ["", "no_text", "unanswered", "refused"]
     assert backend.generate(items[3:])[0].problem.startswith("refused")
-    server.failures, server.status = 9, 401
+    server.script = ["401"] * 9
     with pytest.raises(ValueError, match="AuthenticationError"):
         backend.generate(items[:1])
     backend.close()
@@ -358,11 +295,39 @@ def test_a_text_that_is_refused_ends_no_training(serve, batch_size):
     assert ask(["a", "b", "d", "c"]) == ["", "", "D", ""]
     with pytest.raises(ValueError, match=r"requests to the judge in a row got no answer; unanswered"):
         ask(["a", "b", "c"])
-    server.failures, server.status = 9, 401
+    server.script = ["401"] * 9
     with pytest.raises(ValueError, match="AuthenticationError"):
         ask(["x"])
     # Nothing has ever been answered: the setting is wrong, not the texts.
-    server.failures, server.status = 9, 400
+    server.script = ["400"] * 9
     with pytest.raises(ValueError, match=r"[35] requests to the judge in a row"):
         asker(lambda: backend, batch_size)(list("vwxyz"))
     backend.close()
+
+
+class Reasoning(FakeServer):
+    """A gateway in front of a model that knows the new name of the limit of tokens only."""
+
+    def oddity(self, body):
+        told = (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        )
+        return (400, json.dumps({"error": {"message": told}}).encode()) if "max_tokens" in body else {}
+
+
+def test_a_reasoning_model_is_asked_with_the_limit_that_it_knows(serve, prompts_file, tmp_path):
+    with Reasoning() as server:
+        assert generate.main(flags(server, prompts_file, tmp_path, "--batch_size", "1")) == 0
+    assert next(record["response"] for record in read_generations(tmp_path / "api")) == "ONE"
+    # The first refusal was enough: 5 prompts, 6 requests.
+    assert ["max_tokens" in body for body in server.bodies] == [True] + [False] * 5
+    assert {body["max_completion_tokens"] for body in server.bodies[1:]} == {7}
+
+
+def test_a_server_is_asked_at_the_pace_that_was_given(serve, prompts_file, tmp_path):
+    server = serve("429")
+    assert generate.main(flags(server, prompts_file, tmp_path, "--batch_size", "5", "--rpm_limit", "600")) == 0
+    times = sorted(server.times)
+    # A tenth of a second apart; the refused request waited for the second that the server asked for.
+    assert all(later - sooner > 0.08 for sooner, later in itertools.pairwise(times))
+    assert len(times) == 6 and times[-1] - times[0] > 0.95

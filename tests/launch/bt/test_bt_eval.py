@@ -52,7 +52,7 @@ def test_known_scores_through_a_server(asked, server, tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("accuracy, ties 0.5", "0.6429  [", "margins, wrong", "wrong pairs: 2", "calibration error"):
         assert text in printed
-    request = server.requests[0]
+    request = server.bodies[0]
     assert (request["model"], request["max_tokens"], request["temperature"]) == ("org/judge", 128, 0.0)
 
 
@@ -70,40 +70,40 @@ def test_samples_are_averaged(asked, server, tmp_path):
     launch(["eval-bt", *asked, "--do_sample", "--n_samples", "2", "--top_k", "7", "--n_pairs", "3", "--seed", "4",
             "--batch_pairs", "1", "--out", str(tmp_path / "out")])  # fmt: skip
     pairs = rows_of(tmp_path / "out/pairs.jsonl")
-    assert len(pairs) == 3 and len(server.requests) == 12
+    assert len(pairs) == 3 and len(server.bodies) == 12
     for row in pairs:
         for side in row["scores"]:
             assert side == [None, None] or side[1] - side[0] == 4
-    request = server.requests[0]
+    request = server.bodies[0]
     assert (request["temperature"], request["top_p"], request["top_k"]) == (0.7, 0.9, 7)
-    assert len({request["seed"] for request in server.requests}) == 12
+    assert len({request["seed"] for request in server.bodies}) == 12
 
 
 def test_the_seed_chooses_the_pairs_and_the_draws(asked, server, tmp_path):
     def run(name, *flags):
-        server.requests.clear()
+        server.bodies.clear()
         launch(["eval-bt", *asked, "--do_sample", "--temperature", "0.5", *flags, "--out", str(tmp_path / name)])
         pairs = rows_of(tmp_path / name / "pairs.jsonl")
-        return [row["index"] for row in pairs], {request["seed"] for request in server.requests}
+        return [row["index"] for row in pairs], {request["seed"] for request in server.bodies}
 
     few, other = (run(f"few{seed}", "--n_pairs", "4", "--seed", seed)[0] for seed in ("0", "1"))
     assert sorted(few) != sorted(other)
     (everything, draws), (same, other_draws) = (run(f"all{seed}", "--seed", seed) for seed in ("0", "1"))
     assert sorted(everything) == sorted(same) == list(range(8))
     assert not draws & other_draws
-    assert {request["temperature"] for request in server.requests} == {0.5}
+    assert {request["temperature"] for request in server.bodies} == {0.5}
 
 
 def test_top_k_is_not_sent_to_a_server_unless_asked_for(asked, server, tmp_path):
     launch(["eval-bt", *asked, "--do_sample", "--n_pairs", "1", "--out", str(tmp_path / "out")])
-    assert all("top_k" not in request for request in server.requests)
+    assert all("top_k" not in request for request in server.bodies)
     assert result_of(tmp_path / "out")["decoding"] == "sampled at temperature 0.7, top-p 0.9, the server's own top-k"
 
 
 def test_top_k_can_be_switched_off_and_the_result_says_so(asked, server, tmp_path, capsys):
     whole = ["--do_sample", "--temperature", "1", "--top_p", "1", "--top_k", "0"]
     assert launch(["eval-bt", *asked, *whole, "--n_pairs", "1", "--out", str(tmp_path / "out")]) == 0
-    assert {request["top_k"] for request in server.requests} == {
+    assert {request["top_k"] for request in server.bodies} == {
         -1
     }  # all tokens, as vLLM, SGLang and llama.cpp read it
     assert "answers sampled at temperature 1, top-p 1, all tokens" in capsys.readouterr().out
@@ -114,39 +114,39 @@ def test_top_k_can_be_switched_off_and_the_result_says_so(asked, server, tmp_pat
 def test_a_rerun_asks_nothing_again_and_scores_anew(asked, server, tmp_path):
     out = ["--out", str(tmp_path / "out")]
     launch(["eval-bt", *asked, *out])
-    first, asked_before = result_of(tmp_path / "out"), len(server.requests)
+    first, asked_before = result_of(tmp_path / "out"), len(server.bodies)
     launch(["eval-bt", *asked, *out])
     assert result_of(tmp_path / "out") == first
     launch(["eval-bt", *asked, *out, "--bt_temp", "20"])
     assert result_of(tmp_path / "out")["metrics"]["bt_loss"]["value"] != first["metrics"]["bt_loss"]["value"]
-    assert len(server.requests) == asked_before == 16
+    assert len(server.bodies) == asked_before == 16
 
 
 def test_an_answer_without_text_costs_that_answer(asked, server, tmp_path, capsys):
     server.silent = [66]
     command = ["eval-bt", *asked, "--out", str(tmp_path / "out")]
     assert launch(command) == 2 and "1 of 16 answers failed (no_text 1)" in capsys.readouterr().err
-    assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.requests) == 16
+    assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.bodies) == 16
     result = result_of(tmp_path / "out")
     assert result["answers"]["failed"] == 1 and result["metrics"]["unparsable"] == 2
     server.silent = []
-    assert launch([*command, "--retry_failed"]) == 0 and len(server.requests) == 17
+    assert launch([*command, "--retry_failed"]) == 0 and len(server.bodies) == 17
     assert "failed" not in result_of(tmp_path / "out")["answers"]
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(asked, server, tmp_path, capsys):
     flags = ["eval-bt", *asked, "--batch_pairs", "1"]
     launch([*flags, "--out", str(tmp_path / "whole")])
-    server.requests.clear()
+    server.bodies.clear()
     server.fail_after = 7
     assert launch([*flags, "--out", str(tmp_path / "out")]) == 2
-    assert "enough" in capsys.readouterr().err
+    assert "refused" in capsys.readouterr().err
     assert len((tmp_path / "out/samples.partial.jsonl").read_text().splitlines()) == 7
     assert not (tmp_path / "out/result.json").exists()
-    server.requests.clear()
+    server.bodies.clear()
     server.fail_after = None
     assert launch([*flags, "--out", str(tmp_path / "out")]) == 0
-    assert len(server.requests) == 9
+    assert len(server.bodies) == 9
     for name in ("samples.jsonl", "pairs.jsonl", "result.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -159,13 +159,13 @@ def test_a_killed_run_repeats_one_batch_at_most(asked, server, tmp_path):
     command = [sys.executable, "-m", "launch", *flags, "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     start = time.monotonic()
-    while len(server.requests) < 7 and time.monotonic() - start < 60:
+    while len(server.bodies) < 7 and time.monotonic() - start < 60:
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -9
     server.delay = 0.0
     assert launch([*flags, "--out", str(tmp_path / "out")]) == 0
-    assert 16 <= len(server.requests) <= 18
+    assert 16 <= len(server.bodies) <= 18
     launch([*flags, "--out", str(tmp_path / "whole")])
     assert (tmp_path / "out/result.json").read_bytes() == (tmp_path / "whole/result.json").read_bytes()
 
@@ -201,7 +201,7 @@ def test_other_settings_do_not_mix_in_one_folder(asked, hh_file, tmp_path, capsy
 def test_impossible_flags_are_named(asked, server, tmp_path, capsys, extra, message):
     assert launch(["eval-bt", *asked, "--out", str(tmp_path / "out"), *extra]) == 2
     assert message in capsys.readouterr().err
-    assert not server.requests and not (tmp_path / "out").exists()
+    assert not server.bodies and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

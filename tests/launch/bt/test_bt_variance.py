@@ -76,7 +76,7 @@ def test_several_prompts_make_a_table_of_one_row_each(asked, server, tmp_path):
 def test_a_rerun_asks_nothing_again(asked, server, tmp_path):
     for _ in range(2):
         launch(["variance", *asked, *SAMPLED, "--out", str(tmp_path / "out")])
-    assert len(server.requests) == 32
+    assert len(server.bodies) == 32
 
 
 def test_merged_shards_are_the_whole_run(asked, shards, tmp_path):

@@ -11,25 +11,21 @@ from launch.common.statistics import wilson_interval
 from launch.compare.win_statistics import Outcome, outcome_of, outcomes, wilson, win_statistics
 from launch.judge.verdicts import JudgedRow
 from tests import tiny
-from tests.fake_teacher import FakeTeacher
+from tests.fake_judge import FakeJudge
 from tests.launch.generations import generation
-from tests.launch.judge.judge_server import build_tiny_judge
+from tests.tiny import build_tiny_judge
 
 KEY = "sk-secret-1234567890"
-REPLIES = re.compile(r"<response_a>\n(.*?)\n</response_a>\n\n<response_b>\n(.*?)\n</response_b>", re.DOTALL)
 
 
-class Judge(FakeTeacher):
+class Judge(FakeJudge):
     """Prefers the reply with the higher `quality N`; `always A` and `mute` in a reply make it say that."""
 
-    def judge(self, user, way="ok"):
-        first, second = REPLIES.findall(user)[-1]
+    def say(self, body, way="ok"):
+        user = body["messages"][-1]["content"]
         if "mute" in user:
             return "I would rather not say."
-        if "always A" in user:
-            return "<preference>A</preference>"
-        one, other = (int(re.search(r"quality (\d+)", reply)[1]) for reply in (first, second))
-        return f"Because.\n<preference>{'A' if one > other else 'B' if other > one else 'tie'}</preference>"
+        return "<preference>A</preference>" if "always A" in user else super().say(body)
 
 
 # (answer of A, answer of B): A wins, B wins, tie, place decides, identical, no verdict.
@@ -125,10 +121,10 @@ def test_every_answer_is_on_the_disk_before_the_next_request(gens, tmp_path, cap
     out, seen = tmp_path / "out", []
 
     class Watching(Judge):
-        def judge(self, user, way="ok"):
+        def say(self, body, way="ok"):
             file = out / "answers.jsonl"
             seen.append(len(file.read_text().splitlines()) if file.exists() else 0)
-            return super().judge(user, way)
+            return super().say(body)
 
     with Watching(script=["ok"] * 5 + ["500"] * 3) as server:
         argv = flags(server, gens, out, "--concurrency", 1, "--max_retries", 0)

@@ -15,9 +15,10 @@ from launch.judge.metrics import evaluate_rows
 from launch.judge.verdicts import read_verdicts
 from tests import tiny
 from tests.conftest import REPOSITORY
+from tests.fake_judge import FakeJudge
 from tests.launch.judge.benchmark_rows import judgebench_row, rewardbench2_row, rm_bench_row, score_of, write
 from tests.launch.judge.eval_cases import orders
-from tests.launch.judge.judge_server import build_tiny_judge, serving
+from tests.tiny import build_tiny_judge
 
 PNG = b"\x89PNG"
 ROWS = [
@@ -42,7 +43,7 @@ def verdicts(tmp_path):
 def server(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    with serving(by_points) as judge:
+    with FakeJudge(by_points) as judge:
         yield judge
 
 
@@ -163,7 +164,7 @@ def test_a_judge_is_asked_about_pairs_and_scored(asked, server, tmp_path):
     assert launch([*asked, "--data", str(data), "--out", str(tmp_path / "out")]) == 0
     result = result_of(tmp_path / "out")
     metrics = result["metrics"]
-    assert len(server.requests) == 6 and (metrics["pairs"], metrics["rows"]) == (3, 6)
+    assert len(server.bodies) == 6 and (metrics["pairs"], metrics["rows"]) == (3, 6)
     assert metrics["accuracy"]["value"] == metrics["consistent_and_right"]["value"] == pytest.approx(2 / 3)
     assert metrics["swap_consistency"]["value"] == 1.0 and metrics["position_bias"]["value"] == 0.0
     assert metrics["by_strength"]["2"]["value"] == 1.0
@@ -173,18 +174,18 @@ def test_a_judge_is_asked_about_pairs_and_scored(asked, server, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size
     # The same numbers from the file of verdicts alone, and no further question.
     assert launch(["eval-judge", "--verdicts", str(tmp_path / "out"), "--out", str(tmp_path / "again")]) == 0
-    assert result_of(tmp_path / "again")["metrics"] == metrics and len(server.requests) == 6
+    assert result_of(tmp_path / "again")["metrics"] == metrics and len(server.bodies) == 6
 
 
 def test_an_interrupted_run_goes_on_and_a_finished_one_asks_nothing(asked, server, tmp_path, capsys):
     data = tiny.write_rows(tmp_path / "raw.jsonl", [raw(i, i, 3, ground_truth="B") for i in range(4)])
     flags = [*asked, "--data", str(data), "--batch_pairs", "1", "--out", str(tmp_path / "out")]
     server.fail_after = 4
-    assert launch(flags) == 2 and "enough" in capsys.readouterr().err
+    assert launch(flags) == 2 and "refused" in capsys.readouterr().err
     server.fail_after = None
     assert launch(flags) == 0
-    done = len(server.requests)
-    assert launch(flags) == 0 and len(server.requests) == done
+    done = len(server.bodies)
+    assert launch(flags) == 0 and len(server.bodies) == done
     assert launch([*flags, "--max_new_tokens", "7"]) == 2
     assert "max_new_tokens = 1024, now it is 7" in capsys.readouterr().err
 
@@ -231,7 +232,7 @@ def test_a_benchmark_is_asked_in_both_orders_and_scored_by_its_rules(name, asked
     scored = result["benchmark"]
     assert (scored["name"], scored["items"], scored["pairs"]) == (name, items, pairs)
     assert scored["macro_accuracy"]["value"] == pytest.approx(accuracy)
-    assert len(server.requests) == result["metrics"]["rows"] == 2 * pairs
+    assert len(server.bodies) == result["metrics"]["rows"] == 2 * pairs
     assert result["judge"]["benchmark"] == name
     printed = capsys.readouterr().out
     assert f"{name}, by its own rules, {items} of its rows (" in printed
@@ -248,7 +249,7 @@ def test_texts_that_return_are_asked_once(asked, server, tmp_path):
     row["chosen"][1] = row["chosen"][0]
     flags = ["--benchmark", "rm-bench", "--source", write(tmp_path / "x.json", [row]), "--out", str(tmp_path / "out")]
     assert launch([*asked, *flags]) == 0
-    assert len(server.requests) == 12 and result_of(tmp_path / "out")["metrics"]["pairs"] == 6
+    assert len(server.bodies) == 12 and result_of(tmp_path / "out")["metrics"]["pairs"] == 6
     assert result_of(tmp_path / "out")["benchmark"]["matrix"] == [[1, 0, 0], [1, 0, 0], [1, 1, 1]]
 
 
@@ -266,7 +267,7 @@ def test_the_seed_decides_which_reply_of_a_benchmark_is_first(asked, tmp_path):
 def test_a_part_of_a_benchmark(asked, server, tmp_path, capsys):
     source = ["--benchmark", "rewardbench2", "--source", benchmark_file("rewardbench2", tmp_path)]
     assert launch([*asked, *source, "--n_items", "2", "--out", str(tmp_path / "out")]) == 0
-    assert len(server.requests) == 12 and result_of(tmp_path / "out")["benchmark"]["items"] == 2
+    assert len(server.bodies) == 12 and result_of(tmp_path / "out")["benchmark"]["items"] == 2
     assert launch(["eval-judge", "--verdicts", str(tmp_path / "out"), *source]) == 2
     assert "9 of 15 pairs of rewardbench2 were not judged in both orders" in capsys.readouterr().err
     assert launch([*asked, *source, "--out", str(tmp_path / "out")]) == 2

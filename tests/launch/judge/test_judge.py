@@ -13,7 +13,8 @@ from launch.__main__ import main as launch
 from launch.judge.verdicts import JudgedRow, read_verdicts
 from tests import tiny
 from tests.conftest import REPOSITORY
-from tests.launch.judge.judge_server import build_tiny_judge, by_quality, serving
+from tests.fake_judge import FakeJudge, by_quality
+from tests.tiny import build_tiny_judge
 
 FILES = ("answers.jsonl", "pairs.jsonl", "settings.json", "verdicts.jsonl")
 
@@ -40,7 +41,7 @@ RAW = [
 def serve(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    return serving
+    return FakeJudge
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_known_verdicts_through_a_server(serve, pairs_file, tmp_path, capsys):
     assert "cut off" not in printed and "skipped" not in printed
     answers = read(tmp_path / "out/answers.jsonl")
     assert len(answers) == 10 and answers[0]["response"] == "Because.\n<preference>A</preference>"
-    request = server.requests[0]
+    request = server.bodies[0]
     assert (request["model"], request["max_tokens"], request["temperature"]) == ("org/judge", 1024, 0.0)
 
 
@@ -105,12 +106,12 @@ def test_an_answer_without_text_costs_that_answer(serve, pairs_file, tmp_path, c
     with serve(lambda first, second, sample: None if "One" in first and "5" in first else by_quality(first, second, sample)) as server:
         command = flags(server, pairs_file, tmp_path / "out")
         assert launch(command) == 2 and "1 of 10 answers failed (no_text 1)" in capsys.readouterr().err
-        assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.requests) == 10
+        assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.bodies) == 10
         rows = read_verdicts(tmp_path / "out/verdicts.jsonl")
         assert [row.verdicts[0] for row in rows] == ["A", "B", "B", None, "tie", "tie", "B", "A", None, None]
         assert [row.capped for row in rows] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
         server.rule = by_quality
-        assert launch([*command, "--retry_failed"]) == 0 and len(server.requests) == 11
+        assert launch([*command, "--retry_failed"]) == 0 and len(server.bodies) == 11
         assert read_verdicts(tmp_path / "out/verdicts.jsonl")[3].verdicts == ("A",)
 
 
@@ -138,9 +139,9 @@ def test_votes_are_samples_of_each_order(serve, tmp_path):
     assert rows[0].verdicts == tuple(said) and rows[0].vote == "A"
     assert rows[1].verdicts == ("B",) * 5
     assert read(tmp_path / "out/pairs.jsonl")[0]["votes"] == ["A", "A"]
-    assert len({request["seed"] for request in server.requests}) == 10
-    assert {(request["temperature"], request["top_p"]) for request in server.requests} == {(0.4, 0.9)}
-    assert all("top_k" not in request for request in server.requests)
+    assert len({request["seed"] for request in server.bodies}) == 10
+    assert {(request["temperature"], request["top_p"]) for request in server.bodies} == {(0.4, 0.9)}
+    assert all("top_k" not in request for request in server.bodies)
 
 
 def test_rows_of_the_builder_are_asked_as_they_are(serve, pairs_file, tmp_path):
@@ -199,7 +200,7 @@ def test_the_prompt_follows_its_flags_and_the_turns(serve, tmp_path):
         launch(flags(server, file, tmp_path / "plain", "--orders", "original"))
         more = ["--rubric", str(tmp_path / "rubric.txt"), "--thinking", "--ties", "false", "--orders", "original"]
         launch(flags(server, file, tmp_path / "flags", *more))
-    plain, asked = (request["messages"][0]["content"] for request in server.requests)
+    plain, asked = (request["messages"][0]["content"] for request in server.bodies)
     assert "User: Hello\n\nAssistant: Hi\n\nUser: Which?" in plain and "extra_id" not in plain
     assert "A, B or tie" in plain and "Judge by" not in plain and "<think>" not in plain
     assert "Judge by:\n- Is it kind?\n- Is it short?" in asked
@@ -223,7 +224,7 @@ def test_equal_replies_are_asked_about_once(serve, tmp_path):
     file = tiny.write_rows(tmp_path / "raw.jsonl", [{**raw(0, 3, 3), "response_2": reply(3)}])
     with serve() as server:
         launch(flags(server, file, tmp_path / "out"))
-    assert len(server.requests) == 1
+    assert len(server.bodies) == 1
     assert [row.verdicts for row in read_verdicts(tmp_path / "out/verdicts.jsonl")] == [("tie",), ("tie",)]
 
 
@@ -232,18 +233,18 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(serve, pairs_file, tmp_pat
         once = flags(server, pairs_file, tmp_path / "whole", "--batch_pairs", "1")
         again = flags(server, pairs_file, tmp_path / "out", "--batch_pairs", "1")
         launch(once)
-        server.requests.clear()
+        server.bodies.clear()
         server.fail_after = 5
         assert launch(again) == 2
-        assert "enough" in capsys.readouterr().err
+        assert "refused" in capsys.readouterr().err
         assert len(read(tmp_path / "out/answers.partial.jsonl")) == 5  # one of a batch whose other one was refused
         assert not (tmp_path / "out/verdicts.jsonl").exists()
-        server.requests.clear()
+        server.bodies.clear()
         server.fail_after = None
         assert launch(again) == 0
-        assert len(server.requests) == 5
+        assert len(server.bodies) == 5
         assert launch(again) == 0
-        assert len(server.requests) == 5
+        assert len(server.bodies) == 5
     for name in FILES:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
@@ -263,7 +264,7 @@ def test_answers_of_other_settings_or_rows_do_not_mix(serve, pairs_file, tmp_pat
         changed = tiny.write_rows(tmp_path / "changed.jsonl", [*RAW[:4], raw(4, 0, 9)])
         assert launch(flags(server, changed, tmp_path / "out")) == 2
         assert "rows_sha256" in capsys.readouterr().err
-        assert len(server.requests) == 10
+        assert len(server.bodies) == 10
 
 
 def test_rows_of_the_same_pairs_with_another_prompt_do_not_mix(serve, tmp_path, capsys):
@@ -283,7 +284,7 @@ def test_another_truth_needs_no_other_answer(serve, pairs_file, tmp_path):
     with serve() as server:
         launch(flags(server, pairs_file, tmp_path / "out"))
         launch(flags(server, corrected, tmp_path / "out"))
-        assert len(server.requests) == 10
+        assert len(server.bodies) == 10
     assert [row.ground_truth for row in read_verdicts(tmp_path / "out/verdicts.jsonl")][6:8] == ["B", "A"]
 
 
@@ -331,7 +332,7 @@ def test_bad_rows_are_named(serve, tmp_path, capsys, row, message):
     file = tiny.write_rows(tmp_path / "bad.jsonl", [RAW[0], row])
     with serve() as server:
         status = launch(flags(server, file, tmp_path / "out"))
-        assert server.requests == []
+        assert server.bodies == []
     error = capsys.readouterr().err
     assert status == 2 and f"{file}:2: " in error and message in error
     assert not (tmp_path / "out").exists()
@@ -362,7 +363,7 @@ def test_chosen_first_in_every_pair_is_refused(serve, tmp_path, capsys):
 def test_flags_that_do_not_go_together_are_refused(serve, pairs_file, tmp_path, capsys, extra, message):
     with serve() as server:
         assert launch(flags(server, pairs_file, tmp_path / "out", *extra)) == 2
-        assert server.requests == []
+        assert server.bodies == []
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

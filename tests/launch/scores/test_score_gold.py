@@ -8,7 +8,6 @@ from launch.__main__ import main as launch
 from launch.answers.checkpoint_answers import Answer, read_answers
 from launch.scores.score_gold import first_words, score_answers, summarize, token_cutter
 from tests.d2po.gold.test_annotation import Rater, needs_api
-from tests.fake_teacher import Handler
 from tests.launch.scores import gold_functions
 from tests.tiny import build_tokenizer, write_rows
 
@@ -157,11 +156,9 @@ class Refusing(Rater):
         super().__init__()
         self.refused = ["REFUSED"]
 
-
-class RefusingHandler(Handler):
-    def answer(self, body, way):
-        user = body["messages"][-1]["content"]
-        super().answer(body, "400" if any(word in user for word in self.server.refused) else way)
+    def next_way(self, body):
+        way = super().next_way(body)
+        return "400" if any(word in body["messages"][-1]["content"] for word in self.refused) else way
 
 
 @needs_api
@@ -171,7 +168,6 @@ def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monke
     rows = [{"question": f"q{n}", "response": f"follow{1 + n % 5} help3 number {n}"} for n in range(19)]
     file = write_rows(tmp_path / "a.jsonl", [*rows[:7], {"question": "q", "response": "REFUSED"}, *rows[7:]])
     with Refusing() as server:
-        server.RequestHandlerClass = RefusingHandler
         arguments = {"base_url": f"{server.address}/v1", "model": "m", "rpm_limit": 60_000, "max_retries": 0}
         out = tmp_path / "out"
         command = ["score", "--answers", file, "--gold", "ultrafeedbackgold", "--gold_arguments", json.dumps(arguments), "--pay", "--out", out]

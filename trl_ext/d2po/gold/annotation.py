@@ -48,8 +48,8 @@ class Annotator(GoldFunction):
         max_retries: int,
         max_attempts: int,
     ) -> None:
+        from datasets_builders.teacher.access import SERVICES, find_access
         from datasets_builders.teacher.costs import Costs
-        from datasets_builders.teacher.endpoints import SERVICES, find_access
 
         if backend not in SERVICES:
             raise ValueError(f"backend is {backend!r}: valid are {sorted(SERVICES)}")
@@ -143,8 +143,9 @@ class Annotator(GoldFunction):
         Raises:
             KeyboardInterrupt: after the answers that were under way; after a second interrupt without them.
         """
+        from datasets_builders.teacher.clients import open_client
         from datasets_builders.teacher.collect import interrupts
-        from datasets_builders.teacher.endpoints import Endpoint, open_client
+        from datasets_builders.teacher.endpoints import Endpoint
 
         from .asking import Asking
 

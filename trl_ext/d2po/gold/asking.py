@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datasets_builders.scratch import digest
+from datasets_builders.teacher.answers import Refused
+from datasets_builders.teacher.clients import question
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW, given_up
-from datasets_builders.teacher.endpoints import Endpoint, Refused, Stopped, Unanswered
+from datasets_builders.teacher.endpoints import Endpoint, Stopped, Unanswered
 from datasets_builders.teacher.ledger import Record
 from datasets_builders.teacher.replies import Malformed, Verdict, read_pair, read_reply
 from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM
@@ -49,7 +51,7 @@ class Asking:
         for _ in range(len(self.known.get(key, ())), self.max_attempts):
             async with self.room:
                 try:
-                    answer = await self.endpoint.ask(SYSTEM, text)
+                    answer = await self.endpoint.ask(question(SYSTEM, text))
                     reading = read(answer.text, answer.cut_off)
                     malformed = {key: reading.reason} if isinstance(reading, Malformed) else {}
                     fields = {name: getattr(answer, name) for name in ("cut_off", "model", "tokens_in", "tokens_out")}
