@@ -1,4 +1,4 @@
-"""Rows for a judge that compares two replies: each judgement of HelpSteer2 becomes two prompts, one an order.
+"""Rows for a judge that compares two replies: each judgement of HelpSteer2 becomes two prompts, one for each order.
 
 The two rows of a pair follow each other, side 0 (A is ``response_1``) first, and share ``pair_id``; label and strength
 hold in the order that the row shows. Both rows of a pair, and all pairs of a prompt, are on one side of the split.

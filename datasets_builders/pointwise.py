@@ -1,4 +1,4 @@
-"""Rows for a judge that scores one reply at a time: each comparison becomes two prompts, one a side.
+"""Rows for a judge that scores one reply at a time: each comparison becomes two prompts, one for each side.
 
 The two rows of a pair follow each other, side 0 first, and share ``pair_id`` and ``preferred_side``; a pair-coupled
 reward puts them together again.

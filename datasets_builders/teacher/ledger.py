@@ -1,4 +1,4 @@
-"""The paid answers of a folder: an append-only file, one line an answer, on the disk before the next request leaves."""
+"""The paid answers of a folder: an append-only file, one line per answer, on the disk before the next request leaves."""
 
 import json
 from dataclasses import asdict, dataclass

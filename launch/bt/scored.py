@@ -1,4 +1,4 @@
-"""Pairs of replies with their sampled scores, and the reading of one number a reply from them.
+"""Pairs of replies with their sampled scores, and the reading of one number per reply from them.
 
 Higher is better. A margin is the score of the preferred reply minus that of the other, in points of the scale.
 """

@@ -114,7 +114,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def to_cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The table to read: a head, then one row a checkpoint, each number with its deviation between seeds."""
+    """The table to read: a head, then one row per checkpoint, each number with its deviation between seeds."""
     names = {
         "acc": "accuracy, ties 0.5",
         "strict_all": "strict, unparsable wrong",

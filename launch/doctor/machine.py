@@ -58,7 +58,7 @@ def _devices(setup: Setup) -> list[Finding]:
         return warning(NAME, found, "right on a login node; to train here: use_cpu: true (and bf16: false)")
     here, wanted = torch.cuda.device_count(), -(-setup.run.processes // setup.run.nodes)
     if wanted > here:
-        found = f"{wanted} processes a node and {here} CUDA devices: two would share a device, which NCCL refuses"
+        found = f"{wanted} processes per node and {here} CUDA devices: two would share a device, which NCCL refuses"
         return error(NAME, found, f"NPROC_PER_NODE={here}")
     if setup.value("bf16") and not torch.cuda.is_bf16_supported():
         return error(NAME, "bf16 is on and the device has none", "bf16: false, fp16: true")

@@ -1,6 +1,6 @@
 """Memory of a process: weights, gradients and optimiser states, which are sure, and logits; activations come on top.
 
-Bytes a parameter, P of the frozen and T of the trained parameters, N processes, b the bytes of the run's dtype:
+Bytes per parameter, P of the frozen and T of the trained parameters, N processes, b the bytes of the run's dtype:
 
     weights     b P + b T   (a LoRA under mixed precision: 4 T)             over N under ZeRO-3
     gradients   b T         (4 T)                                           over N from ZeRO-2
@@ -85,7 +85,7 @@ def zero_of(given: Any) -> Zero:
 
 
 def dtype_bytes(setup: Setup) -> int:
-    """Bytes a parameter of the base has in memory."""
+    """Bytes per parameter of the base has in memory."""
     if setup.run.method.name == "moodpo":
         return 2 if setup.value("bf16") and not setup.full else 4
     given = setup.value("torch_dtype") or setup.value("dtype")
@@ -156,7 +156,7 @@ def check_memory(setup: Setup) -> list[Finding]:
     zero = zero_of(setup.value("deepspeed"))
     need = need_of(setup, parts, zero)
     engine = f"ZeRO-{zero.stage}" if zero.stage >= 0 else "no ZeRO"
-    found = f"{gigabytes(need.total)} a process ({engine}, {setup.run.processes} in all): {need}; activations on top"
+    found = f"{gigabytes(need.total)} per process ({engine}, {setup.run.processes} in all): {need}; activations on top"
     found += f", and {adapters} adapter{'s' if adapters > 1 else ''} of unknown size" if adapters else ""
     guessed = any(part.guessed and part.parameters for part in parts)
     if guessed:  # then the vocabulary is not known either
@@ -176,7 +176,7 @@ def check_memory(setup: Setup) -> list[Finding]:
         else 0.0
     )
     if need.sure + reserved > total:
-        return error(NAME, f"{found}, but the {where} has {gigabytes(total)} a process", fix)
+        return error(NAME, f"{found}, but the {where} has {gigabytes(total)} per process", fix)
     if need.total + reserved > TIGHT * free:
         return warning(NAME, f"{found}; {gigabytes(free)} are free on the {where}: tight", fix)
     return ok(NAME, f"{found}; {gigabytes(free)} are free on the {where}")

@@ -59,7 +59,7 @@ def _check(setup: Setup, source: str, path: str, training: bool) -> list[Finding
         if pairs is not None:
             group = 2 * setup.value("num_generations")
             batches = len(PairRepeatSampler(index, group // 2, pairs)) // (pairs * group)
-            found += f"; {pairs} pairs a generation batch, {batches} batches an epoch"
+            found += f"; {pairs} pairs per generation batch, {batches} batches per epoch"
     except ValueError as problem:
         return error(NAME, f"{source}: {problem}", f"python -m datasets_builders {columns.builder} writes whole pairs")
     return ok(NAME, found)

@@ -1,4 +1,4 @@
-"""`python -m launch steer-page`: one slider an objective, and the answers to several wishes beside each other.
+"""`python -m launch steer-page`: one slider for each objective, and the answers to several wishes beside each other.
 
 The page is for the person at this machine: it listens on 127.0.0.1 unless another --host is given, which needs a name and
 a password in the environment.

@@ -1,4 +1,4 @@
-"""One picture of several policies: a colour a policy, its points joined in the order of their weights."""
+"""One picture of several policies: one colour per policy, its points joined in the order of their weights."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from launch.moodpo.weights import percentages
 
 
 def draw(summary: Mapping[str, Any], title: str) -> bytes:
-    """PNG: one panel for each two objectives, one colour a policy, the points of a policy joined in their order."""
+    """PNG: one panel for each two objectives, one colour per policy, the points of a policy joined in their order."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgba
     from matplotlib.figure import Figure

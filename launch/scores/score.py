@@ -19,7 +19,7 @@ SETTINGS_FILE = "score.json"
 _FUNCTION_UNITS = {
     "brevity": "minus words",
     "negative_response_tokens": "minus tokens",
-    "plain_words": "minus letters a word",
+    "plain_words": "minus letters per word",
     "rich_vocabulary": "words",
 }
 

@@ -1,4 +1,4 @@
-"""What a training run and its worker tell each other at a rung: two small files a rung, each whole or not there.
+"""What a training run and its worker tell each other at a rung: two small files per rung, each whole or not there.
 
 At a rung the run writes its evaluation and waits; the worker, who alone writes to the study, answers GO or STOP. Files
 outlive both: a worker that takes a dead one's trial over finds what was said, and a continued run does not ask again.

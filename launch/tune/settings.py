@@ -27,7 +27,7 @@ class TuneSettings(BaseModel):
     rung_steps: list[Positive] = Field(
         [300, 600, 1000], description="steps at which trials are judged, as 300,600,1000"
     )
-    reduction_factor: int = Field(2, ge=2, description="one of so many trials passes a rung")
+    reduction_factor: int = Field(2, ge=2, description="one trial in so many passes a rung")
     seed: int = Field(42, ge=0, description="of the sampler; each worker adds a number of its own")
     space: Path | None = Field(None, description="YAML file of the search space (default: the reference's)")
     objective: Literal[*KINDS] = Field("ranking", description=f"what is maximised: one of {', '.join(KINDS)}")
@@ -55,7 +55,7 @@ class TuneSettings(BaseModel):
         check_label(self.worker_id)
         check_rungs(self.rung_steps, self.reduction_factor)
         if "," in (self.gpu_id or ""):
-            raise ValueError(f"gpu_id {self.gpu_id!r}: one device a worker; start a worker for each")
+            raise ValueError(f"gpu_id {self.gpu_id!r}: one device per worker; start a worker for each")
         if not self.config.is_file():
             raise ValueError(f"config: no file {self.config}")
         return self

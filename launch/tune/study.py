@@ -1,4 +1,4 @@
-"""The study of several workers: one journal file, one sampler a worker, and trials that are claimed one at a time."""
+"""The study of several workers: one journal file, one sampler per worker, and trials that are claimed one at a time."""
 
 import os
 import warnings

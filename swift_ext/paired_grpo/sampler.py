@@ -30,7 +30,7 @@ class PairRepeatSampler(Sampler[int]):
 
     Args:
         data_source: rows with the columns pair_id, side and preferred_side; or a `PairIndex` made of them.
-        mini_repeat_count: K, completions a row.
+        mini_repeat_count: K, completions per row.
         pairs_per_batch: pairs that all ranks generate together: generation batch size / (2 K).
         repeat_count: how often the loader asks for a chunk: steps_per_generation x num_iterations.
         shuffle: a new order of the pairs in every epoch; else the order of the rows.

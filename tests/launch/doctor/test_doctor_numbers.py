@@ -109,7 +109,7 @@ def test_a_size_out_of_a_name_is_said_to_be_one():
     (found,) = memory.check_memory(setup_of(processes=16, **values))
     # weights of policy and reference 2 x 2 x 72e9 / 16, gradients 2 x 72e9 / 16, optimiser 12 x 72e9 / 16
     assert (
-        "about, by the name of a model and without logits: 81 GB a process (ZeRO-3, 16 in all): weights 18 GB + gradients"
+        "about, by the name of a model and without logits: 81 GB per process (ZeRO-3, 16 in all): weights 18 GB + gradients"
         in found.found
     )
     assert "gradients 9 GB + optimiser 54 GB" in found.found
