@@ -8,6 +8,7 @@ PACKAGES = ["datasets_builders", "launch", "swift_ext", "trl_ext"]
 
 CORE = [
     "numpy>=1.26",
+    "scipy>=1.15",
     "torch>=2.6",
     "transformers>=4.56",
     "peft>=0.19",

@@ -256,17 +256,20 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
-    """Write one JSON object a line, atomically; returns the number of rows. Errors: see ``atomic_writer``."""
+    """Write one JSON object a line, atomically; returns the number of rows.
+
+    Raises:
+        ValueError: a row with NaN or an infinity, which JSON does not have; or an error of ``atomic_writer``.
+    """
     count = 0
     with atomic_writer(path) as handle:
         for row in rows:
-            handle.write(_one_line(row) + "\n")
+            handle.write(_one_line(_dumped(f"{path}:{count + 1}", row)) + "\n")
             count += 1
     return count
 
 
-def _one_line(row: dict[str, Any]) -> str:
-    text = _writable(json.dumps(row, ensure_ascii=False))
+def _one_line(text: str) -> str:
     # These end a line for str.splitlines, with which many a reader takes JSON lines apart. Only strings can hold them.
     for character in LINE_ENDS:
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -274,9 +277,16 @@ def _one_line(row: dict[str, Any]) -> str:
 
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
-    """Write one indented JSON document, atomically. Errors: see ``atomic_writer``."""
+    """Write one indented JSON document, atomically. Errors: as those of ``write_jsonl``."""
     with atomic_writer(path) as handle:
-        handle.write(_writable(json.dumps(obj, ensure_ascii=False, indent=2)) + "\n")
+        handle.write(_dumped(path, obj, indent=2) + "\n")
+
+
+def _dumped(where: object, value: Any, indent: int | None = None) -> str:
+    try:
+        return _writable(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False))
+    except ValueError as error:
+        raise ValueError(f"{where}: cannot be written as JSON: {error}") from error
 
 
 def _writable(text: str) -> str:

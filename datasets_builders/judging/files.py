@@ -62,7 +62,7 @@ def write_array(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     count = 0
     with atomic_writer(path) as handle:
         for row in rows:
-            handle.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False))
+            handle.write(("[\n" if count == 0 else ",\n") + json.dumps(row, ensure_ascii=False, allow_nan=False))
             count += 1
         handle.write("\n]\n" if count else "[]\n")
     return count

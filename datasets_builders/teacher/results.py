@@ -1,15 +1,13 @@
 """What a finished collection leaves: a row for each pair, and a summary."""
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from datasets_builders.comparisons import Comparison, digest_of
+from datasets_builders.shares import wilson_interval
 from datasets_builders.teacher.collect import Findings
 from datasets_builders.teacher.requests import Item
-
-Z95 = 1.959963984540054
 
 
 def result_rows(
@@ -103,12 +101,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _share(successes: float, n: int) -> dict[str, Any] | None:
-    return {"value": successes / n, "interval95": list(wilson(successes, n))} if n else None
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (https://doi.org/10.1080/01621459.1927.10502953)."""
-    share, spread = successes / n, Z95**2 / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z95 * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    if not n:
+        return None
+    low, high = wilson_interval(successes, n)
+    return {"value": successes / n, "low": low, "high": high, "n": n}

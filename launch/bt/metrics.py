@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from launch.bt.scored import ScoredPair, parsed
-from launch.common.statistics import paired_bootstrap_difference, wilson_interval
+from launch.common.statistics import mean, share
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -55,23 +55,6 @@ def describe(values: Sequence[float]) -> Summary | None:
     }
 
 
-def share(count: int, total: int) -> Summary:
-    """A share with its 95% Wilson interval; all None where `total` is 0."""
-    if not total:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    low, high = wilson_interval(count, total)
-    return {"value": count / total, "low": low, "high": high, "n": total}
-
-
-def mean(values: Sequence[float], seed: int = 0) -> Summary:
-    """A mean with its 95% bootstrap interval; all None where there are no values."""
-    if not len(values):
-        return {"value": None, "low": None, "high": None, "n": 0}
-    # The difference to zero: this one of the two bootstraps draws in numpy, which thousands of pairs need.
-    estimate = paired_bootstrap_difference(values, [0.0] * len(values), seed=seed)
-    return {"value": estimate.mean, "low": estimate.low, "high": estimate.high, "n": len(values)}
-
-
 def wins(margins: Sequence[float]) -> np.ndarray:
     """(n,): 1 where the preferred reply scored higher, 0.5 for a tie, 0 otherwise."""
     return (np.sign(np.asarray(margins, dtype=np.float64)) + 1) / 2
@@ -108,18 +91,18 @@ def evaluate_pairs(
         "correct": len(correct),
         "wrong": len(wrong),
         "ties": ties,
-        "accuracy": mean(wins(margins), seed),
-        "strict_accuracy": share(len(correct), len(margins)),
-        "non_tie_accuracy": share(len(correct), len(decided)),
-        "accuracy_of_all": mean(penalised, seed),
-        "strict_accuracy_of_all": share(len(correct), len(pairs)),
-        "tie_rate": share(ties, len(margins)),
-        "pair_parse_rate": share(len(margins), len(pairs)),
-        "sample_parse_rate": mean(samples_parsed, seed),
-        "first_preferred": share(sum(pair.preferred == 0 for pair in pairs), len(pairs)),
+        "accuracy": mean(wins(margins), seed).as_json(),
+        "strict_accuracy": share(len(correct), len(margins)).as_json(),
+        "non_tie_accuracy": share(len(correct), len(decided)).as_json(),
+        "accuracy_of_all": mean(penalised, seed).as_json(),
+        "strict_accuracy_of_all": share(len(correct), len(pairs)).as_json(),
+        "tie_rate": share(ties, len(margins)).as_json(),
+        "pair_parse_rate": share(len(margins), len(pairs)).as_json(),
+        "sample_parse_rate": mean(samples_parsed, seed).as_json(),
+        "first_preferred": share(sum(pair.preferred == 0 for pair in pairs), len(pairs)).as_json(),
         "bt_temp": bt_temp,
-        "bt_loss": mean(bt_loss(margins, bt_temp), seed),
-        "bt_loss_non_ties": mean(bt_loss(decided, bt_temp), seed),
+        "bt_loss": mean(bt_loss(margins, bt_temp), seed).as_json(),
+        "bt_loss_non_ties": mean(bt_loss(decided, bt_temp), seed).as_json(),
         "margins": {
             "all": describe(margins),
             **{name: describe(part) for name, part in _parts(decided, correct, wrong)},

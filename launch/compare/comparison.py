@@ -8,11 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launch.common.statistics import paired_bootstrap_difference
-from launch.scores.score_files import Rows
+from launch.common.statistics import paired_difference
+from launch.scores.score_files import LENGTHS, Rows
 
-# Measured beside the scores of every row.
-LENGTHS = ("response_tokens", "words")
 Answers = dict[str, dict[int, dict[str, Any]]]
 
 
@@ -79,11 +77,12 @@ def compare(pairing: Pairing, metrics: Sequence[str], seed: int = 0, resamples: 
     rows = []
     for metric in metrics:
         old, new = ([_mean(answers, metric) for answers in side] for side in zip(*pairing.both, strict=True))
-        estimate = paired_bootstrap_difference(new, old, seed, resamples)
+        estimate = paired_difference(new, old, seed, resamples)
         means = {"old": sum(old) / len(old), "new": sum(new) / len(new)}
-        interval = {"difference": estimate.mean, "low": estimate.low, "high": estimate.high}
-        excludes_zero = estimate.low > 0 or estimate.high < 0
-        rows.append({"metric": metric, "prompts": len(old), **means, **interval, "excludes_zero": excludes_zero})
+        interval = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
+        rows.append(
+            {"metric": metric, "prompts": estimate.n, **means, **interval, "excludes_zero": estimate.excludes(0)}
+        )
     return rows
 
 

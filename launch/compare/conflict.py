@@ -9,14 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from launch.bt.metrics import share
-from launch.common.statistics import interval_indices, pareto_set
+from launch.common.statistics import Estimate, drawn_counts, ends_of, pareto_set, share
 from launch.compare.correlation import NAMES, correlations
 from trl_ext.objectives.weights import mean_ranks
 
-# Weights held at once, 8 bytes each: bounds the memory of the bootstrap.
-CHUNK = 4_000_000
-FEWEST = 40  # draws, of which fewer have no 2.5% to cut off
 TERTILES = ("low", "middle", "high")
 
 
@@ -48,10 +44,11 @@ def compare_objectives(
     signs, tie_a, tie_b = np.sign(a) * np.sign(b), a == 0, b == 0
     decided = np.bincount(prompt[signs != 0], minlength=1)
     conflicts = np.bincount(prompt[signs < 0], minlength=len(decided))
+    with_conflict = share(int((conflicts > 0).sum()), int((decided > 0).sum()))
     estimates = _estimates(a, b, prompt, directed, resamples, seed)
     if estimates["conflict_ratio"]["value"] in (0.0, 1.0):
         # Every resample is the same and would claim certainty: Wilson's interval then, over prompts.
-        sure = share(int((conflicts > 0).sum()), int((decided > 0).sum()))
+        sure = with_conflict.as_json()
         estimates["conflict_ratio"] |= {"low": sure["low"], "high": sure["high"]}
     return {
         "comparisons": len(first),
@@ -63,7 +60,7 @@ def compare_objectives(
             "both": int((tie_a & tie_b).sum()),
         },
         "missing": int((~known).sum()),
-        "prompts_with_conflict": share(int((conflicts > 0).sum()), int((decided > 0).sum())),
+        "prompts_with_conflict": with_conflict.as_json(),
         **estimates,
     }
 
@@ -72,7 +69,7 @@ def _estimates(
     a: np.ndarray, b: np.ndarray, prompt: np.ndarray, directed: bool, resamples: int, seed: int
 ) -> dict[str, Any]:
     if not len(a):
-        return {name: {"value": None, "low": None, "high": None, "n": 0} for name in ("conflict_ratio", *NAMES)}
+        return {name: Estimate(None, None, None, 0).as_json() for name in ("conflict_ratio", *NAMES)}
     points = np.column_stack([a, b])
     if not directed:
         points, prompt = np.concatenate([points, -points]), np.tile(prompt, 2)
@@ -93,27 +90,15 @@ def _estimates(
         return {"conflict_ratio": ratio, **correlations(x, y, weights)}
 
     value = measure(drawn_points(np.ones((1, size))))
-    draws = {name: np.empty(resamples) for name in value}
-    generator, step = np.random.default_rng(seed), max(1, CHUNK // len(entries))
-    for start in range(0, resamples, step):
-        part = slice(start, min(start + step, resamples))
-        drawn = generator.multinomial(size, np.full(size, 1 / size), size=part.stop - part.start)
-        for name, found in measure(drawn_points(drawn)).items():
-            draws[name][part] = found
+    parts = [measure(drawn_points(drawn)) for drawn in drawn_counts(size, resamples, seed, width=len(entries))]
+    draws = {name: np.concatenate([part[name] for part in parts]) for name in value}
     decided = int(((a != 0) & (b != 0)).sum())
     counts = {"conflict_ratio": decided} | dict.fromkeys(NAMES, len(a))
-    return {name: _interval(float(value[name][0]), draws[name], counts[name]) for name in value}
+    return {name: _estimate(float(value[name][0]), draws[name], counts[name]).as_json() for name in value}
 
 
-def _interval(value: float, draws: np.ndarray, n: int) -> dict[str, Any]:
-    if np.isnan(value):
-        return {"value": None, "low": None, "high": None, "n": n}
-    kept = np.sort(draws[np.isfinite(draws)])
-    low = high = None
-    if len(kept) >= FEWEST:
-        first, last = interval_indices(len(kept), 0.05)
-        low, high = float(kept[first]), float(kept[last])
-    return {"value": value, "low": low, "high": high, "n": n}
+def _estimate(value: float, draws: np.ndarray, n: int) -> Estimate:
+    return Estimate(None, None, None, n) if np.isnan(value) else Estimate(value, *ends_of(draws), n)
 
 
 def prompt_conflicts(first: np.ndarray, second: np.ndarray, prompts: np.ndarray, size: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets_builders.choices import Parser, one_of, positive_integer, share
 from datasets_builders.io import SkipCounter, read_located_rows, write_json
-from launch.bt.metrics import share as wilson_share
 from launch.common.files import write_csv, write_text
+from launch.common.statistics import share as wilson_share
 from launch.common.table import aligned, markdown, number
 from launch.compare.conflict import compare_objectives, prompt_conflicts, tertiles
 from launch.compare.ratings import best_differs, differences, group_by_prompt
@@ -58,7 +58,7 @@ def of_data(args: argparse.Namespace) -> dict[str, Any]:
         names = {"first": objectives[i], "second": objectives[j]}
         pair = deltas[:, i], deltas[:, j], numbers
         differ, tell, mute = best_differs(prompts, i, j)
-        best = {"best_reply_differs": wilson_share(differ, tell), "prompts_without_a_best": mute}
+        best = {"best_reply_differs": wilson_share(differ, tell).as_json(), "prompts_without_a_best": mute}
         compared = compare_objectives(*pair, directed=False, resamples=args.resamples, seed=args.seed)
         found.append({"compared": "replies", **names, **compared, **best})
         bins.append({**names, "tertiles": tertiles(prompt_conflicts(*pair, len(prompts)), {})})

@@ -78,6 +78,7 @@ def _read(place: Path, name: str, left_out: Counter[str]) -> Folder:
         else:
             try:
                 document = json.loads(file.read_text("utf-8"))
+                json.dumps(document, allow_nan=False)  # NaN and infinity, which Python reads, are no JSON
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{file}: not JSON: {error}") from error
             if isinstance(document, dict):

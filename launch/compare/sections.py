@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from launch.compare.comparison import LENGTHS
 from launch.compare.html import Cell, estimate, folded, interval, paragraph, table
 from launch.compare.report_page import number, signed, summary_table
 from launch.compare.win_rate import SHARES
 from launch.scores.head_summary import shown_heads
+from launch.scores.score_files import LENGTHS
 
 Result = Mapping[str, Any]
 TRADE_OFF = ("full", "uncapped", "reference", "x", "y")

@@ -13,7 +13,7 @@ from launch.common.statistics import (
     Estimate,
     bootstrap_mean_interval,
     hypervolume,
-    paired_bootstrap_difference,
+    paired_difference,
     pareto_set,
 )
 from launch.scores.score_files import Rows, prompt_means, uncapped_prompts
@@ -76,8 +76,7 @@ def summarise(table: Mapping[str, Rows], prompts: Sequence[str], request: Reques
             values = prompt_means(table[label], name, prompts)
             baseline = prompt_means(table[request.reference], name, prompts)
             own = bootstrap_mean_interval(values, request.seed, request.resamples)
-            difference = paired_bootstrap_difference(values, baseline, request.seed)
-            labels[label][name] = _cell(len(values), own, difference)
+            labels[label][name] = _cell(own, paired_difference(values, baseline, request.seed))
     points = [[labels[label][name]["mean"] for name in (request.x, request.y)] for label in request.labels]
     corner = request.hv_reference or default_hv_reference(points)
     flags = pareto_set(points)
@@ -91,11 +90,13 @@ def summarise(table: Mapping[str, Rows], prompts: Sequence[str], request: Reques
     }
 
 
-def _cell(n: int, own: Estimate, difference: Estimate) -> dict[str, float]:
+def _cell(own: Estimate, difference: Estimate) -> dict[str, float]:
     return {
-        "n": n,
-        **own._asdict(),
-        "difference": difference.mean,
+        "n": own.n,
+        "mean": own.value,
+        "low": own.low,
+        "high": own.high,
+        "difference": difference.value,
         "difference_low": difference.low,
         "difference_high": difference.high,
     }

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launch.common.statistics import wilson_interval
+from launch.common.statistics import share
 from launch.judge.metrics import evaluate_rows
 from launch.judge.verdicts import JudgedRow, group_orders
 from trl_ext.objectives.verdicts import swap_label
@@ -43,17 +43,6 @@ def outcomes(rows: Iterable[JudgedRow]) -> list[Outcome]:
     return [outcome_of(pair_id, *orders) for pair_id, orders in group_orders(rows).items()]
 
 
-def wilson(points: float, n: int) -> dict[str, Any]:
-    """The share `points` / n with its 95% Wilson interval; all None where n is 0.
-
-    With halves in it the interval is a little wide: a value between 0 and 1 varies less than a coin of the same mean.
-    """
-    if not n:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    low, high = wilson_interval(points, n)
-    return {"value": points / n, "low": low, "high": high, "n": n}
-
-
 def win_statistics(
     found: Sequence[Outcome], rows: Sequence[JudgedRow], prompt_of: Mapping[str, str], words: Mapping[str, tuple]
 ) -> dict[str, Any]:
@@ -83,11 +72,11 @@ def win_statistics(
         "counts": {name: counts[name] for name in POINTS},
         "ties_by_reason": dict(Counter(one.reason for one in judged if one.outcome == "tie")),
         "not_judged": dict(Counter(one.reason for one in found if one.outcome is None)),
-        "win_rate": wilson(points, len(prompts)),
-        "wins_a": wilson(counts["A"], len(judged)),
-        "wins_b": wilson(counts["B"], len(judged)),
-        "ties": wilson(counts["tie"], len(judged)),
-        "decided": wilson(counts["A"], counts["A"] + counts["B"]),
+        "win_rate": share(points, len(prompts)).as_json(),
+        "wins_a": share(counts["A"], len(judged)).as_json(),
+        "wins_b": share(counts["B"], len(judged)).as_json(),
+        "ties": share(counts["tie"], len(judged)).as_json(),
+        "decided": share(counts["A"], counts["A"] + counts["B"]).as_json(),
         "position_bias": habits.get("position_bias"),
         "orders_agree": habits.get("swap_consistency"),
         "parse_rate": habits.get("parse_rate"),
@@ -101,4 +90,4 @@ def _longer_wins(judged: Iterable[Outcome], words: Mapping[str, tuple]) -> dict[
         for one in judged
         if one.outcome != "tie" and one.pair_id in words and words[one.pair_id][0] != words[one.pair_id][1]
     ]
-    return wilson(sum(won), len(won))
+    return share(sum(won), len(won)).as_json()

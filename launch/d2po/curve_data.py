@@ -8,15 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from launch.common.statistics import student_mean
+
 SCORE, LABELS = "eval_gold", "eval_gold_labels"
 STATE_FILE, LEDGER_FILE = "trainer_state.json", "d2po_ledger.jsonl"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-# Two-sided 95% quantiles of Student's t for 1 to 30 degrees of freedom. A bootstrap of three seeds has ten different
-# means and covers far less than it says.
-_STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 
 class Evaluation(NamedTuple):
@@ -133,14 +129,8 @@ def _interpolate(curve: Sequence[tuple[float, float]], labels: float) -> float:
 
 
 def _point(labels: float, values: Sequence[float]) -> Point:
-    """Mean and Student interval: mean +- t s / sqrt(n), s the sample deviation."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Point(labels, mean, None, None, 1)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = _STUDENT[min(n - 1, len(_STUDENT)) - 1] * deviation / math.sqrt(n)
-    return Point(labels, mean, mean - half, mean + half, n)
+    found = student_mean(values)
+    return Point(labels, found.value, found.low, found.high, found.n)
 
 
 def curves(runs: Mapping[str, Sequence[Sequence[Evaluation]]]) -> dict[str, list[Point]]:

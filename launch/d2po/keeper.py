@@ -128,7 +128,7 @@ class Keeper:
         beside.mkdir()
         self.discriminator.save(beside / "discriminator")
         record = {"updates": updates, "metrics": metrics, "pairs": pairs_digest(pairs)}
-        (beside / "update.json").write_text(json.dumps(record), encoding="utf-8")
+        (beside / "update.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         replace_folder(beside, self.path(updates))
         self.done = (updates, self.discriminator.digest())
 

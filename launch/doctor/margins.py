@@ -109,17 +109,17 @@ def _tried(margin: Margin, setup: Setup, pairs: str, count: int) -> list[Finding
         max_length=setup.value("max_length"),
     )
     outcome = check_margin(policy, margin.name, read_pairs(pairs, count), abs(margin.beta))
-    low, high = outcome["accuracy_interval"]
+    accuracy = outcome["accuracy"]
     found = (
         f"margin {margin.name!r} ranks {outcome['wins']} of {outcome['n']} pairs of {pairs} chosen above rejected "
-        f"({outcome['accuracy']:.2f} [{low:.2f}, {high:.2f}])"
+        f"({accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}])"
     )
-    if high < 0.5:
+    if accuracy["high"] < 0.5:
         return error(
             DIRECTION,
             f"{found}: it prefers the REJECTED answers",
             "train it on its own pairs, unswapped; check the folder",
         )
-    if outcome["accuracy"] < ENOUGH:
+    if accuracy["value"] < ENOUGH:
         return warning(DIRECTION, f"{found}, under {ENOUGH}", _command(margin, setup))
     return ok(DIRECTION, found)

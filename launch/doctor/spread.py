@@ -9,6 +9,7 @@ from datasets_builders.io import read_rows
 from launch.common.statistics import bootstrap_mean_interval
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.setup import Setup
+from launch.scores.score_files import is_number
 
 NAME = "zero variance"
 NOTHING, LITTLE = 0.9, 0.5  # shares of groups without spread: an error, a warning
@@ -48,13 +49,17 @@ def read_samples(path: Path) -> list[list[float | None]]:
     groups: list[list[float | None]] = []
     for line, row in read_rows(path):
         if isinstance(row.get("scores"), list) and all(isinstance(side, list) and side for side in row["scores"]):
-            groups += row["scores"]
+            found = row["scores"]
         elif isinstance(row.get("rewards"), list) and row["rewards"]:
-            groups.append(row["rewards"])
+            found = [row["rewards"]]
         else:
             raise ValueError(
                 f"{path}:{line}: neither 'scores' (two lists) nor 'rewards' (one list), found {sorted(row)}"
             )
+        for value in (value for samples in found for value in samples):
+            if value is not None and not is_number(value):
+                raise ValueError(f"{path}:{line}: {value!r:.40} among the samples is neither a finite number nor null")
+        groups += found
     if not groups:
         raise ValueError(f"{path}: no rows")
     return groups
@@ -80,10 +85,10 @@ def check_spread(setup: Setup, samples: Path | None) -> list[Finding]:
     share = bootstrap_mean_interval([equal_chance(one, group) for one in groups])
     drawn = min(map(len, groups))
     found = (
-        f"{share.mean:.0%} [{share.low:.0%}, {share.high:.0%}] of groups of {group} would have equal scores "
+        f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of groups of {group} would have equal scores "
         f"({len(groups)} prompts, {drawn} or more samples each)"
     )
     fix = "a warm-up (docs/bt_grpo.md), a higher temperature, more num_generations, or dynamic_sample: true"
-    if share.mean >= NOTHING:
+    if share.value >= NOTHING:
         return error(NAME, f"{found}: there is next to no gradient", fix)
-    return warning(NAME, found, fix) if share.mean >= LITTLE else ok(NAME, found)
+    return warning(NAME, found, fix) if share.value >= LITTLE else ok(NAME, found)

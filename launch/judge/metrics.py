@@ -10,8 +10,8 @@ What is undefined (a share of nothing) is None, never NaN.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from launch.bt.metrics import Summary, mean, share
-from launch.judge.intervals import macro_mean, mean_share
+from launch.bt.metrics import Summary
+from launch.common.statistics import mean, mean_of_means, mean_share, share
 from launch.judge.orders import Pair, checked_pairs, grouped, in_both_orders, in_one_order, pair_means, present
 from launch.judge.verdicts import JudgedRow, combine_orders
 from trl_ext.objectives.verdicts import LABELS, is_correct, swap_label
@@ -60,7 +60,7 @@ def evaluate_rows(rows: Sequence[JudgedRow], seed: int = 0) -> Summary:
     subsets = grouped(known, lambda row: row.subset)
 
     def over(these: Sequence[Pair], reading) -> Summary:
-        return mean_share(pair_means(these, reading), seed)
+        return mean_share(pair_means(these, reading), seed).as_json()
 
     return {
         "pairs": len(pairs),
@@ -73,17 +73,17 @@ def evaluate_rows(rows: Sequence[JudgedRow], seed: int = 0) -> Summary:
         "single_sample_accuracy": over(known, _sample_credit),
         "three_class_accuracy": over(known, _vote_correct),
         "accuracy_without_true_ties": over([pair for pair in known if _truth(pair) != "tie"], _vote_credit),
-        "combined_accuracy": mean_share(list(map(_combined_credit, known_both)), seed),
-        "macro_accuracy": macro_mean([pair_means(part, _vote_credit) for part in subsets.values()], seed),
+        "combined_accuracy": mean_share(list(map(_combined_credit, known_both)), seed).as_json(),
+        "macro_accuracy": mean_of_means([pair_means(part, _vote_credit) for part in subsets.values()], seed).as_json(),
         "by_order": {name: over(in_one_order(known, side), _vote_credit) for side, name in enumerate(ORDERS)},
         "by_strength": {
             f"{size:g}": over(part, _vote_credit)
             for size, part in grouped(with_strength, lambda row: abs(row.preference_strength)).items()
         },
         "by_subset": {name: over(part, _vote_credit) for name, part in subsets.items()},
-        "swap_consistency": share(sum(map(_consistent, both)), len(both)),
-        "consistent_and_right": share(sum(map(_both_right, known_both)), len(known_both)),
-        "position_bias": mean(pair_means([pair for pair in both if all(map(_parsed, pair))], _leaning), seed),
+        "swap_consistency": share(sum(map(_consistent, both)), len(both)).as_json(),
+        "consistent_and_right": share(sum(map(_both_right, known_both)), len(known_both)).as_json(),
+        "position_bias": mean(pair_means([pair for pair in both if all(map(_parsed, pair))], _leaning), seed).as_json(),
         "tie_rate": over(pairs, lambda row: float(row.vote == "tie")),
         "parse_rate": over(pairs, _parsed),
         "confusion": confusion(rows),

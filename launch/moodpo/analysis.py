@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.common.statistics import hypervolume, interval_indices
+from launch.common.statistics import Estimate, drawn_counts, ends_of, hypervolume
 from trl_ext.objectives.weights import dispersion, mean_inner_product, spearman
 
 
@@ -29,33 +29,22 @@ class PolicyScores:
 
 def resample_shares(prompts: int, resamples: int, seed: int) -> np.ndarray:
     """(R, P) how much each prompt counts in each bootstrap sample; a row sums to 1. Prompts are drawn whole."""
-    drawn = np.random.default_rng(seed).multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples)
-    return drawn / prompts
+    return np.concatenate(list(drawn_counts(prompts, resamples, seed))) / prompts
 
 
-def interval(measure: Callable[[np.ndarray], Any], scores: np.ndarray, shares: np.ndarray) -> dict[str, Any]:
-    """`{mean, low, high}` of a measure of the (V, K) point means: on all prompts, and its 95% percentile bounds.
+def estimates(measure: Callable[[np.ndarray], Any], scores: np.ndarray, shares: np.ndarray) -> list[Estimate]:
+    """A measure of the (V, K) point means, all prompts and their bootstrap samples: one estimate for each of its numbers.
 
-    A measure may be a number or an array. Where it is not defined it is None; resamples in which it is not are left out
-    of the bounds, which need at least 40.
+    Where it is not defined it is None; resamples in which it is not are left out of the bounds, see `ends_of`.
     """
     means = scores.mean(axis=2)  # (V, P, K)
     points = np.einsum("rp,vpk->rvk", shares, means)
-    drawn = np.sort(np.array([measure(sample) for sample in points], dtype=float), axis=0)  # NaN sorts to the end
-    value = np.asarray(measure(means.mean(axis=1)), dtype=float)
-    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
-    for place in np.ndindex(value.shape):
-        column = drawn[(slice(None), *place)]
-        column = column[np.isfinite(column)]
-        if len(column) >= 40:  # fewer have no 2.5% to cut off
-            first, last = interval_indices(len(column), 0.05)
-            low[place], high[place] = column[first], column[last]
-    return {"mean": _plain(value), "low": _plain(low), "high": _plain(high)}
-
-
-def _plain(values: np.ndarray) -> Any:
-    """A number or list for JSON, None where it is not defined."""
-    return np.where(np.isnan(values), None, values.astype(object)).tolist()
+    drawn = np.array([measure(sample) for sample in points], dtype=float).reshape(len(points), -1)
+    values = np.asarray(measure(means.mean(axis=1)), dtype=float).reshape(-1)
+    return [
+        Estimate(None if np.isnan(value) else float(value), *ends_of(column), means.shape[1])
+        for value, column in zip(values, drawn.T, strict=True)
+    ]
 
 
 def reference_point(tables: Sequence[np.ndarray]) -> list[float]:
@@ -71,6 +60,10 @@ def summarise_policy(
 
     A policy that cannot be asked gives the same answers to every wish of `vectors`; its mean inner product is over all
     of them, and it has no correlation.
+
+    Returns:
+        `points`, `hypervolume`, `mean_inner_product`, `dispersion`, `spearman`; estimates as {value, low, high, n}, of
+        the correlation a list of one an objective.
 
     Args:
         vectors: (W, K) the wishes of the run.
@@ -88,10 +81,17 @@ def summarise_policy(
     points, prompts, samples, objectives = policy.scores.shape
     asked = policy.weights if policy.weights is not None else np.zeros((points, objectives))
     answers, flat = prompts * samples, policy.scores.reshape(-1, objectives)
+
+    def one(measure: Callable[[np.ndarray], float]) -> dict[str, Any]:
+        return estimates(measure, policy.scores, shares)[0].as_json()
+
+    def correlation(means: np.ndarray) -> np.ndarray:
+        return spearman(policy.weights, means)
+
     return {
         "points": points,
-        "hypervolume": interval(lambda means: hypervolume(means, reference), policy.scores, shares),
-        "mean_inner_product": interval(inner, policy.scores, shares),
+        "hypervolume": one(lambda means: hypervolume(means, reference)),
+        "mean_inner_product": one(inner),
         "dispersion": dispersion(np.repeat(asked, answers, axis=0), flat) if answers > 1 else None,
-        "spearman": interval(lambda means: spearman(policy.weights, means), policy.scores, shares) if steered else None,
+        "spearman": [e.as_json() for e in estimates(correlation, policy.scores, shares)] if steered else None,
     }

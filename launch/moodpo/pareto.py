@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def score_points(points: Sequence[Point], texts: Sequence[str], prompts: Sequenc
 
 
 def _score_row(record: dict[str, Any], values: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
-    scores = {name: None if value != value else value for name, value in zip(names, values, strict=True)}
+    scores = {name: value if math.isfinite(value) else None for name, value in zip(names, values, strict=True)}
     return {"prompt_id": record["prompt_id"], "sample": record["sample"], "scores": scores, "capped": record["capped"]}
 
 

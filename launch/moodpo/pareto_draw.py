@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets_builders.io import atomic_writer, read_rows, write_bytes, write_json
+from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.answers.options import positive
 from launch.compare.report import parse_number
-from launch.moodpo.analysis import PolicyScores, interval, reference_point, resample_shares, summarise_policy
+from launch.moodpo.analysis import PolicyScores, estimates, reference_point, resample_shares, summarise_policy
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
+from launch.scores.score_files import read_score_file
 from trl_ext.moodpo.normaliser import Normaliser
 
 
@@ -37,10 +38,11 @@ def read_tables(folder: Path, names: Sequence[str], points: Sequence[Point]) -> 
         file = folder / "scores" / f"{point.label}.jsonl"
         if not file.is_file():
             raise ValueError(f"{file}: no scores of {point.label!r}; `python -m launch pareto` writes them")
-        found[point.label] = {
-            (row["prompt_id"], row["sample"]): [np.nan if row["scores"][n] is None else row["scores"][n] for n in names]
-            for _, row in read_rows(file)
-        }
+        rows = read_score_file(file)
+        for (prompt, sample), row in rows.items():
+            if lacking := [name for name in names if name not in row["scores"]]:
+                raise ValueError(f"{file}: prompt {prompt} sample {sample}: no score {lacking[0]!r}")
+        found[point.label] = {key: [row["scores"][name] for name in names] for key, row in rows.items()}
     keys = list(found[points[0].label])
     for label, rows in found.items():
         if rows.keys() != set(keys):
@@ -69,7 +71,7 @@ def build_summary(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`points` [{label, policy, kind, weights, scores {name: {mean, low, high}}}] in raw units, and `policies`
+    """`points` [{label, policy, kind, weights, scores {name: {value, low, high, n}}}] in raw units, and `policies`
     {name: measures of `summarise_policy`} in normalised ones.
 
     Args:
@@ -117,19 +119,17 @@ def build_summary(
 
 
 def _point_row(point: Point, names: Sequence[str], table: np.ndarray, shares: np.ndarray) -> dict[str, Any]:
-    found = interval(lambda means: means[0], table[None], shares)
-    scores = {name: {key: found[key][k] for key in ("mean", "low", "high")} for k, name in enumerate(names)}
+    found = estimates(lambda means: means[0], table[None], shares)
+    scores = {name: one.as_json() for name, one in zip(names, found, strict=True)}
     weights = None if point.weights is None else list(point.weights)
     return {"label": point.label, "policy": point.policy, "kind": point.kind, "weights": weights, "scores": scores}
 
 
-def _number(cell: Mapping[str, Any] | None, place: int | None = None) -> str:
-    if cell is None:
-        return ""
-    mean, low, high = (cell[key] if place is None else cell[key][place] for key in ("mean", "low", "high"))
-    if mean is None:
+def _number(cell: Mapping[str, Any]) -> str:
+    if cell["value"] is None:
         return "not defined"
-    return f"{mean:.3g}" if low is None else f"{mean:.3g} ({low:.3g}, {high:.3g})"
+    ends = "" if cell["low"] is None else f" ({cell['low']:.3g}, {cell['high']:.3g})"
+    return f"{cell['value']:.3g}{ends}"
 
 
 def write_markdown(summary: Mapping[str, Any]) -> str:
@@ -149,7 +149,7 @@ def write_markdown(summary: Mapping[str, Any]) -> str:
         [
             name, m["kind"], str(m["points"]), _number(m["hypervolume"]), _number(m["mean_inner_product"]),
             "" if m["dispersion"] is None else f"{m['dispersion']:.3g}",
-            *(_number(m["spearman"], k) for k in range(len(names))),
+            *([""] * len(names) if m["spearman"] is None else map(_number, m["spearman"])),
         ]
         for name, m in summary["policies"].items()
     ]  # fmt: skip
@@ -175,13 +175,13 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
 def write_csv(handle, summary: Mapping[str, Any]) -> None:
     """One row a point: label, policy, kind, a weight, mean, low and high of each objective."""
     names = summary["objectives"]
-    ends = ("mean", "low", "high")
+    ends = {"mean": "value", "low": "low", "high": "high"}
     writer = csv.writer(handle, lineterminator="\n")
     head = [*(f"weight_{name}" for name in names), *(f"{name}_{end}" for name in names for end in ends)]
     writer.writerow(["label", "policy", "kind", *head])
     for row in summary["points"]:
         weights = row["weights"] or [""] * len(names)
-        scores = [row["scores"][name][end] for name in names for end in ends]
+        scores = [row["scores"][name][key] for name in names for key in ends.values()]
         writer.writerow([row["label"], row["policy"], row["kind"], *weights, *scores])
 
 

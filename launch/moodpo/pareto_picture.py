@@ -35,7 +35,7 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
             joined = len(rows) > 1 and len(names) == 2
             single = {"fixed": "s", "untouched": "D"}.get(measures["kind"], "o")
             axes.errorbar(
-                *([cell["mean"] for cell in cells] for cells in (across, up)),
+                *([cell["value"] for cell in cells] for cells in (across, up)),
                 xerr=_arms(across),
                 yerr=_arms(up),
                 fmt=f"-{single}" if joined else single,
@@ -51,7 +51,7 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
             )
             if joined:
                 for row in (rows[0], rows[-1]):
-                    spot = (row["scores"][x]["mean"], row["scores"][y]["mean"])
+                    spot = (row["scores"][x]["value"], row["scores"][y]["value"])
                     text = percentages(row["weights"])
                     axes.annotate(text, spot, (7, 7), textcoords="offset points", fontsize=8.5, color=colour[name])
         axes.set_xlabel(plain(f"{x}, better →"), color=INK, fontsize=10)
@@ -66,5 +66,5 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
 
 
 def _arms(cells: Sequence[Mapping[str, float]]) -> np.ndarray:
-    ends = np.array([[cell["mean"], cell["low"], cell["high"]] for cell in cells], dtype=float)  # None becomes NaN
+    ends = np.array([[cell["value"], cell["low"], cell["high"]] for cell in cells], dtype=float)  # None becomes NaN
     return np.nan_to_num(np.clip((ends[:, 1:] - ends[:, :1]) * (-1, 1), 0, None)).T

@@ -85,7 +85,6 @@ class AdapterKitchen:
         if Path(self.folders[0], "tokenizer_config.json").is_file():
             save_tokenizer(self.folders[0], out)
 
-
     def _check(self, weights: Sequence[float], out: Path) -> None:
         """Refuses a written mixture that computes something else than all parts at once, each by its weight.
 
@@ -179,7 +178,7 @@ def read_mixtures(folder: Path) -> tuple[tuple[str, ...], list[tuple[tuple[float
 def _write_note(folder: Path, names: Sequence[str], sources: Mapping[str, str], mixtures: Sequence) -> None:
     entries = [{"weights": list(weights), "folder": place} for weights, place in mixtures]
     note = {"objectives": list(names), "sources": dict(sources), "mixtures": entries}
-    (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    (folder / NOTE).write_text(json.dumps(note, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def make_kitchen(base: str | None, sources: Mapping[str, str]) -> AdapterKitchen | CheckpointKitchen:

@@ -11,7 +11,7 @@ from datasets_builders.io import read_rows, write_json
 from launch.answers.options import add_model_options, load_policy, positive
 from launch.answers.policy import EncodedRow, Policy
 from launch.answers.records import Messages, check_messages
-from launch.common.statistics import wilson_interval
+from launch.common.statistics import share
 
 ADAPTER = "margin"
 WORST = 3
@@ -64,7 +64,7 @@ def check_margin(
     """How well the implicit reward of `adapter` orders `pairs`: chosen above rejected. A tie counts as wrong.
 
     Returns:
-        `n, wins, ties, accuracy, accuracy_interval (95%), mean_gap, beta, worst` (the pairs with the smallest gaps).
+        `n, wins, ties, accuracy {value, low, high, n}, mean_gap, beta, worst` (the pairs with the smallest gaps).
 
     Raises:
         ValueError: a pair that is too long for the model, or a reward that is not finite.
@@ -84,8 +84,7 @@ def check_margin(
         "n": len(gaps),
         "wins": wins,
         "ties": sum(gap == 0 for gap in gaps),
-        "accuracy": wins / len(gaps),
-        "accuracy_interval": list(wilson_interval(wins, len(gaps))),
+        "accuracy": share(wins, len(gaps)).as_json(),
         "mean_gap": sum(gaps) / len(gaps),
         "beta": beta,
         "worst": [
@@ -117,15 +116,15 @@ def main(argv: list[str]) -> int:
         raise ValueError("--beta must be positive and --min_accuracy between 0 and 1")
     pairs = read_pairs(args.pairs, args.max_examples)
     outcome = check_margin(load_policy(args, {ADAPTER: args.adapter}), ADAPTER, pairs, args.beta, args.batch_size)
-    passed = outcome["accuracy"] >= args.min_accuracy
+    accuracy = outcome["accuracy"]
+    passed = accuracy["value"] >= args.min_accuracy
     if args.out:
         write_json(args.out, {**outcome, "min_accuracy": args.min_accuracy, "passed": passed})
     for item in outcome["worst"]:
         print(f"pair {item['pair']}: gap {item['gap']:+.4f}  {item['prompt']!r:.100}")
-    low, high = outcome["accuracy_interval"]
     print(f"{outcome['n']} pairs, {outcome['ties']} ties, mean gap {outcome['mean_gap']:+.4f}")
     print(
-        f"accuracy {outcome['accuracy']:.3f} [{low:.3f}, {high:.3f}] {'reaches' if passed else 'is below'} "
+        f"accuracy {accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}] {'reaches' if passed else 'is below'} "
         f"the threshold {args.min_accuracy:.3f}"
     )
     return 0 if passed else 1

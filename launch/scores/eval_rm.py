@@ -16,7 +16,7 @@ from datasets_builders.question_pairs import TEXTS, read
 from datasets_builders.tables import read_table
 from launch.answers.options import positive
 from launch.answers.records import check_messages
-from launch.common.statistics import bootstrap_mean_interval, wilson_interval
+from launch.common.statistics import Estimate, bootstrap_mean_interval, share
 from launch.models.merge_rm import merge_reward_model
 from trl_ext.modpo.model_dir import DTYPES
 
@@ -28,17 +28,19 @@ class Verdicts(NamedTuple):
 
     Attributes:
         n, wins, ties: numbers of pairs.
-        accuracy: wins / n; a tie is no win.
-        accuracy_interval: 95%, Wilson.
-        mean_gap: score of the chosen minus score of the rejected answer: mean and 95% interval (bootstrap).
+        accuracy: wins / n (a tie is no win), with Wilson's interval.
+        mean_gap: score of the chosen minus score of the rejected answer, with its bootstrap interval.
     """
 
     n: int
     wins: int
     ties: int
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    mean_gap: dict[str, float]
+    accuracy: Estimate
+    mean_gap: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, the estimates as `{value, low, high, n}`."""
+        return {**self._asdict(), "accuracy": self.accuracy.as_json(), "mean_gap": self.mean_gap.as_json()}
 
 
 def judge(chosen: Sequence[float], rejected: Sequence[float], seed: int = 0) -> Verdicts:
@@ -58,9 +60,8 @@ def judge(chosen: Sequence[float], rejected: Sequence[float], seed: int = 0) -> 
         n=len(gaps),
         wins=wins,
         ties=sum(gap == 0 for gap in gaps),
-        accuracy=wins / len(gaps),
-        accuracy_interval=wilson_interval(wins, len(gaps)),
-        mean_gap=bootstrap_mean_interval(gaps, seed)._asdict(),
+        accuracy=share(wins, len(gaps)),
+        mean_gap=bootstrap_mean_interval(gaps, seed),
     )
 
 
@@ -161,9 +162,10 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"{args.model}: the tokenizer has no chat template; use --text_form question_answer or plain")
     verdicts = judge(*score_pairs(reward, pairs, args.text_form, args.batch_size))
     if args.out is not None:
-        write_json(
-            args.out, {"model": args.model, "data": args.data, "text_form": args.text_form, **verdicts._asdict()}
-        )
-    low, high = verdicts.accuracy_interval
-    print(f"accuracy {verdicts.accuracy:.4f} [{low:.4f}, {high:.4f}], n {verdicts.n}, ties {verdicts.ties}")
+        told = {"model": args.model, "data": args.data, "text_form": args.text_form}
+        write_json(args.out, told | verdicts.as_json())
+    accuracy = verdicts.accuracy
+    print(
+        f"accuracy {accuracy.value:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}], n {verdicts.n}, ties {verdicts.ties}"
+    )
     return 0

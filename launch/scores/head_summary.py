@@ -42,8 +42,8 @@ def _spread(samples: Mapping[str, Sequence[float]], seed: int, resamples: int) -
         return dict.fromkeys(("mean", "std", "low", "high"))
     means = [sum(values) / len(values) for values in samples.values()]
     estimate = bootstrap_mean_interval(means, seed, resamples)
-    variance = sum((value - estimate.mean) ** 2 for value in means) / len(means)
-    return {"mean": estimate.mean, "std": math.sqrt(variance), "low": estimate.low, "high": estimate.high}
+    variance = sum((value - estimate.value) ** 2 for value in means) / len(means)
+    return {"mean": estimate.value, "std": math.sqrt(variance), "low": estimate.low, "high": estimate.high}
 
 
 def shown_heads(heads: Sequence[str]) -> list[str]:

@@ -140,7 +140,7 @@ def summarize(rows: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, dict[s
             means = [sum(values) / len(values) for values in known if values]
             if not means:
                 raise ValueError(f"checkpoint {checkpoint!r}: not one answer has a score {column!r}")
-            cells[column] = bootstrap_mean_interval(means, seed)._asdict()
+            cells[column] = bootstrap_mean_interval(means, seed).as_json()
         share = sum(row["cut"] for row in mine) / len(mine)
         if failed := sum(None in (row["gold"], row["gold_beginning"]) for row in mine):
             cells["failed"] = failed
@@ -153,7 +153,7 @@ def format_summary(summary: dict[str, dict[str, Any]]) -> str:
     head = f"{'checkpoint':20s} {'prompts':>7s}" + "".join(f"  {column:>26s}" for column in COLUMNS)
     lines = [head]
     for name, cells in summary.items():
-        texts = ["{mean:.4g} [{low:.4g}, {high:.4g}]".format(**cells[column]) for column in COLUMNS]
+        texts = ["{value:.4g} [{low:.4g}, {high:.4g}]".format(**cells[column]) for column in COLUMNS]
         lines.append(f"{name:20s} {cells['prompts']:7d}" + "".join(f"  {text:>26s}" for text in texts))
     return "\n".join(lines)
 

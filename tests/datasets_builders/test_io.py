@@ -229,3 +229,14 @@ def test_skip_counter_names_reasons_counts_and_the_first_place():
 
 def test_no_rows_at_all_are_no_skipped_rows():
     SkipCounter().check(0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_does_not_have_is_never_written(tmp_path, value):
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match=r"out\.json: cannot be written as JSON"):
+        write_json(path, {"a": [value]})
+    with pytest.raises(ValueError, match=r"out\.json:2: cannot be written as JSON"):
+        write_jsonl(path, [{"a": 1}, {"a": value}])
+    assert path.read_text() == "old"

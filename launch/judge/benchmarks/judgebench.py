@@ -15,9 +15,9 @@ from typing import Any
 
 from datasets_builders.fields import RowError, require, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.metrics import Summary, share
+from launch.bt.metrics import Summary
+from launch.common.statistics import mean_of_means, share
 from launch.judge.benchmarks.base import Benchmark, JudgedPair
-from launch.judge.intervals import macro_mean
 from trl_ext.objectives.verdicts import swap_label
 
 HUB_NAME = "ScalerLab/JudgeBench"
@@ -60,7 +60,7 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
         kinds.setdefault(judged.pair.subset, []).append(balance(judged))
     balances = [value for part in kinds.values() for value in part]
     by_kind = {kind: _share_of(kinds[kind]) for kind in sorted(kinds)}
-    macro = macro_mean([[float(value > 0) for value in kinds[kind]] for kind in sorted(kinds)], seed)
+    macro = mean_of_means([[float(value > 0) for value in kinds[kind]] for kind in sorted(kinds)], seed).as_json()
     return {
         "headline": {"overall": _share_of(balances), "mean of the kinds": macro, **by_kind},
         "micro_accuracy": _share_of(balances),
@@ -73,7 +73,7 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
 
 
 def _share_of(balances: Sequence[int]) -> Summary:
-    return share(sum(value > 0 for value in balances), len(balances))
+    return share(sum(value > 0 for value in balances), len(balances)).as_json()
 
 
 BENCHMARK = Benchmark("judgebench", HUB_NAME, ("gpt", "claude"), read, score, has_order=True)

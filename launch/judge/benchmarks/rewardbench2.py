@@ -24,9 +24,9 @@ from typing import Any
 
 from datasets_builders.fields import RowError, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.metrics import Summary, mean, share
+from launch.bt.metrics import Summary
+from launch.common.statistics import mean, mean_of_means, share
 from launch.judge.benchmarks.base import Benchmark, JudgedPair, chosen_and_rejected, pairs_against
-from launch.judge.intervals import macro_mean
 
 HUB_NAME = "allenai/reward-bench-2"
 TIES = "Ties"
@@ -82,10 +82,10 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
         else:
             best.setdefault(subset, []).append(best_of(item))
     won = [all_right(item) for item in items if item[0].pair.subset != TIES]
-    by_subset = {subset: mean(values, seed) for subset, values in sorted(best.items())}
-    macro = macro_mean([values for _, values in sorted(best.items())], seed)
-    micro = mean([value for _, values in sorted(best.items()) for value in values], seed)
-    by_kind = {f"ties_{kind}": share(sum(values), len(values)) for kind, values in ties.items()}
+    by_subset = {subset: mean(values, seed).as_json() for subset, values in sorted(best.items())}
+    macro = mean_of_means([values for _, values in sorted(best.items())], seed).as_json()
+    micro = mean([value for _, values in sorted(best.items()) for value in values], seed).as_json()
+    by_kind = {f"ties_{kind}": share(sum(values), len(values)).as_json() for kind, values in ties.items()}
     return {
         "headline": {
             "best of 4, mean of the subsets": macro,
@@ -96,9 +96,9 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
         "micro_accuracy": micro,
         "macro_accuracy": macro,
         "by_subset": by_subset,
-        "all_right": share(sum(won), len(won)),
+        "all_right": share(sum(won), len(won)).as_json(),
         **by_kind,
-        "ties_accuracy": macro_mean([values for values in ties.values() if values], seed),
+        "ties_accuracy": mean_of_means([values for values in ties.values() if values], seed).as_json(),
     }
 
 

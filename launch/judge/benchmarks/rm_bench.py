@@ -20,9 +20,9 @@ import numpy as np
 
 from datasets_builders.fields import RowError, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.metrics import Summary, mean
+from launch.bt.metrics import Summary
+from launch.common.statistics import mean, mean_of_means
 from launch.judge.benchmarks.base import Benchmark, JudgedPair, chosen_and_rejected, pairs_against
-from launch.judge.intervals import macro_mean
 from trl_ext.objectives.verdicts import is_correct
 
 HUB_NAME = "THU-KEG/RM-Bench"
@@ -73,12 +73,12 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
         for level, cells in LEVELS.items()
     }
     overall = [[matrix.mean() for matrix in part] for part in matrices.values()]
-    macro = macro_mean(overall, seed)
-    by_level = {level: macro_mean(groups, seed) for level, groups in levels.items()}
+    macro = mean_of_means(overall, seed).as_json()
+    by_level = {level: mean_of_means(groups, seed).as_json() for level, groups in levels.items()}
     domains = {
         domain: {
-            "accuracy": mean(overall[place], seed),
-            **{level: mean(groups[place], seed) for level, groups in levels.items()},
+            "accuracy": mean(overall[place], seed).as_json(),
+            **{level: mean(groups[place], seed).as_json() for level, groups in levels.items()},
             "matrix": np.mean(part, axis=0).tolist(),
         }
         for place, (domain, part) in enumerate(matrices.items())
@@ -89,7 +89,7 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
             **{f"{level}, mean of the domains": cell for level, cell in by_level.items()},
             **{domain: cells["accuracy"] for domain, cells in domains.items()},
         },
-        "micro_accuracy": mean([value for group in overall for value in group], seed),
+        "micro_accuracy": mean([value for group in overall for value in group], seed).as_json(),
         "macro_accuracy": macro,
         **by_level,
         "matrix": np.mean([cells["matrix"] for cells in domains.values()], axis=0).tolist(),

@@ -12,7 +12,7 @@ import pytest
 
 from datasets_builders.scoring.prompts import PAIRWISE, get_prompt
 from datasets_builders.teacher.ledger import read_answers
-from datasets_builders.teacher.results import summarize, wilson
+from datasets_builders.teacher.results import summarize
 from tests.datasets_builders.helpers import dump, load
 from tests.datasets_builders.teacher.conftest import KEY, hh_rows
 from tests.fake_teacher import HEADER
@@ -523,10 +523,6 @@ def test_summary_counts_ties_as_half():
     counts = {name: summary[name] for name in ("n_pairs", "scored", "correct", "ties")}
     assert counts == {"n_pairs": 4, "scored": 3, "correct": 1, "ties": 1}
     assert summary["accuracy_ties_half"]["value"] == 0.5
-    assert summary["accuracy_strict"]["value"] == pytest.approx(1 / 3)
+    # Wilson's (p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n) for p = 1/3, n = 3
+    assert summary["accuracy_strict"] == pytest.approx({"value": 1 / 3, "low": 0.0615, "high": 0.7923, "n": 3}, abs=1e-4)
 
-
-def test_wilson():
-    # 8 of 10: (0.8 + 3.8415/20 -+ 1.96 sqrt(0.016 + 3.8415/400)) / 1.38415
-    assert wilson(8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-4)
-    assert wilson(0, 5)[0] == 0 and wilson(5, 5)[1] == 1

@@ -74,10 +74,10 @@ def check_accuracy(model, data_file, out, state, gap_name, accuracy_name):
     verdicts = json.loads(out.read_text())
     step = int(state["best_model_checkpoint"].rsplit("-", 1)[1])
     (logged,) = (row for row in state["log_history"] if row["step"] == step and "eval_loss" in row)
-    assert verdicts["accuracy"] == pytest.approx(logged[accuracy_name]) and verdicts["n"] == len(data_file.read_text().splitlines())
-    assert verdicts["mean_gap"]["mean"] == pytest.approx(logged[gap_name], abs=1e-3) and logged[gap_name] != 0
-    low, high = verdicts["accuracy_interval"]
-    assert 0 <= low <= verdicts["accuracy"] <= high <= 1 and low < high
+    assert verdicts["accuracy"]["value"] == pytest.approx(logged[accuracy_name]) and verdicts["n"] == len(data_file.read_text().splitlines())
+    assert verdicts["mean_gap"]["value"] == pytest.approx(logged[gap_name], abs=1e-3) and logged[gap_name] != 0
+    accuracy = verdicts["accuracy"]
+    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1 and accuracy["low"] < accuracy["high"]
 
 
 def first_loss_has_the_margin(state):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from launch.moodpo.analysis import PolicyScores, interval, reference_point, resample_shares, summarise_policy
+from launch.common.statistics import Estimate
+from launch.moodpo.analysis import PolicyScores, estimates, reference_point, resample_shares, summarise_policy
 from launch.moodpo.pareto_draw import build_summary, write_markdown
 from launch.moodpo.points import Point
 
@@ -20,21 +21,22 @@ def test_hypervolume_inner_product_and_correlation_by_hand():
     policy = PolicyScores(np.array([[1.0, 0.0], [0.0, 1.0]]), scores)
     found = summarise_policy(policy, VECTORS, [-1.0, -1.0], resample_shares(4, 50, 0))
     assert found["points"] == 2
-    assert found["hypervolume"] == {"mean": 3.0, "low": 3.0, "high": 3.0}
-    assert found["mean_inner_product"]["mean"] == 1.0
-    assert found["spearman"]["mean"] == [1.0, 1.0]
+    assert found["hypervolume"] == {"value": 3.0, "low": 3.0, "high": 3.0, "n": 4}
+    assert found["mean_inner_product"]["value"] == 1.0
+    assert found["spearman"][1]["value"] == found["spearman"][0]["value"] == 1.0
     assert found["dispersion"] == 0.0
     crossed = PolicyScores(policy.weights[::-1], scores)
     found = summarise_policy(crossed, VECTORS, [-1.0, -1.0], resample_shares(4, 50, 0))
-    assert found["mean_inner_product"]["mean"] == 0.0 and found["spearman"]["mean"] == [-1.0, -1.0]
+    assert found["mean_inner_product"]["value"] == 0.0
+    assert [cell["value"] for cell in found["spearman"]] == [-1.0, -1.0]
 
 
 def test_a_policy_that_cannot_be_asked_gives_one_answer_to_every_wish():
     scores = np.array([0.4, -0.2])[None, None, None, :].repeat(5, axis=1)
     for weights in (None, np.array([[0.9, 0.1]])):
         found = summarise_policy(PolicyScores(weights, scores), VECTORS, [-1.0, -1.0], resample_shares(5, 50, 0))
-        assert found["mean_inner_product"]["mean"] == pytest.approx((0.4 + 0.1 - 0.2) / 3)
-        assert found["hypervolume"]["mean"] == pytest.approx(1.4 * 0.8)
+        assert found["mean_inner_product"]["value"] == pytest.approx((0.4 + 0.1 - 0.2) / 3)
+        assert found["hypervolume"]["value"] == pytest.approx(1.4 * 0.8)
         assert found["spearman"] is None
 
 
@@ -62,27 +64,24 @@ def test_intervals_resample_whole_prompts_and_cut_2_5_percent_at_each_end():
         chosen = scores[:, np.repeat(np.arange(7), counts)]
         drawn.append(chosen.reshape(3, -1, 2).mean(axis=1).max())
     drawn.sort()
-    found = interval(lambda means: means.max(), scores, shares)
-    assert found["mean"] == pytest.approx(scores.mean(axis=(1, 2)).max())
-    assert (found["low"], found["high"]) == (pytest.approx(drawn[5]), pytest.approx(drawn[194]))
+    (found,) = estimates(lambda means: means.max(), scores, shares)
+    assert found.value == pytest.approx(scores.mean(axis=(1, 2)).max()) and found.n == 7
+    assert (found.low, found.high) == (pytest.approx(drawn[5]), pytest.approx(drawn[194]))
 
 
 def test_a_measure_that_is_not_defined_has_no_bounds():
-    found = interval(lambda means: np.array([np.nan, 1.0]), random_scores(), resample_shares(7, 100, 0))
-    assert found == {"mean": [None, 1.0], "low": [None, 1.0], "high": [None, 1.0]}
-    assert interval(lambda means: 2.0, random_scores(), resample_shares(7, 39, 0)) == {
-        "mean": 2.0,
-        "low": None,
-        "high": None,
-    }
+    found = estimates(lambda means: np.array([np.nan, 1.0]), random_scores(), resample_shares(7, 100, 0))
+    assert found == [Estimate(None, None, None, 7), Estimate(1.0, 1.0, 1.0, 7)]
+    found = estimates(lambda means: 2.0, random_scores(), resample_shares(7, 39, 0))
+    assert found == [Estimate(2.0, None, None, 7)]
 
 
 def test_resamples_without_a_value_are_left_out_of_the_bounds():
     calls = iter(range(1000))
-    found = interval(
+    (found,) = estimates(
         lambda means: np.nan if (call := next(calls)) % 2 else call, random_scores(), resample_shares(7, 400, 0)
     )
-    assert (found["mean"], found["low"], found["high"]) == (400, 2 * 5, 2 * 194)  # of the 200 values 0, 2, ..., 398
+    assert (found.value, found.low, found.high) == (400, 2 * 5, 2 * 194)  # of the 200 values 0, 2, ..., 398
 
 
 def test_the_reference_lies_a_tenth_below_the_worst_of_all_points():
@@ -113,13 +112,13 @@ def test_measures_do_not_depend_on_the_unit_of_an_objective():
     names, points, moved = points_and_tables(np.array([50.0, 1.0]), np.array([-7.0, 0.0]))
     two = build_summary(names, VECTORS, points, moved, resamples=60)
     for measure in ("hypervolume", "mean_inner_product"):
-        assert two["policies"]["ours"][measure]["mean"] == pytest.approx(one["policies"]["ours"][measure]["mean"])
+        assert two["policies"]["ours"][measure]["value"] == pytest.approx(one["policies"]["ours"][measure]["value"])
     untouched = tables["untouched"].reshape(-1, 2)
     means = np.stack([tables[f"ours_{k}"].mean(axis=(0, 1)) for k in range(3)])
     expected = (VECTORS * (means - untouched.mean(axis=0)) / untouched.std(axis=0)).sum(axis=1).mean()
-    assert one["policies"]["ours"]["mean_inner_product"]["mean"] == pytest.approx(expected)
-    assert one["points"][1]["scores"]["humor"]["mean"] == pytest.approx(tables["ours_0"][..., 1].mean())
-    assert one["policies"]["ours"]["spearman"]["mean"][0] > 0.4
+    assert one["policies"]["ours"]["mean_inner_product"]["value"] == pytest.approx(expected)
+    assert one["points"][1]["scores"]["humor"]["value"] == pytest.approx(tables["ours_0"][..., 1].mean())
+    assert one["policies"]["ours"]["spearman"][0]["value"] > 0.4
     corner = one["hv_reference"]
     assert corner["raw"] == pytest.approx(
         np.array(corner["normalised"]) * untouched.std(axis=0) + untouched.mean(axis=0)
@@ -132,7 +131,7 @@ def test_a_given_reference_is_in_raw_units_and_stays():
     assert found["hv_reference"]["raw"] == pytest.approx([-3.0, -2.0]) and found["hv_reference"]["given"]
     untouched = tables["untouched"]
     area = np.prod((untouched.mean(axis=(0, 1)) - (-3.0, -2.0)) / untouched.reshape(-1, 2).std(axis=0))
-    assert found["policies"]["untouched"]["hypervolume"]["mean"] == pytest.approx(area)
+    assert found["policies"]["untouched"]["hypervolume"]["value"] == pytest.approx(area)
     with pytest.raises(ValueError, match="--hv_reference has 1 numbers for the 2 objectives brevity, humor"):
         build_summary(names, VECTORS, points, tables, reference=(1.0,))
 

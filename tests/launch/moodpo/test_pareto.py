@@ -180,7 +180,7 @@ def test_drawing_needs_no_model_and_follows_its_flags(copied, capsys):
     )
     summary = json.loads((out / "summary.json").read_text())
     assert summary["hv_reference"]["raw"] == pytest.approx([-20, -1]) and summary["resamples"] == 100
-    assert all(policy["hypervolume"]["mean"] > 0 for policy in summary["policies"].values())
+    assert all(policy["hypervolume"]["value"] > 0 for policy in summary["policies"].values())
     assert launch(["pareto-draw", "--out", str(out), "--resamples", "10"]) == 0  # too few for an interval
     assert "NaN" not in (out / "summary.json").read_text() and "nan" not in (out / "summary.md").read_text()
     assert launch(["pareto-draw", "--out", str(out), "--hv_reference", "1"]) == 2
@@ -202,7 +202,7 @@ def test_a_prompt_without_a_finite_score_is_left_out_everywhere(copied, capsys):
         for row in rows(out / "scores" / "untouched.jsonl")
         if row["prompt_id"] != changed[0]["prompt_id"]
     ]
-    assert summary["points"][0]["scores"]["brevity"]["mean"] == pytest.approx(sum(kept) / 4)
+    assert summary["points"][0]["scores"]["brevity"]["value"] == pytest.approx(sum(kept) / 4)
     for row in changed:
         row["scores"]["brevity"] = None
     file.write_text("".join(json.dumps(row) + "\n" for row in changed))

@@ -167,7 +167,8 @@ def test_the_summary_is_the_reference_bootstrap_and_counts_what_is_missing(score
     assert (summary["kind"], len(summary["rows"])) == ("head_summary", 3 * 19)
     values = [row["scores"]["helpsteer-verbosity"] for row in rows(out / "w0.8.jsonl")]
     (row,) = [r for r in summary["rows"] if (r["label"], r["head"]) == ("w0.8", "helpsteer-verbosity")]
-    assert (row["mean"], row["low"], row["high"]) == bootstrap_mean_interval(values, 0, 1000, 0.05)
+    found = bootstrap_mean_interval(values, 0, 1000, 0.05)
+    assert (row["mean"], row["low"], row["high"]) == (found.value, found.low, found.high)
     assert row["std"] == pytest.approx(torch.tensor(values, dtype=torch.float64).std(correction=0).item(), abs=1e-12)
     assert (out / "summary.csv").read_text().splitlines()[0] == "label,head,n,missing,prompts,mean,std,low,high"
 

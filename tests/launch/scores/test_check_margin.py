@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from launch.common.statistics import wilson_interval
+from launch.common.statistics import share
 from launch.scores import check_margin
 from tests.launch.model_flags import MODEL_FLAGS
 
@@ -49,8 +49,7 @@ def test_rewards_gaps_and_worst_cases_are_those_of_single_rows(run, adapter_dir,
     wins = sum(gap > 0 for gap in expected_gaps)
     assert 0 < wins < len(TEXTS), "the pairs must hold both outcomes"
     assert outcome["n"] == 5
-    assert outcome["accuracy"] == wins / 5
-    assert outcome["accuracy_interval"] == pytest.approx(wilson_interval(wins, 5))
+    assert outcome["accuracy"] == share(wins, 5).as_json()
     assert outcome["mean_gap"] == pytest.approx(sum(expected_gaps) / 5, abs=1e-5)
     order = sorted(range(5), key=lambda index: expected_gaps[index])[:3]
     assert [item["pair"] for item in outcome["worst"]] == [index + 1 for index in order]
@@ -83,7 +82,7 @@ def test_swapping_every_pair_negates_the_mean_gap(run, adapter_dir):
 def test_ties_fail_and_are_counted(run, null_adapter_dir):
     status, outcome = run(null_adapter_dir, TEXTS)
     assert status == 1
-    assert (outcome["ties"], outcome["wins"], outcome["accuracy"]) == (5, 0, 0.0)
+    assert (outcome["ties"], outcome["wins"], outcome["accuracy"]["value"]) == (5, 0, 0.0)
 
 
 def test_only_the_first_pairs_are_read(run, adapter_dir):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from launch.__main__ import main as launch
-from launch.common.statistics import wilson_interval
+from launch.common.statistics import Estimate
 from launch.scores.eval_rm import judge, read_preference, score_pairs
 from tests.tiny import build_classifier, build_model, write_rows
 
@@ -39,15 +39,15 @@ def assistant(text):
 
 def test_ties_are_counted_apart_and_are_not_correct():
     verdicts = judge([2.0, 1.0, 0.0, 3.0], [1.0, 1.0, 5.0, 2.0])
-    assert (verdicts.n, verdicts.wins, verdicts.ties, verdicts.accuracy) == (4, 2, 1, 0.5)
-    assert verdicts.accuracy_interval == wilson_interval(2, 4) == pytest.approx((0.1500, 0.8500), abs=1e-4)
-    assert verdicts.mean_gap["mean"] == -0.75 and verdicts.mean_gap["low"] < -0.75 < verdicts.mean_gap["high"]
+    assert (verdicts.n, verdicts.wins, verdicts.ties) == (4, 2, 1)
+    assert verdicts.accuracy == Estimate(0.5, pytest.approx(0.1500, abs=1e-4), pytest.approx(0.8500, abs=1e-4), 4)
+    assert verdicts.mean_gap.value == -0.75 and verdicts.mean_gap.low < -0.75 < verdicts.mean_gap.high
 
 
 def test_the_sides_matter():
     better, worse = [1.0, 2.0, 3.0], [0.0, 0.0, 9.0]
     assert judge(better, worse).wins == 2 and judge(worse, better).wins == 1
-    assert judge(better, better).accuracy == 0 and judge(better, better).ties == 3
+    assert judge(better, better).accuracy.value == 0 and judge(better, better).ties == 3
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_model_reads_the_text_in_the_named_form(classifier, command, form):
     texts = [FORMS[form].format(q=q, r=text, end=end) for q, *sides in PAIRS for text in sides]
     gaps = expected_gaps(classifier, texts)
     code, verdicts = command(classifier, "--text_form", form, "--batch_size", 4)
-    assert code == 0 and verdicts["mean_gap"]["mean"] == pytest.approx(sum(gaps) / 3, abs=1e-5)
+    assert code == 0 and verdicts["mean_gap"]["value"] == pytest.approx(sum(gaps) / 3, abs=1e-5)
     assert verdicts["wins"] == sum(gap > 0 for gap in gaps) and (verdicts["n"], verdicts["text_form"]) == (3, form)
 
 
@@ -176,11 +176,11 @@ def test_an_adapter_scores_as_it_did_unmerged_with_its_own_head(tmp_path, comman
         ids = [tokenizer(FORMS["chat"].format(q=q, r=r), return_tensors="pt") for q, *sides in PAIRS for r in sides]
         scores = [float(tuned(**{k: v for k, v in i.items() if k != "token_type_ids"}).logits[0, 0]) for i in ids]
     gap = sum(scores[::2]) / 3 - sum(scores[1::2]) / 3
-    assert command(tmp_path / "adapter")[1]["mean_gap"]["mean"] == pytest.approx(gap, abs=1e-4) and abs(gap) > 1e-3
+    assert command(tmp_path / "adapter")[1]["mean_gap"]["value"] == pytest.approx(gap, abs=1e-4) and abs(gap) > 1e-3
     (tmp_path / "adapter" / "args.json").write_text('{"model_type": "llama", "num_labels": 1, "output_dir": "elsewhere"}')
     assert launch(["merge-rm", "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 0
     assert json.loads((tmp_path / "merged" / "args.json").read_text()) == {"model_type": "llama", "num_labels": 1}
-    assert command(tmp_path / "merged")[1]["mean_gap"]["mean"] == pytest.approx(gap, abs=1e-4)
+    assert command(tmp_path / "merged")[1]["mean_gap"]["value"] == pytest.approx(gap, abs=1e-4)
     assert launch(["merge-rm", "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 2
 
 

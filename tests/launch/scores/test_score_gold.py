@@ -79,8 +79,8 @@ def test_samples_of_a_prompt_are_averaged_before_prompts_are():
     """a: 0 and 6, b: 9. Mean of prompts (3 + 9) / 2 = 6, mean of answers 5."""
     summary = summarize(rows_of([("a", 0.0), ("a", 6.0), ("b", 9.0)]))["one"]
     assert (summary["prompts"], summary["answers"]) == (2, 3) and summary["cut_share"] == pytest.approx(2 / 3)
-    assert summary["gold"]["mean"] == 6 and 3 <= summary["gold"]["low"] <= 6 <= summary["gold"]["high"] <= 9
-    assert summary["words"] == {"mean": 2, "low": 2, "high": 2}
+    assert summary["gold"]["value"] == 6 and 3 <= summary["gold"]["low"] <= 6 <= summary["gold"]["high"] <= 9
+    assert summary["words"] == {"value": 2, "low": 2, "high": 2, "n": 2}
 
 
 def test_many_samples_of_one_prompt_are_no_more_evidence():
@@ -91,7 +91,7 @@ def test_many_samples_of_one_prompt_are_no_more_evidence():
 
 def test_checkpoints_are_kept_apart_in_their_order():
     summary = summarize(rows_of([("a", 1.0)], "two") + rows_of([("a", 3.0)]))
-    assert [(name, cells["gold"]["mean"]) for name, cells in summary.items()] == [("two", 1), ("one", 3)]
+    assert [(name, cells["gold"]["value"]) for name, cells in summary.items()] == [("two", 1), ("one", 3)]
 
 
 # --- files and the command line ---------------------------------------------------------------------------------------
@@ -122,8 +122,8 @@ def test_the_command(answers_file, tmp_path, capsys, verb, gold):
     assert (summary["gold"], summary["beginning"], summary["unit"]) == (WORDS, 2, "words")
     assert list(summary["checkpoints"]) == ["checkpoint-1", "checkpoint-2"]
     cells = summary["checkpoints"]["checkpoint-2"]
-    assert (cells["prompts"], cells["answers"], cells["gold"]["mean"]) == (3, 6, 102)
-    assert cells["gold_beginning"]["mean"] == pytest.approx((101 + 102 + 102) / 3) and cells["words"]["mean"] == 2
+    assert (cells["prompts"], cells["answers"], cells["gold"]["value"]) == (3, 6, 102)
+    assert cells["gold_beginning"]["value"] == pytest.approx((101 + 102 + 102) / 3) and cells["words"]["value"] == 2
     rows = [json.loads(line) for line in (out / "gold_scores.jsonl").read_text().splitlines()]
     assert len(rows) == 12 and rows[0]["gold"] == 101
     assert "checkpoint-1" in capsys.readouterr().out
@@ -182,7 +182,7 @@ def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monke
         cells = json.loads((out / "gold_summary.json").read_text())["checkpoints"]["a"]
         assert (cells["answers"], cells["failed"]) == (20, 1)
         expected = sum((1 + n % 5 + 3) / 2 for n in range(19)) / 19
-        assert cells["gold"]["mean"] == pytest.approx(expected)
+        assert cells["gold"]["value"] == pytest.approx(expected)
         scores = [json.loads(line)["gold"] for line in (out / "gold_scores.jsonl").read_text().splitlines()]
         assert scores[7] is None and None not in scores[:7] + scores[8:]
 
