@@ -1,14 +1,14 @@
-"""`python -m launch label-curve`: gold score against gold labels spent, several runs and seeds in one picture."""
+"""`python -m launch label-curve`: gold score against gold labels spent and steps, several runs and seeds in one picture."""
 
 import argparse
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datasets_builders.io import atomic_writer, write_bytes, write_json
+from datasets_builders.io import write_bytes, write_json
+from launch.common.files import write_csv
 from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
-from launch.d2po.curve_data import Evaluation, Point, curves, read_run
+from launch.d2po.curve_data import Curves, Evaluation, Point, curves, read_run
 
 # Told apart without colour vision too; the first two are those of the other pictures of this pack.
 COLOURS = (ACCENT, UNTOUCHED, "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#ca8a04")
@@ -16,31 +16,37 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SUFFIXES = (".svg", ".png")
 
 
-def draw(drawn: Mapping[str, Sequence[Point]], title: str, gold: str, picture_format: str) -> bytes:
+def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     """SVG or PNG of mean curves; bands (bars, where a run spent one number of labels only) are 95% intervals of seeds.
 
-    A run of one number of labels is a mark with a dotted line, so that others can be read against it.
+    A run of one number of labels is a mark with a dotted line, so that others can be read against it. Where evaluations
+    share a number of labels, a second panel shows all of them by step: a plateau, or a score that falls again.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    panels = {"gold labels spent": drawn.labels}
+    if any(len(drawn.steps[name]) > len(points) for name, points in drawn.labels.items()):
+        panels["training step"] = drawn.steps
     # A figure of its own, not pyplot: no global state, no display.
-    figure = Figure(figsize=(7.6, 5.2), dpi=160, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(7.6 if len(panels) == 1 else 13, 5.2), dpi=160, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for index, (name, points) in enumerate(drawn.items()):
-        _draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
-    axes.set_xlabel("gold labels spent", color=INK, fontsize=10)
-    axes.set_ylabel(plain(f"{gold} on held-out prompts  better →"), color=INK, fontsize=10)
-    axes.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
-    if any(point.seeds > 1 for points in drawn.values() for point in points):
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (across, found) in zip(all_axes, panels.items(), strict=True):
+        for index, (name, points) in enumerate(found.items()):
+            _draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+        axes.set_xlabel(across, color=INK, fontsize=10)
+        grid_behind(axes)
+        axes.margins(0.06)
+        open_frame(axes)
+    first = all_axes[0]
+    first.set_ylabel(plain(f"{gold} on held-out prompts  better →"), color=INK, fontsize=10)
+    first.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
+    if any(point.seeds > 1 for points in drawn.labels.values() for point in points):
         subtitle = "means over seeds, bands: 95% intervals (Student)"
-        axes.text(0, 1.02, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9.5)
-    grid_behind(axes)
-    axes.margins(0.06)
-    open_frame(axes)
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
+        first.text(0, 1.02, subtitle, transform=first.transAxes, color=SOFT, fontsize=9.5)
+    first.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
     buffer = io.BytesIO()
     # Neither a date nor random names in the file: equal curves are equal bytes.
     metadata = {"Date": None, "Creator": None} if picture_format == "svg" else {"Software": None}
@@ -50,7 +56,7 @@ def draw(drawn: Mapping[str, Sequence[Point]], title: str, gold: str, picture_fo
 
 
 def _draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) -> None:
-    across, means = [point.labels for point in points], [point.mean for point in points]
+    across, means = [point.at for point in points], [point.mean for point in points]
     seeds = points[0].seeds
     label = plain(f"{name} ({seeds} seeds)" if seeds > 1 else name)
     axes.plot(across, means, color=colour, marker=mark, markersize=6, linewidth=2, label=label, zorder=3)
@@ -66,22 +72,44 @@ def _draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) 
         axes.fill_between(across, lows, highs, color=colour, alpha=0.15, linewidth=0, zorder=2)
 
 
-def write_tables(out: Path, runs: Mapping[str, Sequence[Sequence[Evaluation]]], drawn: Mapping[str, Sequence[Point]]):
-    """`out` with the ending .json (curves and every evaluation) and .csv (the curves) beside the picture."""
+def write_tables(out: Path, runs: Mapping[str, Sequence[Sequence[Evaluation]]], drawn: Curves) -> None:
+    """Beside the picture: `out` with the ending .json (curves, every evaluation), .csv (by labels) and .steps.csv."""
+    named = {"labels": drawn.labels, "step": drawn.steps}
+    rows = {
+        kind: {name: [{kind: point.at, **_measures(point)} for point in points] for name, points in found.items()}
+        for kind, found in named.items()
+    }
     write_json(
         out.with_suffix(".json"),
         {
             name: {
-                "curve": [point._asdict() for point in drawn[name]],
+                "curve": rows["labels"][name],
+                "by_step": rows["step"][name],
                 "seeds": [[evaluation._asdict() for evaluation in seed] for seed in seeds],
             }
             for name, seeds in runs.items()
         },
     )
-    with atomic_writer(out.with_suffix(".csv")) as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["run", *Point._fields])
-        writer.writerows([name, *point] for name, points in drawn.items() for point in points)
+    for kind, ending in (("labels", ".csv"), ("step", ".steps.csv")):
+        body = [{"run": name, **row} for name, found in rows[kind].items() for row in found]
+        write_csv(out.with_suffix(ending), list(body[0]), body)
+
+
+def _measures(point: Point) -> dict[str, float | None]:
+    return {name: value for name, value in point._asdict().items() if name != "at"}
+
+
+def told(name: str, drawn: Curves) -> str:
+    """The end of a run's curve in words, and its best evaluation where that came earlier."""
+    last, steps = drawn.labels[name][-1], drawn.steps[name]
+    interval = "" if last.low is None else f" [{last.low:.4g}, {last.high:.4g}]"
+    line = f"{name}: {last.mean:.4g}{interval} after {last.at:g} labels, {last.seeds} seed(s)"
+    best = max(steps, key=lambda point: point.mean)
+    if best.mean > steps[-1].mean:
+        line += (
+            f"; it was {best.mean:.4g} at step {best.at:g} and fell to {steps[-1].mean:.4g} at step {steps[-1].at:g}"
+        )
+    return line
 
 
 def parse_named(flag: str, texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -143,9 +171,7 @@ def main(argv: list[str]) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_tables(args.out, runs, drawn)
     write_bytes(args.out, picture)
-    for name, points in drawn.items():
-        last = points[-1]
-        interval = "" if last.low is None else f" [{last.low:.4g}, {last.high:.4g}]"
-        print(f"{name}: {last.mean:.4g}{interval} after {last.labels:g} labels, {last.seeds} seed(s)")
+    for name in drawn.labels:
+        print(told(name, drawn))
     print(args.out)
     return 0

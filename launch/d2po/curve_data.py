@@ -1,4 +1,4 @@
-"""Gold score against gold labels spent: read from the runs, and averaged over the seeds of one method."""
+"""Gold score against gold labels spent and training steps: read from the runs, averaged over the seeds of one method."""
 
 import json
 import math
@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from datasets_builders.journal import read_lines
 from launch.common.statistics import student_mean
+from trl_ext.d2po.ledger import LEDGER_FILE
 
 SCORE, LABELS = "eval_gold", "eval_gold_labels"
-STATE_FILE, LEDGER_FILE = "trainer_state.json", "d2po_ledger.jsonl"
+STATE_FILE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -24,9 +26,9 @@ class Evaluation(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A place of a curve: the mean over seeds with its 95% interval, which is None for one seed."""
+    """A place of a curve, at a number of labels or a step: the mean over seeds with its 95% interval, None for one seed."""
 
-    labels: float
+    at: float
     mean: float
     low: float | None
     high: float | None
@@ -47,11 +49,14 @@ def read_run(folder: str | Path, before: float = 0) -> list[Evaluation]:
     """
     folder = Path(folder)
     state, file = _newest_state(folder)
-    rows = [row for row in state.get("log_history", []) if SCORE in row and LABELS in row]
+    log = state.get("log_history", [])
+    if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
+        raise ValueError(f"{file}: not the state of a trainer: log_history is no list of objects")
+    rows = [row for row in log if SCORE in row and LABELS in row]
     if not rows:
-        names = sorted({name for row in state.get("log_history", []) for name in row if name.startswith("eval_")})
+        names = sorted({name for row in log for name in row if name.startswith("eval_")})
         raise ValueError(f"{file}: no row of log_history has {SCORE!r} and {LABELS!r}; evaluations have {names}")
-    by_step = {int(row["step"]): Evaluation(int(row["step"]), float(row[LABELS]), float(row[SCORE])) for row in rows}
+    by_step = {evaluation.step: evaluation for evaluation in (_evaluation(row, file) for row in rows)}
     evaluations = [by_step[step] for step in sorted(by_step)]
     for evaluation in evaluations:
         if not (math.isfinite(evaluation.gold) and math.isfinite(evaluation.labels)):
@@ -63,6 +68,13 @@ def read_run(folder: str | Path, before: float = 0) -> list[Evaluation]:
             )
     _check_ledger(folder, evaluations[-1])
     return [evaluation._replace(labels=evaluation.labels + before) for evaluation in evaluations]
+
+
+def _evaluation(row: Mapping[str, Any], file: Path) -> Evaluation:
+    try:
+        return Evaluation(int(row["step"]), float(row[LABELS]), float(row[SCORE]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: not an evaluation: {error!r} in {row!r:.200}") from error
 
 
 def _newest_state(folder: Path) -> tuple[dict, Path]:
@@ -87,12 +99,8 @@ def _check_ledger(folder: Path, last: Evaluation) -> None:
     file = folder / LEDGER_FILE
     if not file.is_file():
         return
-    bought = 0
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-        try:
-            bought = max(bought, int(json.loads(line)["label"]))  # running number of the label
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file}:{number}: not a line of a ledger: {error}") from error
+    # The running number of each label; a whole last line counts without its line end, as it does for the run itself.
+    bought = max(read_lines(file, lambda row: int(row["label"]), "a line of a ledger").entries, default=0)
     if bought < last.labels:
         raise ValueError(f"{file} holds {bought} labels, the evaluation at step {last.step} counts {last.labels:g}")
 
@@ -102,43 +110,60 @@ def at_budgets(evaluations: Sequence[Evaluation]) -> list[tuple[float, float]]:
     return sorted({evaluation.labels: evaluation.gold for evaluation in evaluations}.items())
 
 
+def by_step(evaluations: Sequence[Evaluation]) -> list[tuple[float, float]]:
+    """(step, gold) of every evaluation: where labels are spent, or never were, the score still moves with the steps."""
+    return [(evaluation.step, evaluation.gold) for evaluation in evaluations]
+
+
 def average(seeds: Sequence[Sequence[tuple[float, float]]]) -> list[Point]:
     """The mean curve of one method, where all of its seeds have one.
 
-    Seeds need not have been evaluated at the same numbers of labels: between two evaluations of a seed the score is
-    taken as linear.
+    Seeds need not have been evaluated at the same places: between two evaluations of a seed the score is taken as
+    linear.
 
     Args:
-        seeds: `at_budgets` of each.
+        seeds: `at_budgets` of each, or `by_step`.
 
     Raises:
-        ValueError: the seeds have no number of labels in common.
+        ValueError: the seeds have no place in common.
     """
     low, high = max(seed[0][0] for seed in seeds), min(seed[-1][0] for seed in seeds)
     if low > high:
-        raise ValueError(f"its seeds have no number of labels in common: one starts at {low:g}, one ends at {high:g}")
-    grid = sorted({labels for seed in seeds for labels, _ in seed if low <= labels <= high})
-    return [_point(labels, [_interpolate(seed, labels) for seed in seeds]) for labels in grid]
+        raise ValueError(f"one seed starts at {low:g} and one ends at {high:g}: they have no place in common")
+    grid = sorted({at for seed in seeds for at, _ in seed if low <= at <= high})
+    return [_point(at, [_interpolate(seed, at) for seed in seeds]) for at in grid]
 
 
-def _interpolate(curve: Sequence[tuple[float, float]], labels: float) -> float:
+def _interpolate(curve: Sequence[tuple[float, float]], at: float) -> float:
     for (left, before), (right, after) in pairwise(curve):
-        if left <= labels <= right:
-            return before + (after - before) * (labels - left) / (right - left)
+        if left <= at <= right:
+            return before + (after - before) * (at - left) / (right - left)
     return curve[0][1]  # a curve of one place
 
 
-def _point(labels: float, values: Sequence[float]) -> Point:
+def _point(at: float, values: Sequence[float]) -> Point:
     found = student_mean(values)
-    return Point(labels, found.value, found.low, found.high, found.n)
+    return Point(at, found.value, found.low, found.high, found.n)
 
 
-def curves(runs: Mapping[str, Sequence[Sequence[Evaluation]]]) -> dict[str, list[Point]]:
-    """Name -> mean curve. Args: name -> the evaluations of each seed. Errors: see `average`; the run is named."""
-    result = {}
+class Curves(NamedTuple):
+    """Name -> mean curve of a method: over the labels that were spent, and over all steps that were evaluated."""
+
+    labels: dict[str, list[Point]]
+    steps: dict[str, list[Point]]
+
+
+def curves(runs: Mapping[str, Sequence[Sequence[Evaluation]]]) -> Curves:
+    """The mean curves of all methods. Args: name -> the evaluations of each seed.
+
+    Raises:
+        ValueError: see `average`; the run is named.
+    """
+    found = Curves({}, {})
     for name, seeds in runs.items():
-        try:
-            result[name] = average([at_budgets(seed) for seed in seeds])
-        except ValueError as error:
-            raise ValueError(f"--run {name}: {error}") from error
-    return result
+        for kind, places, read in (("labels", found.labels, at_budgets), ("steps", found.steps, by_step)):
+            try:
+                places[name] = average([read(seed) for seed in seeds])
+            except ValueError as error:
+                raise ValueError(f"--run {name}, by {kind}: {error}") from error
+    return found

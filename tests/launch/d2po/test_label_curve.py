@@ -8,7 +8,7 @@ import pytest
 
 from launch.__main__ import main as launch
 from launch.d2po.curve import draw
-from launch.d2po.curve_data import Evaluation, Point, at_budgets, average, curves, read_run
+from launch.d2po.curve_data import Curves, Evaluation, Point, at_budgets, average, by_step, curves, read_run
 
 
 def write_state(folder, rows, step=None):
@@ -77,6 +77,8 @@ def test_the_ledger_must_hold_what_the_curve_counts(tmp_path):
     write_ledger(tmp_path, 15)
     with pytest.raises(ValueError, match="holds 15 labels, the evaluation at step 20 counts 16"):
         read_run(tmp_path)
+    write_ledger(tmp_path, 15, torn='{"label": 16, "window": 0, "step": 1}')  # whole, but for its line end
+    assert len(read_run(tmp_path)) == 3
     (tmp_path / "d2po_ledger.jsonl").write_text('{"labell": 1}\n')
     with pytest.raises(ValueError, match=r"ledger.jsonl:1: not a line of a ledger"):
         read_run(tmp_path)
@@ -84,6 +86,26 @@ def test_the_ledger_must_hold_what_the_curve_counts(tmp_path):
 
 def test_the_last_evaluation_of_a_budget_counts():
     assert at_budgets([Evaluation(0, 0, 1.0), Evaluation(5, 0, 1.5), Evaluation(9, 4, 3.0)]) == [(0, 1.5), (4, 3.0)]
+
+
+def test_a_run_without_labels_keeps_every_evaluation():
+    """It rises and falls again while no label is bought."""
+    static = [Evaluation(0, 0, 1.0), Evaluation(10, 0, 4.0), Evaluation(20, 0, 2.0)]
+    assert by_step(static) == [(0, 1.0), (10, 4.0), (20, 2.0)]
+    found = curves({"static": [static, [one._replace(gold=one.gold + 1) for one in static]]})
+    assert [(point.at, point.mean) for point in found.labels["static"]] == [(0, 2.5)]
+    assert [(point.at, point.mean, point.seeds) for point in found.steps["static"]] == [(0, 1.5, 2), (10, 4.5, 2), (20, 2.5, 2)]
+
+
+@pytest.mark.parametrize("row", [{"step": None}, {"eval_gold": "high"}, {"eval_gold_labels": None}, {"eval_gold": [1]}])
+def test_rows_that_are_no_evaluation(tmp_path, row):
+    state = {"global_step": 1, "log_history": [{"step": 1, "eval_gold": 1.0, "eval_gold_labels": 0} | row]}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"trainer_state\.json: not an evaluation: "):
+        read_run(tmp_path)
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state | {"log_history": [7]}))
+    with pytest.raises(ValueError, match="log_history is no list of objects"):
+        read_run(tmp_path)
 
 
 # --- the mean over seeds ----------------------------------------------------------------------------------------------
@@ -96,7 +118,7 @@ def test_one_seed_has_no_interval():
 def test_three_seeds_by_hand():
     """Values 1, 2, 3: mean 2, deviation 1, half width 4.303 / sqrt(3) = 2.484."""
     (point,) = average([[(5, 1.0)], [(5, 2.0)], [(5, 3.0)]])
-    assert (point.labels, point.mean, point.seeds) == (5, 2.0, 3)
+    assert (point.at, point.mean, point.seeds) == (5, 2.0, 3)
     assert (point.low, point.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)
 
 
@@ -117,11 +139,11 @@ def test_many_seeds_have_about_the_normal_quantile():
 
 def test_seeds_evaluated_elsewhere_are_interpolated_where_both_are():
     points = average([[(0, 0.0), (10, 10.0)], [(4, 8.0), (6, 12.0), (20, 40.0)]])
-    assert [(p.labels, p.mean) for p in points] == [(4, 6.0), (6, 9.0), (10, 15.0)]
+    assert [(p.at, p.mean) for p in points] == [(4, 6.0), (6, 9.0), (10, 15.0)]
 
 
 def test_seeds_without_a_common_budget_are_refused_by_name():
-    with pytest.raises(ValueError, match="--run d2po: its seeds have no number of labels in common: one starts at 9, one ends at 3"):
+    with pytest.raises(ValueError, match="--run d2po, by labels: one seed starts at 9 and one ends at 3: they have no place in common"):
         curves({"d2po": [[Evaluation(0, 0, 1.0), Evaluation(1, 3, 1.0)], [Evaluation(0, 9, 1.0)]]})
 
 
@@ -159,15 +181,34 @@ def test_picture_and_tables(runs, name, magic, capsys):
     assert rows[-1]["low"] == "" and float(rows[0]["low"]) < 1.5
     data = json.loads((runs / "curve.json").read_text())
     assert data["d2po"]["seeds"][1][2] == {"step": 20, "labels": 16.0, "gold": 5.0}
+    assert data["static $1"]["by_step"][0] == {"step": 0, "mean": 1.0, "low": None, "high": None, "seeds": 1}
     assert data["static $1"]["curve"] == [{"labels": 16.0, "mean": 3.0, "low": None, "high": None, "seeds": 1}]
     assert [e["labels"] for e in data["static $1"]["seeds"][0]] == [16.0, 16.0]
     assert not list(runs.glob(".*partial"))
 
 
+def test_the_picture_and_the_words_show_a_score_that_falls_again(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    write_state(tmp_path / "static", [(0, 0, 1.0), (10, 0, 4.0), (20, 0, 2.0)])
+    write_state(tmp_path / "online", ROWS)
+    runs = [f"static={tmp_path}/static", f"online={tmp_path}/online"]
+    assert launch(["label-curve", "--run", *runs, "--out", str(tmp_path / "c.svg")]) == 0
+    printed = capsys.readouterr().out
+    assert "static: 2 after 0 labels, 1 seed(s); it was 4 at step 10 and fell to 2 at step 20" in printed
+    assert "online: 4 after 16 labels, 1 seed(s)\n" in printed
+    svg = (tmp_path / "c.svg").read_text()
+    assert "<!-- training step" in svg and "<!-- gold labels spent" in svg
+    with open(tmp_path / "c.steps.csv", newline="") as handle:
+        rows = [(row["run"], row["step"], row["mean"]) for row in csv.DictReader(handle)]
+    assert rows[:3] == [("static", "0", "1.0"), ("static", "10", "4.0"), ("static", "20", "2.0")] and len(rows) == 6
+    assert launch(["label-curve", "--run", runs[1], "--out", str(tmp_path / "c.svg")]) == 0
+    assert "<!-- training step" not in (tmp_path / "c.svg").read_text()  # every evaluation is in the one panel
+
+
 def test_the_svg_names_every_run_and_both_axes():
     pytest.importorskip("matplotlib")
-    drawn = {"one": [Point(0, 1.0, 0.5, 1.5, 3), Point(4, 2.0, 1.5, 2.5, 3)], "two": [Point(4, 1.5, 1.0, 2.0, 3)]}
-    svg = draw(drawn, "title", "words", "svg").decode()
+    labels = {"one": [Point(0, 1.0, 0.5, 1.5, 3), Point(4, 2.0, 1.5, 2.5, 3)], "two": [Point(4, 1.5, 1.0, 2.0, 3)]}
+    svg = draw(Curves(labels, labels), "title", "words", "svg").decode()
     for text in ("one (3 seeds)", "two (3 seeds)", "title", "words on held-out prompts  better →", "gold labels spent", "95% intervals"):
         assert f"<!-- {text}" in svg or text in svg, text
 
