@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from datasets_builders.secret_settings import shown
 from trl_ext.modpo.margins import nearest_name_hint
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
@@ -31,7 +32,8 @@ def refuse_leftovers(prefix: str) -> None:
     meant = sys.argv[sys.argv.index("--model_kwargs") + 1].upper() if "--model_kwargs" in sys.argv[:-1] else ""
     for name, value in os.environ.items():
         if name.startswith(prefix) and planned.get(name) != value and name not in meant:
-            found = f"but {run_file} says {planned[name]}" if name in planned else f"but is not in {run_file}"
+            value = shown(name, value)
+            found = f"but {run_file} says {shown(name, planned[name])}" if name in planned else f"but is not in {run_file}"
             raise ValueError(
                 f"{name} is {value!r} in the shell {found}: unset it, or override the run file with "
                 f'--model_kwargs \'{{"{name.lower()}": "{value}"}}\''

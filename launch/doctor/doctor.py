@@ -16,7 +16,8 @@ from pathlib import Path
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.io import write_json
-from launch.doctor.findings import Finding, as_json, error, exit_code, print_table
+from datasets_builders.secret_settings import secrets_in
+from launch.doctor.findings import Finding, as_json, error, exit_code, print_table, without_secrets
 from launch.doctor.methods import METHODS
 from launch.doctor.run_file import Run, environment_of, read_run
 from launch.doctor.setup import Setup
@@ -58,7 +59,8 @@ def main(argv: list[str]) -> int:
     with quietly():
         run = read_run(run_file, flags, options.method, options.num_processes, options.accelerate_config)
         with environment_of(run):
-            findings = list(examine(run, options))
+            secrets = [*secrets_in(run.given, os.environ)]
+            findings = without_secrets([*examine(run, options)], secrets)
     name = run.method.name if run.method else "nothing but the environment"
     print_table(findings, f"doctor: {run.file or 'no run file'} ({name})")
     if options.json:

@@ -1,8 +1,10 @@
 """What a check says: a level, what was found, and the fix."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from datasets_builders.secrets import hide_passwords, redact
 
 Level = Literal["ok", "warning", "error", "skipped"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "skipped", "ok")
@@ -40,6 +42,14 @@ def error(check: str, found: str, fix: str = "") -> list[Finding]:
 
 def skipped(check: str, found: str, fix: str = "") -> list[Finding]:
     return [Finding(check, "skipped", found, fix)]
+
+
+def without_secrets(findings: Sequence[Finding], secrets: Sequence[str]) -> list[Finding]:
+    """The findings with `***` for every secret and for the password of every address, whoever's message it stands in."""
+    hidden = [
+        (hide_passwords(redact(one.found, *secrets)), hide_passwords(redact(one.fix, *secrets))) for one in findings
+    ]
+    return [replace(one, found=found, fix=fix) for one, (found, fix) in zip(findings, hidden, strict=True)]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.secret_settings import shown
 from launch.doctor.arguments import build_trl, is_here, load, parse
 from launch.doctor.findings import Finding, error, ok, skipped
 from launch.doctor.run_file import Run
@@ -104,7 +105,7 @@ def _plugin(setup: Setup) -> list[Finding]:
         if setup.values is not None:
             refuse_what_cannot_work(setup.settings, setup.margins, setup.values, setup.values)
     prefix = setup.settings.model_config["env_prefix"]
-    given = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(prefix))
+    given = sorted(f"{name}={shown(name, value)}" for name, value in os.environ.items() if name.startswith(prefix))
     known = len(type(setup.settings).model_fields)
     return ok(NAME, f"{len(given)} of {known} settings given: {', '.join(given) or 'none'}")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datasets_builders.beside import is_unfinished
+from datasets_builders.secret_settings import is_secret, shown
 from launch.scores.score import parse_specs
 from swift_ext import PREFIXES
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
@@ -54,6 +55,7 @@ def preflight(config: PipelineConfig) -> list[str]:
     """
     c, findings = config, []
     refuse_shell_settings(config, os.environ)
+    refuse_secret_flags(config)
     for name in ("source", "validation_source", "preference_file", "preference_val_file", "margin_file",
                  "margin_val_file", "prompts", "eval_prompts"):
         value = getattr(c, name)
@@ -95,7 +97,7 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
         if name.upper().startswith(tuple(PREFIXES.values())):  # pydantic-settings reads them in any case
             setting = _SETTING_OF.get(name.upper())
             instead = f", and set {setting} of the pipeline where it is meant" if setting else ""
-            problems.append(f"{name} is {value!r} in the shell: unset it{instead}")
+            problems.append(f"{name} is {shown(name, value)!r} in the shell: unset it{instead}")
     if environ.get("NPROC_PER_NODE") not in (None, "", str(config.processes)):
         value, meant = environ["NPROC_PER_NODE"], config.processes
         problems.append(f"NPROC_PER_NODE is {value!r} in the shell, processes is {meant}: unset it, or set processes to {value}")
@@ -103,6 +105,20 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
         problems.append(f"NNODES is {environ['NNODES']!r} in the shell: unset it, the pipeline trains on one node")
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def refuse_secret_flags(config: PipelineConfig) -> None:
+    """Refuses keys and passwords among the further flags of a stage.
+
+    Raises:
+        ValueError: the flag, by name; its value would stand in command lines, logs and manifests.
+    """
+    for setting in ("sft_flags", "margin_flags", "modpo_flags"):
+        for name in getattr(config, setting):
+            if is_secret(name):
+                raise ValueError(
+                    f"{setting}: {name} would stand in logs and manifests: give it in the environment (HF_TOKEN, ...)"
+                )
 
 
 def asks_no_hub(config: PipelineConfig) -> bool:

@@ -1,5 +1,6 @@
 """What the command line takes: run files of both stacks, flags above them, the environment alone; and what it refuses."""
 
+import json
 import logging
 import os
 import sys
@@ -144,6 +145,27 @@ def test_a_variable_of_the_shell_that_contradicts_the_run_file(world, doctor, mo
     monkeypatch.setenv("MODPO_W", "0.9")
     code, findings = doctor(clean_runs(world)["modpo"])
     assert code == 1 and "MODPO_W is '0.9' in the shell but" in of(findings, "settings")[0]["found"]
+
+
+@swift_only
+@pytest.mark.parametrize("place", ["shell", "run file", "flag"])
+def test_no_secret_is_shown(place, world, doctor, monkeypatch, capsys):
+    """Seen before: a key of the shell stood twice in the message that it is not in the run file."""
+    secret, address = "sk-0123456789", "http://me:pass-word@host/adapter"
+    run = clean_runs(world)["modpo"]
+    run["ENV"]["MODPO_MARGIN_ADAPTER"] = address
+    flags = []
+    if place == "shell":
+        monkeypatch.setenv("MODPO_API_KEY", secret)
+    elif place == "run file":
+        del run["ENV"]["MODPO_MARGIN_ADAPTER"]
+        run["ENV"] |= {"WANDB_API_KEY": secret, "MODPO_MARGIN_FUNCTION": secret}
+    else:
+        flags = ["--hub_token", secret, "--torch_dtype", secret]
+    code, findings = doctor(run, *flags)
+    shown = json.dumps(findings) + capsys.readouterr().out
+    assert code == 1 and "***" in shown
+    assert not [text for text in (secret, "pass-word") if text in shown]
 
 
 @swift_only

@@ -128,6 +128,8 @@ def test_mistakes_are_named(argv, said, tmp_path):
         ("MODPO_NORMALIZED_WEIGHTS", "true", "unset it"),
         ("BT_DELTA_TEMP", "20", "unset it"),
         ("judge_log_pairs", "true", "unset it"),
+        ("JUDGE_HOST", "http://me:secret@host", "unset it"),
+        ("JUDGE_API_KEY", "sk-0123456789", "unset it"),
         ("NPROC_PER_NODE", "4", "set processes to 4"),
         ("NNODES", "2", "trains on one node"),
     ],
@@ -135,7 +137,14 @@ def test_mistakes_are_named(argv, said, tmp_path):
 def test_a_setting_of_the_shell_that_the_run_does_not_hold_is_refused(name, value, said, tmp_path, monkeypatch):
     monkeypatch.setenv(name, value)
     found = problem(["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path)])
-    assert f"{name} is {value!r} in the shell" in found and said in found
+    hidden = {"JUDGE_API_KEY": "***", "JUDGE_HOST": "http://***@host"}
+    assert f"{name} is {hidden.get(name, value)!r} in the shell" in found and said in found
+
+
+def test_a_key_among_the_flags_of_a_stage_is_refused_by_its_name(tmp_path):
+    flags = ["--modpo_flags", '{"hub_token": "hf_0123456789"}']
+    found = problem(["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path), *flags])
+    assert "modpo_flags: hub_token would stand in logs" in found and "hf_" not in found
 
 
 @pytest.mark.parametrize(
