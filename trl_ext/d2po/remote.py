@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from datasets_builders.secrets import hide_passwords
+
 from .discriminator import LabelledPair
 
 TOKEN_VARIABLE = "D2PO_SERVER_TOKEN"
@@ -50,7 +52,8 @@ class RemoteDiscriminator:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise ValueError(
-                f"{url!r}: an address such as 'http://127.0.0.1:8765' is valid, without user name and query"
+                f"{hide_passwords(url).partition('?')[0]!r}: an address such as 'http://127.0.0.1:8765' is valid, "
+                "without user name and query"
             )
         if not patience_seconds > 0:
             raise ValueError(f"patience_seconds is {patience_seconds}: a number above 0 is valid")

@@ -58,10 +58,10 @@ def check_whole(folder: str | Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     folder = Path(folder)
-    for index in sorted(folder.glob("*.index.json")):
+    if (index := _index_in_use(folder)) is not None:
         parts = _read_object(index).get("weight_map")
         if not isinstance(parts, dict):
-            raise ValueError(f"{index}: no weight_map, this is no index of weights")
+            raise ValueError(f"{index}: no weight_map, this is not an index of weights")
         if lost := sorted({str(part) for part in parts.values() if not (folder / str(part)).is_file()}):
             raise ValueError(
                 f"{index} names {lost[0]}, which is not there ({len(lost)} missing): fetch the model again"
@@ -80,6 +80,19 @@ def check_whole(folder: str | Path) -> None:
             start = stored.read(4)
         if start[:2] not in (b"PK", b"\x80\x02") or (start[:2] == b"PK" and not zipfile.is_zipfile(file)):
             raise ValueError(f"{file}: not a whole file of weights")
+
+
+def _index_in_use(folder: Path) -> Path | None:
+    """The index that a loader would follow; one that a whole file or another format leaves unused may be out of date."""
+    for name in (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ):
+        if (folder / name).is_file():
+            return folder / name if name.endswith(".index.json") else None
+    return None
 
 
 def _read_object(file: Path) -> dict[str, Any]:

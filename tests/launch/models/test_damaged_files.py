@@ -64,7 +64,15 @@ def test_a_file_that_is_cut_off_is_named(here, verb, file, capsys):
     ],
 )
 def test_files_that_are_something_else_are_named_too(here, file, content, words, capsys):
+    if file.endswith(".index.json"):  # which is followed where there is no single file of weights
+        (here / "base" / "model.safetensors").unlink()
     (here / "base" / file).write_bytes(content)
     assert launch(VERBS["steer"].format(here).split()) == 2
     told = capsys.readouterr().err
     assert str(here / "base" / file) in told and words in told
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_an_index_that_no_loader_follows_may_name_files_that_are_gone(here, index):
+    (here / "base" / index).write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    assert launch(VERBS["steer"].format(here).split()) == 0
