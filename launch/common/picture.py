@@ -55,6 +55,7 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
 
     Args:
         units: objective -> unit, for the axes.
+        title: above the picture; empty where what stands around it has one.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -98,7 +99,8 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
         )
     axes.set_xlabel(plain(f"{x}  [{units.get(x, 'score')}]  better →"), color=INK, fontsize=10)
     axes.set_ylabel(plain(f"{y}  [{units.get(y, 'score')}]  better →"), color=INK, fontsize=10)
-    axes.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
+    if title:
+        axes.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
     subtitle = f"mean of {summary['n']} prompts, bars: 95% bootstrap interval"
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9.5)
     grid_behind(axes)

@@ -172,12 +172,11 @@ def main(argv: list[str]) -> int:
     table = direct_scores(read_scores(args.scores, request.labels), shown, args.minimise)
     report = build_report(table, request)
     examples = collect_examples(args.gens, request.labels) if args.gens else []
-    picture = draw_tradeoff(report, units, args.title)
     out = Path(args.out)
     write_json(out / "report.json", {**report, "title": args.title, "units": units})
-    write_bytes(out / "tradeoff.png", picture)
+    write_bytes(out / "tradeoff.png", draw_tradeoff(report, units, args.title))
     with atomic_writer(out / "report.html") as handle:
-        handle.write(render_page(report, picture, units, args.title, examples))
+        handle.write(render_page(report, draw_tradeoff(report, units, ""), units, args.title, examples))
     print_table(report, units)
     print(f"written: {out / 'report.html'}")
     return 0

@@ -22,9 +22,12 @@ th, td { padding: .4rem .8rem; border-bottom: 1px solid var(--line); text-align:
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
 td small { color: var(--soft); display: block; } .front { color: var(--mark); font-weight: 600; }
 img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line); background: #fff; }
-.answers td, .answers th { white-space: pre-wrap; overflow-wrap: anywhere; text-align: left; min-width: 15rem; max-width: 26rem; font-size: .92rem; }
+.answers { table-layout: fixed; width: 100%; }
+.answers td, .answers th { white-space: pre-wrap; overflow-wrap: anywhere; text-align: left; font-size: .92rem; }
 .answers tr:nth-child(even) { background: var(--band); }
 """
+
+NARROWEST = 9  # rem, a column of answers
 
 _DOCUMENT = Template("""<!doctype html>
 <html lang="en">
@@ -127,7 +130,8 @@ def _answers(examples: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> st
     return (
         "<h2>Answers side by side</h2>"
         '<p class="soft">The first prompts of the evaluation set, not chosen by hand.</p>'
-        f'<div class="wide"><table class="answers"><thead><tr><th>prompt</th>{head}</tr></thead>'
+        # Columns share the width of the page; only more of them than are readable side by side are scrolled.
+        f'<div class="wide"><table class="answers" style="min-width: {NARROWEST * (len(labels) + 1)}rem"><thead><tr><th>prompt</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -143,12 +147,12 @@ def render_page(
 
     Args:
         report: of `build_report`.
-        picture: PNG bytes.
+        picture: PNG bytes, without the title, which the page has.
         examples: `{"prompt": text, "responses": {label: text}}`, every text is escaped.
     """
     x, y = report["x"], report["y"]
     body = _BODY.substitute(
-        alt=escape(f"Scatter of {y} against {x}, one point a model, numbers in the table below"),
+        alt=escape(f"Scatter of {y} against {x}, one point per model, numbers in the table below"),
         picture=base64.b64encode(picture).decode("ascii"),
         reference=escape(report["reference"]),
         full=summary_table(report, report["full"], units),

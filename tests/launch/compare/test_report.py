@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from launch.common.picture import draw_tradeoff
 from launch.compare import report
 from launch.compare.tradeoff import default_hv_reference, monotonicity
 
@@ -191,13 +192,18 @@ def test_the_page_is_self_contained_and_escapes_every_answer(run, write_rows, re
     assert page.tags.count("img") == 1
     (source,) = page.loads
     assert source.startswith("data:image/png;base64,")
-    assert base64.b64decode(source.split(",")[1]) == (tmp_path / "out/tradeoff.png").read_bytes()
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    titled, untitled = (draw_tradeoff(found, found["units"], title) for title in ("Short <or> helpful", ""))
+    assert base64.b64decode(source.split(",")[1]) == untitled  # the page has the title itself
+    assert (tmp_path / "out/tradeoff.png").read_bytes() == titled != untitled
     # The answers hold an address, escaped; outside them there is none at all.
     outside = re.sub(r"&lt;.*?&gt;", "", text)
     assert not re.search(r"https?:|url\(|@import|(src|href)\s*=\s*[\"']?\s*//", outside)
     assert "prefers-color-scheme: dark" in text
     joined = "".join(page.text)
     assert "Short <or> helpful" in joined
+    # Columns that share the width: a fourth one was cut off at 1280 pixels. Seven models fit into 72rem.
+    assert "table-layout: fixed; width: 100%" in text and "min-width: 36rem" in text
     for label in LABELS:
         assert f"{label} {XSS} 9" in joined
         assert f"{label} {XSS} 10" not in joined
