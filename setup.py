@@ -21,6 +21,7 @@ CORE = [
     "filelock>=3.13",
     "PyYAML>=6",
     "rich>=13",
+    "jinja2>=3.1",
     "tqdm>=4.66",
 ]
 EXTRAS = {

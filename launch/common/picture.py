@@ -50,7 +50,7 @@ def to_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str) -> bytes:
+def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> bytes:
     """PNG of the full table of a report: means with 95% intervals, the front, the untouched model as a diamond.
 
     Args:

@@ -8,9 +8,9 @@ from typing import Any
 from datasets_builders.choices import Parser, nearest, positive_integer, share
 from datasets_builders.io import write_json
 from launch.common.files import write_csv, write_text
+from launch.common.page import number, signed
 from launch.common.table import aligned, markdown
 from launch.compare.comparison import Pairing, compare, metrics_of, pair_answers
-from launch.compare.report_page import number, signed
 from launch.scores.head_summary import shown_heads
 from launch.scores.score_files import Rows, read_scores, uncapped_prompts
 

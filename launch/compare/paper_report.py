@@ -3,57 +3,53 @@
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
+from typing import TYPE_CHECKING
 
 from datasets_builders.choices import Parser
 from datasets_builders.io import atomic_writer
+from launch.common import page
+from launch.common.page import folded, heading, picture
 from launch.compare.gather import Folder, gather
-from launch.compare.html import folded, picture
-from launch.compare.report_page import STYLE, document
 from launch.compare.sections import KINDS, any_result, kind_of
 
-_STYLE = f"""{STYLE}
-h3 {{ font-size: 1rem; margin: 1.4rem 0 .4rem; }} summary {{ cursor: pointer; color: var(--soft); margin: .8rem 0; }}
-pre {{ overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; max-height: 30rem; }}
-a {{ color: var(--mark); }}
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_CONTENTS = """<ul>{% for heading in headings %}<li><a href="#s{{ loop.index0 }}">{{ heading }}</a></li>{% endfor %}</ul>
 """
 _LEGEND = (
-    '<p class="soft">Higher is better unless a name starts with "minus". Intervals are 95%; one that holds 0 (of a difference) '
-    "or 0.5 (of a win rate) tells nothing apart.</p>"
+    'Higher is better unless a name starts with "minus". Intervals are 95%; one that holds 0 (of a difference) or 0.5 (of a '
+    "win rate) tells nothing apart."
 )
 
 
 def render(folders: Sequence[Folder], left_out: Counter[str], title: str) -> str:
     """The page: results of known kinds first, kind by kind, then the others and the pictures, folder by folder."""
-    sections: list[tuple[str, str]] = []
-    for kind, (heading, show) in KINDS.items():
-        parts = []
+    sections: dict[str, list[Markup]] = {}
+    for kind, (name, show) in KINDS.items():
+        parts = sections[name] = []
         for folder in folders:
-            found = [name for name, result in folder.results.items() if kind_of(result) == kind]
-            parts += [f"<h3>{escape(folder.name)}/{escape(name)}</h3>{show(folder.results[name])}" for name in found]
+            found = [file for file, result in folder.results.items() if kind_of(result) == kind]
+            for file in found:
+                parts += [heading(f"{folder.name}/{file}", 3), show(folder.results[file])]
             if found:  # the pictures of its folder stand with a result
-                parts += [picture(name, folder.pictures.pop(name)) for name in list(folder.pictures)]
-        if parts:
-            sections.append((heading, "".join(parts)))
-    others, pictures = [], []
+                parts += [picture(file, folder.pictures.pop(file)) for file in list(folder.pictures)]
+    others: list[Markup] = []
+    pictures: list[Markup] = []
+    sections |= {"Other results": others, "Pictures": pictures}
     for folder in folders:
-        unknown = {name: result for name, result in folder.results.items() if kind_of(result) is None}
-        others += [folded(f"{folder.name}/{name}", any_result(result)) for name, result in unknown.items()]
-        pictures += [f"<h3>{escape(folder.name)}/{escape(name)}</h3>{picture(name, png)}"
-                     for name, png in folder.pictures.items()]  # fmt: skip
-    sections += [
-        (heading, "".join(parts)) for heading, parts in (("Other results", others), ("Pictures", pictures)) if parts
-    ]
+        unknown = {file: result for file, result in folder.results.items() if kind_of(result) is None}
+        others += [folded(f"{folder.name}/{file}", any_result(result)) for file, result in unknown.items()]
+        for file, png in folder.pictures.items():
+            pictures += [heading(f"{folder.name}/{file}", 3), picture(file, png)]
+    sections = {name: parts for name, parts in sections.items() if parts}
+    body = [page.render(_CONTENTS, headings=list(sections))]
+    for place, (name, parts) in enumerate(sections.items()):
+        body += [heading(name, anchor=f"s{place}"), *parts]
     count = sum(len(folder.results) for folder in folders)
     reasons = "; ".join(f"{reason}: {number}" for reason, number in sorted(left_out.items()))
-    contents = "".join(
-        f'<li><a href="#s{place}">{escape(heading)}</a></li>' for place, (heading, _) in enumerate(sections)
-    )
-    body = "".join(
-        f'<h2 id="s{place}">{escape(heading)}</h2>{inner}' for place, (heading, inner) in enumerate(sections)
-    )
     subtitle = f"{count} results from {len(folders)} folders" + (f"; left out: {reasons}" if reasons else "")
-    return document(title, subtitle, f"<ul>{contents}</ul>\n{body}\n{_LEGEND}", _STYLE)
+    return page.document(title, subtitle, page.joined([*body, page.paragraph(_LEGEND, soft=True)]))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -72,10 +68,10 @@ def main(argv: list[str]) -> int:
     for folder in folders:
         for name, result in folder.results.items():
             print(f"{folder.name}/{name}: {KINDS[kind][0] if (kind := kind_of(result)) else 'other'}")
-    page = render(folders, left_out, args.title)
+    text = render(folders, left_out, args.title)
     for reason, count in sorted(left_out.items()):
         print(f"left out, {reason}: {count}")
     with atomic_writer(args.out) as handle:
-        handle.write(page)
+        handle.write(text)
     print(f"written: {args.out}")
     return 0

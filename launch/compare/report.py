@@ -11,9 +11,10 @@ from typing import Any
 from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.answers.options import positive
 from launch.answers.records import check_label, read_generations
+from launch.common.page import number, signed
 from launch.common.picture import draw_tradeoff
 from launch.compare.directions import direct_scores, minus
-from launch.compare.report_page import facts, number, render_page, signed
+from launch.compare.report_page import facts, nothing_left, render_page
 from launch.compare.tradeoff import Request, build_report
 from launch.scores.score import SETTINGS_FILE
 from launch.scores.score_files import read_scores
@@ -92,7 +93,7 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
     for key, caption in (("full", "all prompts"), ("uncapped", "prompts that no model cut off")):
         summary = report[key]
         if summary is None:
-            console.print(f"{caption}: none", markup=False)
+            console.print(Text(f"{caption}: none. {nothing_left(report)}"), soft_wrap=True)
             continue
         table = Table(title=Text(f"{caption} (n = {summary['n']})"), title_justify="left")
         table.add_column("model")
@@ -176,7 +177,7 @@ def main(argv: list[str]) -> int:
     write_json(out / "report.json", {**report, "title": args.title, "units": units})
     write_bytes(out / "tradeoff.png", draw_tradeoff(report, units, args.title))
     with atomic_writer(out / "report.html") as handle:
-        handle.write(render_page(report, draw_tradeoff(report, units, ""), units, args.title, examples))
+        handle.write(render_page(report, draw_tradeoff(report, units), units, args.title, examples))
     print_table(report, units)
     print(f"written: {out / 'report.html'}")
     return 0

@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launch.compare.html import Cell, estimate, folded, interval, paragraph, table
-from launch.compare.report_page import number, signed, summary_table
+from launch.common.page import Cell, code, estimate, folded, interval, joined, number, paragraph, signed, table
+from launch.compare.report_page import summary_table
 from launch.compare.win_rate import SHARES
 from launch.scores.head_summary import shown_heads
 from launch.scores.score_files import LENGTHS
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 Result = Mapping[str, Any]
 TRADE_OFF = ("full", "uncapped", "reference", "x", "y")
 MOST_ROWS = 400
 
 
-def trade_off(result: Result) -> str:
+def trade_off(result: Result) -> "Markup":
     """`report.json` of `report`."""
     units = result.get("units", {})
     return (
@@ -26,7 +29,7 @@ def trade_off(result: Result) -> str:
     )
 
 
-def head_summary(result: Result) -> str:
+def head_summary(result: Result) -> "Markup":
     """`summary.json` of `armorm`: the HelpSteer heads at sight, all heads folded."""
     heads = list(dict.fromkeys(row["head"] for row in result["rows"]))
     shown = shown_heads(heads)
@@ -36,11 +39,11 @@ def head_summary(result: Result) -> str:
     return (
         paragraph(text, soft=True)
         + _heads(result["rows"], shown)
-        + (folded("all other heads", _heads(result["rows"], rest)) if rest else "")
+        + (folded("all other heads", _heads(result["rows"], rest)) if rest else joined([]))
     )
 
 
-def _heads(rows: Sequence[Result], heads: Sequence[str]) -> str:
+def _heads(rows: Sequence[Result], heads: Sequence[str]) -> "Markup":
     found = {(row["label"], row["head"]): row for row in rows}
     body = []
     for label in dict.fromkeys(row["label"] for row in rows):
@@ -54,7 +57,7 @@ def _heads(rows: Sequence[Result], heads: Sequence[str]) -> str:
     return table(("model", "answers", "missing", *heads), body)
 
 
-def conflicts(result: Result) -> str:
+def conflicts(result: Result) -> "Markup":
     """`conflicts.json` of `conflicts`."""
     body = []
     for row in result["pairs"]:
@@ -78,7 +81,7 @@ def conflicts(result: Result) -> str:
     )
 
 
-def run_comparison(result: Result) -> str:
+def run_comparison(result: Result) -> "Markup":
     """`comparison.json` of `compare-runs`."""
     parts = [paragraph(f"{result['new']} (new) minus {result['old']} (old), paired by prompt.", True)]
     shown = {*shown_heads([row["metric"] for row in result["rows"] if row["metric"] not in LENGTHS]), *LENGTHS}
@@ -86,15 +89,15 @@ def run_comparison(result: Result) -> str:
         ([row for row in result["rows"] if row["metric"] in shown], None),
         ([row for row in result["rows"] if row["metric"] not in shown], "all other heads"),
     ):
-        inner = _differences(rows, ("label", "metric"), "old", "new") if rows else ""
+        inner = _differences(rows, ("label", "metric"), "old", "new") if rows else joined([])
         parts.append(folded(title, inner) if title and rows else inner)
     if result["against_reference"]:
         inner = _differences(result["against_reference"], ("run", "label", "metric"), result["reference"], "label")
         parts.append(folded(f"within each run, minus {result['reference']}", inner))
-    return "".join(parts)
+    return joined(parts)
 
 
-def _differences(rows: Sequence[Result], names: Sequence[str], first: str, second: str) -> str:
+def _differences(rows: Sequence[Result], names: Sequence[str], first: str, second: str) -> "Markup":
     body = [
         [*(row[name] for name in names), str(row["prompts"]), number(row["old"]), number(row["new"]),
          (signed(row["difference"]), interval(row["low"], row["high"], True)), "yes" if row["excludes_zero"] else ""]
@@ -103,7 +106,7 @@ def _differences(rows: Sequence[Result], names: Sequence[str], first: str, secon
     return table((*names, "prompts", first, second, "difference", "leaves 0 out"), body)
 
 
-def win_rate(result: Result) -> str:
+def win_rate(result: Result) -> "Markup":
     """`win_rate.json` of `win-rate`."""
     names = {"a": result["a"], "b": result["b"]}
     judge = result.get("judge", {}).get("model") or result.get("verdicts", "")
@@ -117,11 +120,11 @@ def win_rate(result: Result) -> str:
             f"{names['a']} against {names['b']}, judge: {judge}; {result['pairs']} pairs, {result['judged']} judged."
         )
         + table(("share", "value", "n"), body)
-        + (paragraph(f"Ties and pairs without a verdict: {', '.join(reasons)}.", True) if reasons else "")
+        + (paragraph(f"Ties and pairs without a verdict: {', '.join(reasons)}.", True) if reasons else joined([]))
     )
 
 
-KINDS: dict[str, tuple[str, Callable[[Result], str]]] = {
+KINDS: dict[str, tuple[str, Callable[[Result], "Markup"]]] = {
     "trade_off": ("Two objectives", trade_off),
     "head_summary": ("Reward model heads", head_summary),
     "run_comparison": ("Two runs compared", run_comparison),
@@ -137,19 +140,14 @@ def kind_of(result: Result) -> str | None:
     return result["kind"] if result.get("kind") in KINDS else None
 
 
-def any_result(result: Result) -> str:
+def any_result(result: Result) -> "Markup":
     """A result of another kind: its numbers with their intervals as a table, or the document where it has none."""
     rows = list(_estimates(result, ""))
     parts = [table(("number", "value", "n"), rows[:MOST_ROWS])] if rows else []
     if len(rows) > MOST_ROWS:
         parts.append(paragraph(f"{len(rows) - MOST_ROWS} more numbers are in the file."))
     text = json.dumps(result, ensure_ascii=False, indent=1)
-    parts.append(folded("the document", f"<pre>{_escaped(text)}</pre>"))
-    return "".join(parts)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return joined([*parts, folded("the document", code(text))])
 
 
 def _estimates(value: Any, name: str) -> Iterator[list[Cell]]:

@@ -147,7 +147,8 @@ def monotonicity_line(summary: Mapping[str, Any], name: str) -> str:
 
 
 def build_report(table: Mapping[str, Rows], request: Request) -> dict[str, Any]:
-    """`full` and `uncapped` summaries (`uncapped` is None when no prompt is left) and what was asked.
+    """`full` and `uncapped` summaries (`uncapped` is None when no prompt is left), what was asked, and `cut_off`: label ->
+    prompts of which something was.
 
     Raises:
         ValueError: see `summarise`.
@@ -161,6 +162,7 @@ def build_report(table: Mapping[str, Rows], request: Request) -> dict[str, Any]:
         "x": request.x,
         "y": request.y,
         "weights": dict(request.weights),
+        "cut_off": {label: len(prompts) - len(uncapped_prompts({label: rows})) for label, rows in table.items()},
         "full": summarise(table, prompts, request),
         "uncapped": summarise(table, uncapped, request) if uncapped else None,
     }

@@ -5,7 +5,6 @@ a password in the environment.
 """
 
 import argparse
-import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Literal
 
 from launch.answers.backends import Decoding
 from launch.answers.chat_policy import ChatPolicy, ask, objectives_of
+from launch.common.page import render
 from launch.common.serving import RequestGuard, check_host
 from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
 from launch.moodpo.weights import balance
@@ -29,6 +29,11 @@ CSS = """
 .card h3 { margin: 0 0 .2rem; font-size: .95rem; } .card .asked { opacity: .75; font-size: .85rem; }
 .card .answer { white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0 0; }
 """
+CARDS = """<section class="cards" aria-live="polite">
+{%- for card, wish in cards %}<article class="card {{ card.kind }}"><h3>{{ titles[card.kind] }}: {{ wish }}</h3>
+<div class="asked">{{ card.prompt }}{% if card.cut %} · cut off at the longest answer{% endif %}</div>
+<p class="answer">{{ card.answer }}</p></article>{% endfor -%}
+</section>"""
 
 
 @dataclass(frozen=True)
@@ -84,16 +89,10 @@ class Desk:
     def show(self, cards: Sequence[Card]) -> str:
         """The cards as HTML; every text in it is escaped."""
         titles = {"current": "Current weights", "pinned": "Pinned", "alone": "One objective alone"}
-        pieces = []
-        for card in cards:
-            wish = ", ".join(f"{p}% {name}" for p, name in zip(card.percents, self.names, strict=True) if p)
-            cut = " · cut off at the longest answer" if card.cut else ""
-            pieces.append(
-                f'<article class="card {card.kind}"><h3>{titles[card.kind]}: {html.escape(wish)}</h3>'
-                f'<div class="asked">{html.escape(card.prompt)}{cut}</div>'
-                f'<p class="answer">{html.escape(card.answer)}</p></article>'
-            )
-        return f'<section class="cards" aria-live="polite">{"".join(pieces)}</section>'
+        wishes = [
+            ", ".join(f"{p}% {name}" for p, name in zip(card.percents, self.names, strict=True) if p) for card in cards
+        ]
+        return str(render(CARDS, titles=titles, cards=list(zip(cards, wishes, strict=True))))
 
 
 def build_page(desk: Desk):

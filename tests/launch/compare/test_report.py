@@ -9,6 +9,7 @@ import pytest
 
 from launch.common.picture import draw_tradeoff
 from launch.compare import report
+from launch.compare.report_page import summary_table
 from launch.compare.tradeoff import default_hv_reference, monotonicity
 
 LABELS = ["sft", "w0.2", "w0.8"]
@@ -160,8 +161,13 @@ def test_no_prompt_left_is_said_not_hidden(write_rows, tmp_path, capsys):
     base = ["--scores", str(tmp_path / "s"), "--labels", "a", "b", "--reference", "a", "--x", "help", "--y", "short"]
     assert report.main([*base, "--out", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out/report.json").read_text())["uncapped"] is None
-    assert "No prompt is left" in (tmp_path / "out/report.html").read_text()
-    assert "none" in capsys.readouterr().out
+    said = "(prompts cut off, of 1: a 1, b 0). Answers end at --max_new_tokens"
+    page = (tmp_path / "out/report.html").read_text()
+    assert "No prompt is left" in page and said in page
+    assert said in capsys.readouterr().out
+    old = json.loads((tmp_path / "out/report.json").read_text())
+    assert old.pop("cut_off") == {"a": 1, "b": 0}
+    assert "No prompt is left: every one was truncated" in summary_table(old, None, {})  # of an earlier version
 
 
 class Page(HTMLParser):

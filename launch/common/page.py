@@ -1,0 +1,149 @@
+"""Pages that open without a network: one document, one style, one number format. No script, no other file.
+
+HTML is `Markup`; whatever else comes in is a text and is escaped. Join pieces with `joined`: Python's own join would make
+a text of them.
+"""
+
+import base64
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+# A text, or a text and a smaller one under it.
+Cell = str | tuple[str, str]
+
+_STYLE = """:root { color-scheme: light dark; --ink: #1f2430; --soft: #5b6472; --line: #d9dde3; --paper: #ffffff; --band: #f4f6f9; --mark: #1d4ed8; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ef; --soft: #a3acba; --line: #363d49; --paper: #15181e; --band: #1e232c; --mark: #8fb4ff; }
+}
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem; margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+p, li { max-width: 46rem; } .soft { color: var(--soft); } a { color: var(--mark); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .8rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
+td small { color: var(--soft); display: block; } .front { color: var(--mark); font-weight: 600; }
+img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line); background: #fff; }
+pre { overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; max-height: 30rem; }
+summary { cursor: pointer; color: var(--soft); margin: .8rem 0; }
+.answers { table-layout: fixed; width: 100%; }
+.answers td, .answers th { white-space: pre-wrap; overflow-wrap: anywhere; text-align: left; font-size: .92rem; }
+.answers tr:nth-child(even) { background: var(--band); }
+"""
+
+_DOCUMENT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+{{ style }}</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p class="soft">{{ subtitle }}</p>
+{{ body }}
+</body>
+</html>
+"""
+_TABLE = """<div class="wide"><table><thead><tr>
+{%- for text in head %}<th>{{ text }}</th>{% endfor -%}
+</tr></thead><tbody>
+{%- for row in rows %}<tr>
+{%- for text, small in row %}<td>{{ text }}{% if small %}<small>{{ small }}</small>{% endif %}</td>{% endfor -%}
+</tr>{% endfor -%}
+</tbody></table></div>"""
+
+
+@functools.cache
+def _template(text: str) -> "Template":
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
+
+
+def render(template: str, **values: Any) -> "Markup":
+    """A Jinja template of this package, filled in; texts among the values are escaped.
+
+    Raises:
+        jinja2.UndefinedError: a name in the template that is not among the values.
+    """
+    from markupsafe import Markup
+
+    return Markup(_template(template).render(values))
+
+
+def joined(pieces: Iterable["Markup"]) -> "Markup":
+    """Pieces of HTML one after another."""
+    from markupsafe import Markup
+
+    return Markup("").join(pieces)
+
+
+def document(title: str, subtitle: str, body: "Markup") -> str:
+    """A whole page."""
+    from markupsafe import Markup
+
+    return str(render(_DOCUMENT, title=title, subtitle=subtitle, body=body, style=Markup(_STYLE)))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> "Markup":
+    """A table that scrolls where it is too wide; the first column is to the left."""
+    pairs = [[cell if isinstance(cell, tuple) else (cell, "") for cell in row] for row in rows]
+    return render(_TABLE, head=head, rows=pairs)
+
+
+def heading(text: str, level: int = 2, anchor: str = "") -> "Markup":
+    """A heading, with a place to link to where `anchor` names one."""
+    template = '<h{{ level }}{% if anchor %} id="{{ anchor }}"{% endif %}>{{ text }}</h{{ level }}>'
+    return render(template, text=text, level=level, anchor=anchor)
+
+
+def paragraph(text: str, soft: bool = False) -> "Markup":
+    """One paragraph."""
+    return render('<p{% if soft %} class="soft"{% endif %}>{{ text }}</p>', text=text, soft=soft)
+
+
+def folded(title: str, inner: "Markup") -> "Markup":
+    """What opens upon a click on the title."""
+    return render("<details><summary>{{ title }}</summary>{{ inner }}</details>", title=title, inner=inner)
+
+
+def code(text: str) -> "Markup":
+    """A text as it stands, its lines and blanks included."""
+    return render("<pre>{{ text }}</pre>", text=text)
+
+
+def picture(description: str, png: bytes) -> "Markup":
+    """A picture inside the page."""
+    data = base64.b64encode(png).decode("ascii")
+    return render('<p><img alt="{{ alt }}" src="data:image/png;base64,{{ data }}"></p>', alt=description, data=data)
+
+
+def number(value: float) -> str:
+    """Four significant digits, with a real minus sign."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """As `number`, with a plus sign where due."""
+    return ("+" if value > 0 else "") + number(value)
+
+
+def estimate(cell: Mapping[str, Any] | None, with_sign: bool = False) -> Cell:
+    """A value {value, low, high, n} with its interval under it; `n/a` where there is none."""
+    if not cell or cell["value"] is None:
+        return "n/a"
+    return (signed if with_sign else number)(cell["value"]), interval(cell["low"], cell["high"], with_sign)
+
+
+def interval(low: float | None, high: float | None, with_sign: bool = False) -> str:
+    """`0.5 to 0.7`; nothing without an interval."""
+    show = signed if with_sign else number
+    return "" if low is None or high is None else f"{show(low)} to {show(high)}"
