@@ -39,7 +39,7 @@ def enlarge(source: str, target: Path, rows: int) -> None:
 
 def ours(source: Path, out: Path) -> None:
     from datasets_builders import pointwise
-    from datasets_builders.choices import Parser
+    from datasets_builders.command_line import Parser
 
     parser = Parser()
     pointwise.add_arguments(parser)

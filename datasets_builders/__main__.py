@@ -7,21 +7,58 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NamedTuple
 
-from datasets_builders.choices import Parser, nearest
+from datasets_builders.choices import nearest
+from datasets_builders.command_line import Parser
+from datasets_builders.mistakes import exit_code, run_program
 
-# A builder is a module with add_arguments(parser) and run(options) -> report; only the chosen one is imported.
+
+class Builder(NamedTuple):
+    """A module with add_arguments(parser) and run(options) -> report, what it is for, and flags to begin with."""
+
+    module: str
+    purpose: str
+    example: str
+
+
+# Only the chosen one is imported.
 BUILDERS = {
-    "helpsteer": ("datasets_builders.helpsteer", "pairs from the attribute ratings of nvidia/HelpSteer"),
-    "helpsteer2-pairwise": (
+    "helpsteer": Builder(
+        "datasets_builders.helpsteer",
+        "pairs from the attribute ratings of nvidia/HelpSteer",
+        "--attribute helpfulness --split train --format swift --out data/helpfulness.jsonl",
+    ),
+    "helpsteer2-pairwise": Builder(
         "datasets_builders.helpsteer2_pairwise",
         "prompts for a judge of two replies, in both orders: nvidia/HelpSteer2",
+        "--output_dir data/judge --max_prompt_chars 12000",
     ),
-    "pairs": ("datasets_builders.question_pairs", "pairs from rows of question, response_j, response_k[, magnitude]"),
-    "pointwise": ("datasets_builders.pointwise", "prompts for a judge of one reply: HH, TL;DR comparisons"),
-    "preference": ("datasets_builders.preference", "pairs of Anthropic HH, UltraFeedback, PKU-SafeRLHF, TL;DR"),
-    "teacher": ("datasets_builders.teacher.command", "scores and reasons for pairs from a teacher behind an API"),
-    "teacher-sft": ("datasets_builders.teacher_sft", "supervised rows for a judge from what a teacher wrote"),
+    "pairs": Builder(
+        "datasets_builders.question_pairs",
+        "pairs from rows of question, response_j, response_k[, magnitude]",
+        "--source preferences.jsonl --split train --format trl --out data/pairs.jsonl",
+    ),
+    "pointwise": Builder(
+        "datasets_builders.pointwise",
+        "prompts for a judge of one reply: HH, TL;DR comparisons",
+        "--dataset anthropic_hh --prompt hh_score100_v3 --split train --out data/train.jsonl",
+    ),
+    "preference": Builder(
+        "datasets_builders.preference",
+        "pairs of Anthropic HH, UltraFeedback, PKU-SafeRLHF, TL;DR",
+        "--dataset anthropic_hh --split train --format swift --out data/hh.jsonl",
+    ),
+    "teacher": Builder(
+        "datasets_builders.teacher.command",
+        "scores and reasons for pairs from a teacher behind an API",
+        "--backend anthropic --api_model MODEL --limit 1000 --out data/teacher --dry_run",
+    ),
+    "teacher-sft": Builder(
+        "datasets_builders.teacher_sft",
+        "supervised rows for a judge from what a teacher wrote",
+        "--input data/teacher --prompt hh_score100_v1 --filter_correct --out data/sft.jsonl",
+    ),
 }
 
 
@@ -31,25 +68,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     program = "python -m datasets_builders"
     if not given or given[0] in ("-h", "--help"):
         print(f"usage: {program} BUILDER [options]\n")
-        print("\n".join(f"  {name:20} {purpose}" for name, (_, purpose) in BUILDERS.items()))
+        print("\n".join(f"  {name:20} {builder.purpose}" for name, builder in BUILDERS.items()))
         return 0 if given else 2
     name = given[0]
     if name not in BUILDERS:
         print(f"{program}: error: unknown builder {name!r}; {nearest(name, BUILDERS)}", file=sys.stderr)
         return 2
-    module_name, purpose = BUILDERS[name]
-    builder = import_module(module_name)
-    parser = Parser(prog=f"{program} {name}", description=purpose)
-    builder.add_arguments(parser)
-    options = parser.parse_args(given[1:])
-    try:
-        report = builder.run(options)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    print(json.dumps(report, ensure_ascii=False, indent=2))
+    return exit_code(f"{program} {name}", lambda: _build(name, given[1:]))
+
+
+def make_parser(name: str) -> Parser:
+    """The command line of a builder."""
+    builder, program = BUILDERS[name], f"python -m datasets_builders {name}"
+    parser = Parser(prog=program, description=builder.purpose, example=f"{program} {builder.example}")
+    import_module(builder.module).add_arguments(parser)
+    return parser
+
+
+def _build(name: str, arguments: Sequence[str]) -> int:
+    options = make_parser(name).parse_args(arguments)
+    print(json.dumps(import_module(BUILDERS[name].module).run(options), ensure_ascii=False, indent=2))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -1,16 +1,15 @@
 """Command-line values that name the nearest valid one when they are misspelt."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import NoReturn
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence for an error message: the nearest of ``valid`` to ``name``, where one is near, and the whole list."""
     names = list(valid)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    begun = [one for one in names if one.startswith(name) and name.strip("-")]
+    close = begun if len(begun) == 1 else get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Valid: {', '.join(names)}"
 
@@ -50,27 +49,3 @@ def _number(text: str, convert: Callable, valid: Callable, wanted: str):
     if value is None or not valid(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return value
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that offers the nearest option for a misspelt one, and takes no abbreviations."""
-
-    def __init__(self, *arguments, **keywords) -> None:
-        super().__init__(*arguments, **{"allow_abbrev": False, **keywords})
-
-    def parse_known_args(self, args=None, namespace=None):
-        known, unknown = super().parse_known_args(args, namespace)
-        for text in unknown:
-            if text.startswith("-"):
-                # Not the value: somebody may have tried to hand in a key.
-                option = text.split("=")[0]
-                self.error(f"unknown option {option!r}; {nearest(option, self._long_options())}")
-        return known, unknown
-
-    def error(self, message: str) -> NoReturn:
-        # The usage text of argparse is longer than the message and would hide it.
-        print(f"{self.prog}: error: {message}", file=sys.stderr)
-        sys.exit(2)
-
-    def _long_options(self) -> list[str]:
-        return sorted(option for option in self._option_string_actions if option.startswith("--"))

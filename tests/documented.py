@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets_builders.__main__ import BUILDERS
+from launch.cli.verbs import VERBS
 from tests.conftest import REPOSITORY
 
 MARK = "not run here"
@@ -57,6 +59,7 @@ def documented() -> list[Command]:
         path for folder in ("runs", "accelerate", "slurm") for path in (REPOSITORY / "launch" / folder).rglob("*.*")
     ]
     found = [command for path in pages for block in _blocks(path) for command in commands(_name(path), block)]
+    found += [Command(f"{name} --help", 0, tuple(words)) for name, words in _examples()]
     return found + [command for path in sorted(headed) for command in commands(_name(path), _header(path))]
 
 
@@ -124,6 +127,12 @@ def _joined(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
             start, whole = None, ""
     if whole:
         yield start, whole
+
+
+def _examples() -> Iterator[tuple[str, list[str]]]:
+    """The examples of every `--help`."""
+    for program, verbs in (("launch", VERBS), ("datasets_builders", BUILDERS)):
+        yield from ((name, ["python", "-m", program, name, *shlex.split(verb.example)]) for name, verb in verbs.items())
 
 
 def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:

@@ -89,8 +89,10 @@ def python(argv: list[str], is_open: bool, patch) -> None:
 def verb(argv: list[str], is_open: bool, patch) -> None:
     """`python -m launch`: verbs that hand flags on to another parser are followed to that parser."""
     from launch.__main__ import main
+    from launch.cli.verbs import current_verb
 
     name, *rest = argv
+    assert current_verb(name, rest) == name, f"the old spelling of {current_verb(name, rest)}"
     if name == "helpsteer-modpo" and not is_open:
         from launch.pipelines.config import load_config
 
@@ -232,6 +234,7 @@ def test_a_documented_command_is_taken(command: Command, here, capsys):
         take(command, here)
     except SystemExit as end:
         assert end.code == 0 and "--help" in command.words, f"{' '.join(command.words)}\n{capsys.readouterr().err}"
+    assert " is now " not in capsys.readouterr().err, f"an old name: {' '.join(command.words)}"
 
 
 def test_every_page_and_every_launch_line_was_read():

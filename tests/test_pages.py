@@ -13,7 +13,6 @@ from tests.conftest import REPOSITORY
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 LINK = re.compile(r"\]\(([^()\s]+)\)")
-NEW_NAMES = {"d2po-generate": "generate-checkpoints", "d2po-score": "score-gold"}
 
 
 def anchors(page: Path) -> set[str]:
@@ -46,13 +45,13 @@ def test_the_index_names_every_page():
 
 def test_the_page_of_verbs_has_every_verb_once():
     verbs = [row[0].strip("`") for row in rows("verbs.md") if len(row) == 4 and row[2] in ("A", "B", "both")]
-    assert sorted(verbs) == sorted(NEW_NAMES.get(name, name) for name in VERBS)
+    assert sorted(verbs) == sorted(VERBS)
     builders = [row[0].strip("`") for row in rows("verbs.md") if row[0].strip("`") in BUILDERS]
     assert sorted(builders) == sorted(BUILDERS)
 
 
 def test_the_page_of_outputs_names_every_verb_that_writes_and_no_other():
-    known = {NEW_NAMES.get(name, name) for name in VERBS}
+    known = set(VERBS)
     writes_nothing = {"embedded-model", "steer", "steer-page", "validate-eval-set", "helpsteer-modpo", "paper-report"}
     text = (DOCS / "outputs.md").read_text("utf-8")
     assert not {name for name in known - writes_nothing if not re.search(rf"`(?:[a-z_]+ )?{name}\b", text)}

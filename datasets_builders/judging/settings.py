@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets_builders.choices import Parser, nearest, one_of, positive_integer, share
+from datasets_builders.choices import nearest, one_of, positive_integer, share
+from datasets_builders.command_line import Parser
+from datasets_builders.yaml_file import read_yaml
 
 CONVERTER = "helpsteer2_pairwise"
 FORMATS = ("parquet", "jsonl", "json")
@@ -161,13 +163,7 @@ def words_of(file: str) -> list[str]:
     Raises:
         ValueError: no YAML, an unknown key or converter (the nearest is offered), or a section that is no mapping.
     """
-    import yaml
-
-    with open(file, encoding="utf-8") as handle:
-        try:
-            document = yaml.safe_load(handle)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file}: not YAML: {error}") from error
+    document = read_yaml(file)
     dataset = _mapping(file, "dataset", _mapping(file, "", document, ("dataset",)).get("dataset"), ("name", *SECTIONS))
     words = _flag(file, "name", dataset.get("name"))
     for section, keys in SECTIONS.items():

@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this builder."""
     add = parser.add_argument
     add("--backend", required=True, type=one_of(SERVICES), help=f"one of {', '.join(SERVICES)}")
-    add("--model", required=True, help="the teacher, as its server calls it")
+    add("--api_model", dest="model", required=True, metavar="NAME", help="the teacher, as its server calls it")
+    parser.rename("--model", "--api_model")
     add("--base_url", help="address of the server (openai: this or OPENAI_BASE_URL is needed; others: a gateway)")
     add("--api_key", action=_RefusedKey, help=argparse.SUPPRESS)
     add("--dataset", default="anthropic_hh", type=one_of(SETS), help="default %(default)s")
@@ -70,19 +71,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--prompt", help="name of the prompt (default hh_score100_v1, for summaries score100_v1)")
     add("--scale", type=one_of(SCALES), help="instead of --prompt: the first prompt of the data set with this scale")
     add("--out", required=True, help="folder for answers, results and summary")
-    add("--n_pairs", required=True, type=positive_integer, help="pairs to score, drawn by the seed")
+    add("--limit", dest="n_pairs", required=True, type=positive_integer, metavar="N", help="pairs to score, drawn by the seed")
     add("--skip_pairs", type=_whole, default=0, help="leave out the first so many of the drawn pairs")
-    add("--seed", type=int, default=42, help="of the draw, and of every order shown to the teacher (%(default)s)")
+    add("--seed", type=int, default=42, help="of the draw, and of every order shown to the teacher")
     add("--shuffle_sides", type=int, metavar="SEED", help="exchange the sides of half of the pairs")
     add("--batch_size", type=positive_integer, default=1, help="replies in a request (default 1)")
     add("--pairwise", action="store_true", help="show both replies of a pair in one request")
-    add("--votes", type=positive_integer, default=1, help="answers for each item; their scores are averaged")
+    add("--num_samples", dest="votes", type=positive_integer, default=1, metavar="K", help="answers for each item; their scores are averaged")
     add("--temperature", type=_temperature, help="default: that of the server; anthropic takes none")
-    add("--max_tokens", type=positive_integer, help="of an answer (default: the server's; anthropic: 4096)")
+    add("--max_new_tokens", dest="max_tokens", type=positive_integer, metavar="TOKENS", help="longest answer (default: the server's; anthropic: 4096)")
     add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
-    add("--rpm_limit", type=positive_integer, default=50, help="requests a minute, retries too (%(default)s)")
+    add("--rpm_limit", type=positive_integer, default=50, help="requests a minute, retries too")
     add("--max_retries", type=_whole, default=3, help="of a request that fails on its way (default %(default)s)")
-    add("--max_attempts", type=positive_integer, default=3, help="answers for an item until one can be read (3)")
+    add("--max_attempts", type=positive_integer, default=3, help="answers for an item until one can be read")
     add("--resume", action="store_true", help="go on with the answers that are in --out")
     add("--dry_run", action="store_true", help="show the first requests and an estimate; send and write nothing")
     add("--price_in", type=_price, help="money for a million tokens read")
@@ -163,7 +164,7 @@ def _choose(options: argparse.Namespace) -> tuple[Mode, PointwisePrompt | Pairwi
     if options.backend == "anthropic" and options.temperature is not None:
         raise ValueError("--backend anthropic takes no --temperature: its interface refuses one")
     if options.votes > 1 and options.temperature == 0:
-        raise ValueError(f"--votes {options.votes}: at --temperature 0 all votes would be the same")
+        raise ValueError(f"--num_samples {options.votes}: at --temperature 0 all answers would be the same")
     if (options.price_in is None) != (options.price_out is None):
         raise ValueError("--price_in and --price_out are needed together")
     if options.pairwise:

@@ -1,10 +1,11 @@
 """Checks a file of preference pairs in ms-swift's format row by row and writes it where a pipeline reads it."""
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
+from launch.cli.verbs import verb_parser
 
 
 def checked_pairs(source: str) -> Iterator[dict]:
@@ -29,12 +30,17 @@ def checked_pairs(source: str) -> Iterator[dict]:
         raise ValueError(f"{source} holds no pair")
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch check-pairs", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("check-pairs", __doc__)
     parser.add_argument("--pairs", required=True, help="file, folder or glob")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the checked rows")
     parser.add_argument("--sft", action="store_true", help="write each distinct prompt with its chosen answer once")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = make_parser().parse_args(argv)
     rows = checked_pairs(options.pairs)
     if options.sft:
         distinct = {str(row["messages"]): {"messages": row["messages"]} for row in rows}

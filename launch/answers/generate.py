@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
 from launch.answers.backends import (
@@ -18,11 +20,13 @@ from launch.answers.backends import (
     TransformersBackend,
     is_failed,
 )
-from launch.answers.options import MAX_FAILED_SHARE, add_model_options, add_server_options, load_policy, positive
+from launch.answers.options import MAX_FAILED_SHARE, add_model_options, add_server_options, load_policy
 from launch.answers.policy import resolve_adapter
 from launch.answers.prompts import Prompt, read_prompts, shard
 from launch.answers.records import NO_COUNTS, check_label, shard_name
 from launch.answers.server import OpenAIBackend, server_settings
+from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_shard
+from launch.cli.verbs import verb_parser
 from launch.common.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
@@ -216,31 +220,30 @@ def _backend(args: argparse.Namespace, decoding: Decoding) -> Backend:
     return TransformersBackend(policy, decoding, args.max_input_length)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m launch generate", description=__doc__)
+    parser = verb_parser("generate", __doc__)
     add_model_options(parser, required=False)
     parser.add_argument("--adapter", metavar="DIR", help="LoRA adapter to generate with")
     parser.add_argument("--prompts", required=True, metavar="FILE", help="rows with messages or prompt")
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of one folder a label")
     parser.add_argument(
         "--label", required=True, metavar="NAME", help="name of this model in tables; answers go to DIR/NAME"
     )
-    parser.add_argument("--eval_size", type=positive, help="the first so many distinct prompts (default: all)")
-    parser.add_argument("--max_input_length", type=positive, help="tokens; longer prompts lose their beginning")
-    parser.add_argument("--max_new_tokens", type=positive, default=256)
-    parser.add_argument("--batch_size", type=positive, default=8, help="prompts a batch, or requests in flight")
+    add_limit(parser, "the first so many distinct prompts", dest="eval_size")
+    parser.add_argument("--max_input_length", type=positive_integer, help="tokens; longer prompts lose their beginning")
+    add_max_new_tokens(parser, 256)
+    add_batch_size(parser, 8, "prompts answered at once, or requests under way")
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--top_p", type=float, default=1.0)
-    parser.add_argument("--top_k", type=positive, help="default: all tokens")
-    parser.add_argument("--repetition_penalty", type=float, default=1.0)
-    parser.add_argument("--no_repeat_ngram_size", type=int, default=0)
-    parser.add_argument("--num_samples", type=positive, default=1, help="answers a prompt")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rank", type=int, default=0)
-    parser.add_argument("--world_size", type=positive, default=1)
-    parser.add_argument("--backend", choices=("transformers", "openai"), default="transformers")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of --do_sample")
+    parser.add_argument("--top_p", type=float, default=1.0, help="draw from the likeliest tokens with this share")
+    parser.add_argument("--top_k", type=positive_integer, help="draw from so many of the likeliest tokens (default: all)")
+    parser.add_argument("--repetition_penalty", type=float, default=1.0, help="divides the logits of tokens that were there; 1: none")
+    parser.add_argument("--no_repeat_ngram_size", type=int, default=0, help="tokens of a sequence that may not come again; 0: any")
+    add_num_samples(parser, 1, "answers to each prompt")
+    parser.add_argument("--seed", type=int, default=0, help="of every draw")
+    add_shard(parser, "parts of the prompts", dest=("rank", "world_size"))
+    parser.add_argument("--backend", choices=("transformers", "openai"), default="transformers", help="what answers: a model here, or the server at --base_url")
     parser.add_argument("--base_url", metavar="URL", help="of the server; its key is read from OPENAI_API_KEY")
     parser.add_argument("--api_model", metavar="NAME", help="model name at the server")
     add_server_options(parser)

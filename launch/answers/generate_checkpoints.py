@@ -1,9 +1,9 @@
-"""`python -m launch d2po-generate`: answers of the checkpoints of a run to the same prompts, seeded and resumable.
+"""`python -m launch generate-checkpoints`: answers of the checkpoints of a run to the same prompts, seeded and resumable.
 
-It serves `python -m launch generate --checkpoints ...` too. Models are loaded with transformers and peft alone.
+It samples (temperature 0.9, top-p 0.9, repetition penalty 1.2, as the reference's evaluation does), where `generate` takes
+the likeliest tokens. Models are loaded with transformers and peft alone.
 """
 
-import argparse
 import dataclasses
 import gc
 import hashlib
@@ -11,17 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
 from launch.answers.chat_policy import ChatPolicy
 from launch.answers.checkpoint_answers import ANSWERS_FILE, Question, read_questions
 from launch.answers.checkpoints import Checkpoint, find_checkpoints
 from launch.answers.generate import generate_shard, is_complete
-from launch.answers.options import positive
 from launch.answers.records import shard_name
+from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.common.resume import check_settings
 from trl_ext.modpo.digest import model_digest
-from trl_ext.modpo.model_dir import DTYPES, resolve_model
+from trl_ext.modpo.model_dir import resolve_model
 
 
 def generate(
@@ -88,9 +91,9 @@ def answer_rows(checkpoint: Checkpoint, target: Path, questions: Sequence[Questi
         }
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line. Sampling defaults are those of the reference's evaluation."""
-    parser = argparse.ArgumentParser(prog="python -m launch d2po-generate", description=__doc__, allow_abbrev=False)
+    parser = verb_parser("generate-checkpoints", __doc__)
     parser.add_argument(
         "--checkpoints", nargs="+", required=True, metavar="FOLDER", help="folders, globs or whole runs"
     )
@@ -98,19 +101,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", action="store_true", help="the untouched model as well, as step 0")
     parser.add_argument("--first", type=int, default=0, metavar="STEP", help="least step (default 0)")
     parser.add_argument("--last", type=int, metavar="STEP", help="greatest step (default: none)")
-    parser.add_argument("--every", type=positive, default=1, metavar="STEPS", help="keep multiples of it (default 1)")
+    parser.add_argument("--every", type=positive_integer, default=1, metavar="STEPS", help="keep multiples of it (default 1)")
     parser.add_argument("--prompts", required=True, metavar="FILE", help="rows with question, prompt or messages")
-    parser.add_argument("--eval_size", type=positive, help="the first so many distinct prompts (default: all)")
+    add_limit(parser, "the first so many distinct prompts", dest="eval_size")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"of NAME/ and {ANSWERS_FILE}")
-    parser.add_argument("--max_input_length", type=positive, help="tokens; longer prompts lose their beginning")
-    parser.add_argument("--max_new_tokens", type=positive, default=256)
-    parser.add_argument("--temperature", type=float, default=0.9)
-    parser.add_argument("--top_p", type=float, default=0.9)
-    parser.add_argument("--repetition_penalty", type=float, default=1.2)
-    parser.add_argument("--num_samples", type=positive, default=1, help="answers a prompt")
-    parser.add_argument("--batch_size", type=positive, default=8)
-    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max_input_length", type=positive_integer, help="tokens; longer prompts lose their beginning")
+    add_max_new_tokens(parser, 256)
+    parser.add_argument("--temperature", type=float, default=0.9, help="of the draws, above 0")
+    parser.add_argument("--top_p", type=float, default=0.9, help="draw from the likeliest tokens with this share")
+    parser.add_argument("--repetition_penalty", type=float, default=1.2, help="divides the logits of tokens that were there; 1: none")
+    add_num_samples(parser, 1, "answers to each prompt")
+    add_batch_size(parser, 8, "prompts answered at once")
+    add_torch_dtype(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of every draw")
     return parser
 
 

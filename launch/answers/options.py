@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Mapping
 
-from datasets_builders.choices import share
+from datasets_builders.choices import positive_integer, share
 from launch.answers.policy import Policy
-from trl_ext.modpo.model_dir import DTYPES
+from launch.cli.flags import add_torch_dtype
 
 MAX_FAILED_SHARE = 0.05
 
@@ -17,21 +17,21 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> Non
     group.add_argument("--model_type", help="ms-swift model type, such as llama")
     group.add_argument("--template", help="ms-swift template type, such as chatml")
     group.add_argument("--system", help="system message of prompts that have none (default: the template's)")
-    group.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
-    group.add_argument("--max_length", type=positive, help="longest row in tokens (default: the model's limit)")
+    add_torch_dtype(group)
+    group.add_argument("--max_length", type=positive_integer, help="longest row in tokens (default: the model's limit)")
     group.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say how fast a server is asked, and those of `add_failure_options`."""
-    parser.add_argument("--rpm_limit", type=positive, help="requests a minute to a server (default: a batch at once)")
+    parser.add_argument("--rpm_limit", type=positive_integer, help="requests a minute to a server (default: a batch at once)")
     add_failure_options(parser)
 
 
 def add_failure_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say what becomes of a server's answers that are missing or odd."""
     group = parser.add_argument_group("answers of a server that are empty, odd or refused")
-    group.add_argument("--max_failed_share", type=share, default=MAX_FAILED_SHARE, help="default %(default)s")
+    group.add_argument("--max_failed_share", type=share, default=MAX_FAILED_SHARE, help="share of all answers that may have failed")
     group.add_argument("--retry_failed", action="store_true", help="ask for those of earlier runs again")
 
 
@@ -47,11 +47,3 @@ def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | None = N
         max_length=args.max_length,
         trust_remote_code=args.trust_remote_code,
     )
-
-
-def positive(text: str) -> int:
-    """An argparse type: an integer of at least one."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value

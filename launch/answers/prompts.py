@@ -27,7 +27,7 @@ def read_prompts(path: str | Path, eval_size: int | None = None) -> list[Prompt]
         ValueError: a row with neither, a prompt that does not end with the user, or no rows.
     """
     if eval_size is not None and eval_size < 1:
-        raise ValueError(f"--eval_size must be at least 1, got {eval_size}")
+        raise ValueError(f"--limit must be at least 1, got {eval_size}")
     prompts: dict[str, Prompt] = {}
     for line, row in read_rows(path):
         where = f"{path}:{line}"
@@ -57,6 +57,6 @@ def shard(prompts: list[Prompt], rank: int, world_size: int) -> list[Prompt]:
         ValueError: `rank` is not in 0..world_size-1.
     """
     if not 0 <= rank < world_size:
-        raise ValueError(f"--rank must be in 0..{world_size - 1} for --world_size {world_size}, got {rank}")
+        raise ValueError(f"--shard_id must be in 0..{world_size - 1} for --num_shards {world_size}, got {rank}")
     size = -(-len(prompts) // world_size)
     return prompts[rank * size : (rank + 1) * size]

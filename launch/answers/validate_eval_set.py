@@ -1,10 +1,11 @@
 """`python -m launch validate-eval-set`: were all models asked the same prompts, in the same order?"""
 
-import argparse
 from typing import Any
 
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json
 from launch.answers.records import read_generations
+from launch.cli.verbs import verb_parser
 
 SHOWN = 5
 
@@ -39,12 +40,17 @@ def compare_eval_sets(directories: list[str]) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when all directories agree, 1 when they differ."""
-    parser = argparse.ArgumentParser(prog="python -m launch validate-eval-set", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("validate-eval-set", __doc__)
     parser.add_argument("gens", nargs="+", metavar="DIR", help="generation directories, the first is the reference")
     parser.add_argument("--report", metavar="FILE.json", help="also write the outcome here")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when all directories agree, 1 when they differ."""
+    args = make_parser().parse_args(argv)
     outcome = compare_eval_sets(args.gens)
     if args.report:
         write_json(args.report, outcome)

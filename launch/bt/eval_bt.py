@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets_builders.choices import Parser, one_of
+from datasets_builders.choices import one_of
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
@@ -18,6 +19,7 @@ from launch.bt.calibration import calibrate
 from launch.bt.judge import Judgement, digest_pairs, judge, pair_record
 from launch.bt.metrics import PERCENTILES, check_temperature, evaluate_pairs, margins_of, swap_probe
 from launch.bt.spread import uncertainty
+from launch.cli.verbs import verb_parser
 from launch.common.table import aligned, interval, number
 
 RESULT = "result.json"
@@ -51,9 +53,9 @@ class Plan(NamedTuple):
     folder: Path
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch eval-bt", description=__doc__)
+    parser = verb_parser("eval-bt", __doc__)
     options.add_model_options(parser)
     options.add_data_options(parser, n_pairs=500)
     options.add_generation_options(parser, n_samples=1, batch_pairs=8)

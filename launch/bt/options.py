@@ -18,10 +18,10 @@ from launch.answers.policy import Policy
 from launch.answers.server import OpenAIBackend, server_settings
 from launch.answers.trained_model import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
+from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
 
-DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 DATASET = "summarize_from_feedback"
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "top_k": 50}
 ADAPTER = "judge"
@@ -37,7 +37,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--template", help="ms-swift template type (default: as trained)")
     group.add_argument("--system", help="system message (default: as trained)")
     group.add_argument("--no_chat_template", action="store_true", help="plain text (default: as trained)")
-    group.add_argument("--dtype", type=one_of(DTYPES), help="fp16, bf16 or fp32 (default: as trained)")
+    add_torch_dtype(group, "as trained")
     group.add_argument("--max_length", type=positive_integer, help="longest row in tokens (default: the model's limit)")
     group.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
     group.add_argument("--base_url", metavar="URL", help="ask a server that speaks the OpenAI protocol instead")
@@ -47,10 +47,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def add_data_options(parser: argparse.ArgumentParser, n_pairs: int) -> None:
     """Adds the flags that say which pairs are judged."""
     group = parser.add_argument_group("pairs")
-    group.add_argument("--dataset", type=one_of(SETS), default=DATASET)
+    group.add_argument("--dataset", type=one_of(SETS), default=DATASET, help=f"one of {', '.join(SETS)}")
     group.add_argument("--split", help="default: the split to evaluate on")
     group.add_argument("--source", metavar="PATH", help="local file, folder or glob instead of the hub")
-    group.add_argument("--n_pairs", type=positive_integer, default=n_pairs)
+    add_limit(group, "so many pairs, chosen by --seed", dest="n_pairs", default=n_pairs)
     group.add_argument("--seed", type=int, default=0, help="of the choice of pairs and of every draw")
     group.add_argument("--shuffle_sides", type=int, metavar="SEED", help="exchange the sides of about half the pairs")
     group.add_argument("--max_skipped_share", type=share, default=0.05, help="of rows that cannot be used")
@@ -59,14 +59,14 @@ def add_data_options(parser: argparse.ArgumentParser, n_pairs: int) -> None:
 def add_generation_options(parser: argparse.ArgumentParser, n_samples: int, batch_pairs: int) -> None:
     """Adds the flags that say how scores are drawn."""
     group = parser.add_argument_group("generation")
-    group.add_argument("--max_new_tokens", type=positive_integer, default=128)
-    group.add_argument("--n_samples", type=positive_integer, default=n_samples, help="answers a reply")
-    group.add_argument("--temperature", type=float, help=f"default {SAMPLING['temperature']}")
-    group.add_argument("--top_p", type=float, help=f"default {SAMPLING['top_p']}")
+    add_max_new_tokens(group, 128)
+    add_num_samples(group, n_samples, "answers to each reply", dest="n_samples")
+    group.add_argument("--temperature", type=float, help=f"of the draws; default {SAMPLING['temperature']}")
+    group.add_argument("--top_p", type=float, help=f"draw from the likeliest tokens with this share, default {SAMPLING['top_p']}")
     group.add_argument(
         "--top_k", type=int, help=f"default {SAMPLING['top_k']}, 0: all tokens; with --base_url: not sent"
     )
-    group.add_argument("--batch_pairs", type=positive_integer, default=batch_pairs, help="pairs judged at once")
+    add_batch_size(group, batch_pairs, "pairs judged at once", dest="batch_pairs")
     add_server_options(parser)
 
 
@@ -101,7 +101,7 @@ def comparisons_of(args: argparse.Namespace) -> tuple[list[Comparison], SkipCoun
     if not comparisons:
         raise ValueError(f"{where}: no usable pair")
     if len(comparisons) < args.n_pairs:
-        print(f"{where}: {len(comparisons)} pairs, fewer than --n_pairs {args.n_pairs}")
+        print(f"{where}: {len(comparisons)} pairs, fewer than --limit {args.n_pairs}")
     return comparisons, skips
 
 
@@ -145,16 +145,13 @@ def decoding_of(args: argparse.Namespace, do_sample: bool) -> Decoding:
     defaults = dict(SAMPLING) if do_sample else {}
     if args.base_url:
         defaults.pop("top_k", None)
-    try:
-        return Decoding(
-            max_new_tokens=args.max_new_tokens,
-            num_samples=args.n_samples,
-            seed=args.seed,
-            do_sample=do_sample,
-            **(defaults | given),
-        )
-    except ValueError as error:
-        raise ValueError(str(error).replace("--num_samples", "--n_samples")) from None
+    return Decoding(
+        max_new_tokens=args.max_new_tokens,
+        num_samples=args.n_samples,
+        seed=args.seed,
+        do_sample=do_sample,
+        **(defaults | given),
+    )
 
 
 def drawn(decoding: Decoding) -> str:
@@ -174,7 +171,7 @@ def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
     if args.base_url or args.api_model:
         if not (args.base_url and args.api_model):
             raise ValueError("--base_url and --api_model belong together")
-        local = ("run_dir", "checkpoint", "model", "model_type", "template", "dtype", "max_length", "no_chat_template")
+        local = ("run_dir", "checkpoint", "model", "model_type", "template", "torch_dtype", "max_length", "no_chat_template")
         if given := [f"--{name}" for name in local if getattr(args, name)]:
             raise ValueError(f"{', '.join(given)}: the server decides this with --base_url")
         return None
@@ -182,7 +179,7 @@ def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
         model_type=args.model_type,
         template=args.template,
         system=args.system,
-        dtype=DTYPES.get(args.dtype),
+        dtype=args.torch_dtype,
     )
     if not args.no_chat_template:
         return found

@@ -1,4 +1,7 @@
-"""`python -m launch sweep-bt`: eval-bt for checkpoints x seeds, as a queue over devices, with a summary."""
+"""`python -m launch sweep-bt`: eval-bt for checkpoints x seeds, as a queue over devices, with a summary.
+
+Every option that is not listed here is one of eval-bt and holds for all of its runs.
+"""
 
 import argparse
 import json
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.answers.trained_model import START, list_checkpoints, resolve_run_dir
 from launch.bt import eval_bt
@@ -16,6 +20,7 @@ from launch.bt.device_queue import DeviceQueue, Job
 from launch.bt.pictures import can_draw, draw_curves
 from launch.bt.summary import summarize, to_cells, to_csv
 from launch.bt.tracker import upload
+from launch.cli.verbs import verb_parser
 from launch.common.processes import Lease
 from launch.common.table import aligned, markdown
 
@@ -47,19 +52,14 @@ class Evaluation(NamedTuple):
         return found if same else None
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line of the sweep itself; what it does not know goes to eval-bt."""
-    parser = argparse.ArgumentParser(
-        prog="python -m launch sweep-bt",
-        description=__doc__,
-        epilog="Every other option is one of eval-bt and holds for all of its runs.",
-        allow_abbrev=False,
-    )
+    parser = verb_parser("sweep-bt", __doc__)
     parser.add_argument(
         "--run_dir", required=True, metavar="DIR", help="a run, or the folder of its v0-..., v1-... runs"
     )
     parser.add_argument("--ckpts", metavar='"A B"', help="names in --run_dir (default: checkpoint-0 and all there are)")
-    parser.add_argument("--seeds", default="0", metavar='"0 1"')
+    parser.add_argument("--seeds", default="0", metavar='"0 1"', help="one evaluation of every checkpoint for each")
     parser.add_argument("--gpus", default="", metavar='"0 1"', help="devices (default: the processor)")
     parser.add_argument("--workers", type=positive_integer, default=1, help="jobs at a time on the processor")
     parser.add_argument("--retries", type=int, default=1, help="of a failed job")

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets_builders.choices import Parser, one_of, positive_integer
+from datasets_builders.choices import one_of
+from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer, write_bytes, write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
@@ -18,6 +19,8 @@ from launch.bt import options
 from launch.bt.judge import JudgedPair, digest_pairs, judge, pair_record, read_pair_records
 from launch.bt.pictures import can_draw, draw_histograms
 from launch.bt.spread import describe_pair, range_thresholds, variance
+from launch.cli.flags import add_shard
+from launch.cli.verbs import verb_parser
 from launch.common.table import aligned, markdown, number
 
 OVERALL, PAIRS, PICTURE, TABLE = "overall.json", "pairs.jsonl", "histogram.png", "prompts"
@@ -33,9 +36,9 @@ class Task(NamedTuple):
     scoring: dict[str, Any]
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch variance", description=__doc__)
+    parser = verb_parser("variance", __doc__)
     options.add_model_options(parser)
     options.add_data_options(parser, n_pairs=50)
     options.add_generation_options(parser, n_samples=8, batch_pairs=16)
@@ -47,8 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--range_thresholds", type=_numbers, metavar="A,B,C", help="points (default: 20, 30 and 40%% of the scale)"
     )
     options.add_band_options(parser)
-    parser.add_argument("--shard_id", type=int, default=0, help="which contiguous part of the pairs, from 0")
-    parser.add_argument("--num_shards", type=positive_integer, default=1)
+    add_shard(parser, "contiguous parts of the pairs")
     parser.add_argument("--merge", nargs="+", metavar="DIR", help="join finished shards instead of drawing scores")
     parser.add_argument("--out", metavar="DIR", help="default: variance/... beside the checkpoint")
     return parser

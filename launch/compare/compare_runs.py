@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import Parser, nearest, positive_integer, share
+from datasets_builders.choices import nearest, positive_integer, share
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json
+from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv, write_text
 from launch.common.page import number, signed
 from launch.common.table import aligned, markdown
@@ -19,9 +21,9 @@ COLUMNS = ("label", "metric", "prompts", "old", "new", "difference", "low", "hig
 HEAD = ("label", "metric", "prompts", "old", "new", "new minus old", "95% interval", "")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch compare-runs", description=__doc__)
+    parser = verb_parser("compare-runs", __doc__)
     parser.add_argument("--old", required=True, metavar="DIR", help="scores of the first run, of `score` or `armorm`")
     parser.add_argument("--new", required=True, metavar="DIR", help="scores of the second run")
     parser.add_argument(
@@ -35,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--resamples", type=positive_integer, default=5000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the tables and the summary")
     return parser
 
 

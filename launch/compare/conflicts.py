@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from datasets_builders.choices import Parser, one_of, positive_integer, share
+from datasets_builders.choices import one_of, positive_integer, share
+from datasets_builders.command_line import Parser
 from datasets_builders.io import SkipCounter, read_located_rows, write_json
+from launch.cli.flags import add_limit
+from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv, write_text
 from launch.common.statistics import share as wilson_share
 from launch.common.table import aligned, markdown, number
@@ -28,20 +31,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch conflicts", description=__doc__)
+    parser = verb_parser("conflicts", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", metavar="FILE", help="file, folder or glob of rows with ratings; needs --style")
     source.add_argument("--scores", nargs="+", metavar="FILE", help="score files of one folder, one a model")
     parser.add_argument("--style", type=one_of(STYLES), help=f"of --data: {', '.join(STYLES)}")
     parser.add_argument("--objectives", nargs="+", default=[], metavar="NAME", help="default: those of the style")
     parser.add_argument("--reference", metavar="LABEL", help="of --scores: who is above it, in each tertile")
-    parser.add_argument("--max_prompts", type=positive_integer, help="of --data: only the first so many")
+    add_limit(parser, "of --data: the first so many prompts", dest="max_prompts")
     parser.add_argument("--max_skipped_share", type=share, default=0.05, help="unusable rows (default %(default)s)")
     parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the tables, the picture and the summary")
     return parser
 
 
@@ -138,7 +141,7 @@ def main(argv: list[str]) -> int:
     if (args.data is None) == (args.style is not None):
         raise ValueError("--data and --style are needed together")
     if args.scores and args.max_prompts:
-        raise ValueError("--max_prompts belongs to --data")
+        raise ValueError("--limit belongs to --data")
     result = of_data(args) if args.data else of_scores(args)
     bootstrap = {"resamples": args.resamples, "seed": args.seed, "alpha": 0.05}
     out = Path(args.out)

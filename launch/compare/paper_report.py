@@ -1,12 +1,12 @@
 """`python -m launch paper-report`: every result in some folders on one page that opens without a network."""
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from datasets_builders.choices import Parser
+from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer
+from launch.cli.verbs import verb_parser
 from launch.common import page
 from launch.common.page import folded, heading, picture
 from launch.compare.gather import Folder, gather
@@ -52,12 +52,12 @@ def render(folders: Sequence[Folder], left_out: Counter[str], title: str) -> str
     return page.document(title, subtitle, page.joined([*body, page.paragraph(_LEGEND, soft=True)]))
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch paper-report", description=__doc__)
+    parser = verb_parser("paper-report", __doc__)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="searched with their subfolders for *.json and *.png")
-    parser.add_argument("--out", required=True, metavar="FILE.html")
-    parser.add_argument("--title", default="Evaluation")
+    parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
+    parser.add_argument("--title", default="Evaluation", help="of the page")
     return parser
 
 

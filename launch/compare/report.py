@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer, write_bytes, write_json
-from launch.answers.options import positive
 from launch.answers.records import check_label, read_generations
+from launch.cli.verbs import verb_parser
 from launch.common.page import number, signed
 from launch.common.picture import draw_tradeoff
 from launch.compare.directions import direct_scores, minus
@@ -115,29 +117,29 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
             console.print(Text(line), soft_wrap=True)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m launch report", description=__doc__)
+    parser = verb_parser("report", __doc__)
     parser.add_argument("--scores", required=True, metavar="DIR", help="what `score` wrote")
-    parser.add_argument("--labels", required=True, nargs="+", metavar="NAME")
+    parser.add_argument("--labels", required=True, nargs="+", metavar="NAME", help="the models, by the names of their score files")
     parser.add_argument("--reference", required=True, metavar="NAME", help="the label to take differences to")
     parser.add_argument("--x", required=True, metavar="REWARD", help="objective across")
     parser.add_argument("--y", required=True, metavar="REWARD", help="objective upwards")
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="NAME=W", help="the weight each label was trained with"
     )
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the page, the picture and the tables")
     parser.add_argument("--show", nargs="+", default=[], metavar="REWARD", help="further columns (default: all scores)")
     parser.add_argument(
         "--minimise", nargs="+", default=[], metavar="REWARD", help="less is better: shown as `minus REWARD`"
     )
     parser.add_argument("--gens", metavar="DIR", help="what `generate --out` wrote: adds answers side by side")
-    parser.add_argument("--title", default="What the weight buys")
+    parser.add_argument("--title", default="What the weight buys", help="of the page and the picture")
     parser.add_argument("--units", nargs="+", default=[], metavar="REWARD=UNIT", help="default: as `score` noted them")
     parser.add_argument(
         "--hv_reference", metavar="X,Y", help="of the hypervolume (default: 10%% of the range below the worst means)"
     )
-    parser.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap")
+    parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 

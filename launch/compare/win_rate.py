@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import Parser, one_of, positive_integer
+from datasets_builders.choices import one_of, positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.scratch import digest
@@ -14,6 +15,8 @@ from datasets_builders.teacher.clients import open_client
 from datasets_builders.teacher.costs import Costs
 from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM, single_requests
 from launch.answers.records import label_of, read_generations
+from launch.cli.flags import add_limit, add_max_new_tokens, add_num_samples
+from launch.cli.verbs import verb_parser
 from launch.common.table import aligned, interval
 from launch.compare.ask_judge import VerdictFindings, ask_judge, judged_rows
 from launch.compare.win_pairs import AnswerPair, draw_pairs, items_of, pair_up, rows_to_judge
@@ -30,33 +33,34 @@ SHARES = {
 }  # fmt: skip
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch win-rate", description=__doc__)
+    parser = verb_parser("win-rate", __doc__)
     add = parser.add_argument
     add("--gens", nargs=2, metavar="DIR", help="generation directories of model A and model B")
     add("--verdicts", metavar="FILE", help="instead: what `judge` wrote about pairs whose first reply is model A's")
     add("--names", nargs=2, metavar="NAME", help="of model A and model B (default: the labels of --gens)")
-    add("--out", required=True, metavar="DIR")
+    add("--out", required=True, metavar="DIR", help="folder of the answers, the table and the summary")
     add("--write_pairs", action="store_true", help="only write pairs.jsonl for `judge --pairs`, and ask nobody")
-    add("--max_pairs", type=positive_integer, help="so many pairs, drawn by --seed")
-    add("--seed", type=int, default=0, help="of --max_pairs")
+    add_limit(parser, "so many pairs, drawn by --seed", dest="max_pairs")
+    add("--seed", type=int, default=0, help="of --limit")
     group = parser.add_argument_group("judge")
     add = group.add_argument
     add("--backend", type=one_of(SERVICES), default="openai", help=f"one of {', '.join(SERVICES)}")
-    add("--model", help="the judge, as its server calls it")
+    add("--api_model", dest="model", metavar="NAME", help="the judge, as its server calls it")
+    parser.rename("--model", "--api_model")
     add("--base_url", help="address of the server (openai: this or OPENAI_BASE_URL is needed)")
     add("--rubric", metavar="FILE", help="what to judge by, a line each (default: helpfulness)")
     add("--thinking", action="store_true", help="ask for reasoning before the verdict")
     add("--ties", type=one_of(("true", "false")), default="true", help="offer tie as an answer")
-    add("--votes", type=positive_integer, default=1, help="answers for each order of a pair")
+    add_num_samples(group, 1, "answers in each order of a pair; the most frequent one counts", dest="votes")
     add("--temperature", type=float, help="default 0; anthropic takes none")
     add("--server_temperature", action="store_true", help="leave the temperature to the server")
-    add("--max_tokens", type=positive_integer, help="of an answer (default: the server's)")
+    add_max_new_tokens(group, None, "the server's", dest="max_tokens")
     add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
-    add("--rpm_limit", type=positive_integer, default=50, help="requests a minute, retries too (%(default)s)")
+    add("--rpm_limit", type=positive_integer, default=50, help="requests a minute, retries too ")
     add("--max_retries", type=int, default=3, help="of a request that fails on its way (default %(default)s)")
-    add("--max_attempts", type=positive_integer, default=3, help="answers until one holds a verdict (%(default)s)")
+    add("--max_attempts", type=positive_integer, default=3, help="answers until one holds a verdict ")
     add("--resume", action="store_true", help="go on with the answers that are in --out")
     add("--dry_run", action="store_true", help="show the first request and how many there are; send nothing")
     return parser
@@ -71,9 +75,9 @@ def check_flags(args: argparse.Namespace) -> None:
     if (args.gens is None) == (args.verdicts is None):
         raise ValueError("give --gens or --verdicts, one of the two")
     if args.gens and not args.write_pairs and not args.model:
-        raise ValueError("--gens needs --model, the judge (or --write_pairs, to judge with a model of your own)")
+        raise ValueError("--gens needs --api_model, the judge (or --write_pairs, to judge with a model of your own)")
     if args.verdicts and (args.write_pairs or args.max_pairs or args.model):
-        raise ValueError("--verdicts holds the judge's answers; leave out --write_pairs, --max_pairs and --model")
+        raise ValueError("--verdicts holds the judge's answers; leave out --write_pairs, --limit and --api_model")
     if args.temperature is not None and (args.server_temperature or args.backend == "anthropic"):
         raise ValueError("--temperature: not with --server_temperature, and --backend anthropic takes none")
     if args.temperature is not None and not 0 <= args.temperature <= 2:
@@ -81,7 +85,7 @@ def check_flags(args: argparse.Namespace) -> None:
     if args.temperature is None and not args.server_temperature and args.backend != "anthropic":
         args.temperature = 0.0
     if args.votes > 1 and args.temperature == 0:
-        raise ValueError(f"--votes {args.votes}: at --temperature 0 all votes would be the same")
+        raise ValueError(f"--num_samples {args.votes}: at --temperature 0 all answers would be the same")
 
 
 def judge_settings(args: argparse.Namespace, prompt: PairwisePrompt) -> dict[str, Any]:

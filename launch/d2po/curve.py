@@ -1,11 +1,12 @@
 """`python -m launch label-curve`: gold score against gold labels spent and steps, several runs and seeds in one picture."""
 
-import argparse
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_bytes, write_json
+from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv
 from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
 from launch.d2po.curve_data import Curves, Evaluation, Point, curves, read_run
@@ -143,9 +144,9 @@ def labels_before(texts: Sequence[str], names: Sequence[str]) -> dict[str, float
     return before
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when the picture and its tables are written."""
-    parser = argparse.ArgumentParser(prog="python -m launch label-curve", description=__doc__, allow_abbrev=False)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("label-curve", __doc__)
     parser.add_argument(
         "--run", nargs="+", required=True, metavar="NAME=FOLDER", help="one seed each; seeds of a method share its name"
     )
@@ -153,9 +154,14 @@ def main(argv: list[str]) -> int:
         "--labels_before", nargs="+", default=[], metavar="NAME=N", help="labels its reward model was trained on before"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=f"{' or '.join(SUFFIXES)}")
-    parser.add_argument("--title", default="Gold score by gold labels spent")
+    parser.add_argument("--title", default="Gold score by gold labels spent", help="of the picture")
     parser.add_argument("--gold", default="gold score", help="name of the score, for the axis")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the picture and its tables are written."""
+    args = make_parser().parse_args(argv)
     if args.out.suffix not in SUFFIXES:
         raise ValueError(f"--out {args.out}: the name must end in {' or '.join(SUFFIXES)}")
     folders: dict[str, list[str]] = {}

@@ -11,7 +11,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trl_ext.d2po.discriminator import Discriminator, LabelledPair
-from trl_ext.d2po.discriminator_state import replace_folder
 
 _NAME = re.compile(r"update-(\d{6,})")
 _SAVED = "saved"  # a file of this name marks a state that a client asked to keep
@@ -129,6 +128,8 @@ class Keeper:
         self.discriminator.save(beside / "discriminator")
         record = {"updates": updates, "metrics": metrics, "pairs": pairs_digest(pairs)}
         (beside / "update.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+        from trl_ext.d2po.discriminator_state import replace_folder  # costs torch
+
         replace_folder(beside, self.path(updates))
         self.done = (updates, self.discriminator.digest())
 

@@ -4,14 +4,16 @@ POST /score, /update, /save and /restore, GET /health, all JSON. On this machine
 request has to carry the token of the environment variable D2PO_SERVER_TOKEN.
 """
 
-import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from datasets_builders.command_line import Parser
+from launch.cli.verbs import verb_parser
 from launch.common.serving import RequestGuard, check_host
 from launch.d2po.keeper import Conflict, Keeper
 from trl_ext.d2po.discriminator import CHOICES, DiscriminatorSettings, LabelledPair, load_discriminator
@@ -116,22 +118,33 @@ def read_token(host: str) -> str | None:
     return token
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m launch discriminator-server", description=__doc__)
+def explained(name: str) -> str:
+    """What the docstring of the settings says about one of them."""
+    found = re.search(rf"^        {name}: (.*(?:\n {{12}}.*)*)", DiscriminatorSettings.__doc__ or "", re.MULTILINE)
+    assert found, name
+    return " ".join(found[1].split())
+
+
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("discriminator-server", __doc__)
     parser.add_argument("--discriminator", required=True, metavar="PATH", help="folder of the model it starts from")
     parser.add_argument("--state", required=True, type=Path, metavar="FOLDER", help="where the states are kept")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8765, help="to listen on")
     parser.add_argument("--device", default="cpu", help="such as cuda:0")
     group = parser.add_argument_group("discriminator", "as in trl_ext.d2po.discriminator.DiscriminatorSettings")
     for name, field in DiscriminatorSettings.model_fields.items():
-        group.add_argument(f"--{name}", type=field.annotation, default=field.default, choices=CHOICES.get(name))
+        # --torch_dtype is the name of all verbs; the field is a setting of training too, and keeps its own.
+        flag = "--torch_dtype" if name == "dtype" else f"--{name}"
+        keywords = {"type": field.annotation, "default": field.default, "choices": CHOICES.get(name)}
+        group.add_argument(flag, dest=name, help=explained(name).replace("%", "%%"), **keywords)
     return parser
 
 
 def main(argv: list[str]) -> int:
     """Serves until it is told to stop."""
-    options = build_parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     token = read_token(options.host)
     settings = DiscriminatorSettings(**{name: getattr(options, name) for name in DiscriminatorSettings.model_fields})
     try:

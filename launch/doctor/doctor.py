@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json
 from datasets_builders.secret_settings import secrets_in
+from launch.cli.verbs import verb_parser
 from launch.doctor.findings import Finding, as_json, error, exit_code, print_table, without_secrets
 from launch.doctor.methods import METHODS
 from launch.doctor.run_file import Run, environment_of, read_run
@@ -27,12 +29,9 @@ from swift_ext import PREFIXES
 _QUIET = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line; what it does not know is a flag of the run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m launch doctor", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = verb_parser("doctor", __doc__)
     parser.add_argument("--method", help="which kind of run this is, when its keys do not say (names: docs/doctor.md)")
     parser.add_argument(
         "--num_processes", type=positive_integer, help="processes of the run (default: NPROC_PER_NODE x NNODES)"

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import Parser, one_of, positive_integer, share
+from datasets_builders.choices import one_of, share
+from datasets_builders.command_line import Parser
 from datasets_builders.io import SkipCounter, write_bytes, write_json, write_jsonl
 from datasets_builders.judging.rows import PairToJudge
 from launch.bt.metrics import Summary
 from launch.bt.pictures import can_draw
+from launch.cli.flags import add_limit
+from launch.cli.verbs import verb_parser
 from launch.judge.ask import SETTINGS, VERDICTS
 from launch.judge.benchmarks.base import ITEM, distinct
 from launch.judge.benchmarks.registry import BENCHMARKS
@@ -26,19 +29,19 @@ from launch.judge.verdicts import JudgedRow, read_verdicts
 RESULT = "result.json"
 PICTURE = "confusion.png"
 JUDGE = ("run_dir", "checkpoint", "model", "adapter", "base_url", "api_model")
-OF_BENCHMARK = ("source", "split", "n_items")
+OF_BENCHMARK = ("source", "split", "limit")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch eval-judge", description=__doc__)
+    parser = verb_parser("eval-judge", __doc__)
     group = parser.add_argument_group("what is evaluated")
     group.add_argument("--verdicts", metavar="FILE", help="verdicts of `judge`, or their folder: ask nobody")
     group.add_argument("--data", metavar="FILE", help="pairs to ask about: what `judge --pairs` reads")
     group.add_argument("--benchmark", type=one_of(BENCHMARKS), help="pairs of a published benchmark, and its scoring")
     group.add_argument("--source", metavar="PATH", help="local rows of the benchmark instead of the hub")
     group.add_argument("--split", help="of the benchmark on the hub (default: its first)")
-    group.add_argument("--n_items", type=positive_integer, help="so many of its rows, chosen by --seed (default: all)")
+    add_limit(group, "so many rows of the benchmark, chosen by --seed")
     group.add_argument("--max_skipped_share", type=share, default=0.05, help="of its rows that cannot be used")
     group.add_argument("--out", metavar="DIR", help="default with --verdicts: beside the file")
     add_judge_options(parser)
@@ -77,7 +80,7 @@ def load_pairs(args: argparse.Namespace) -> tuple[list[PairToJudge], SkipCounter
     if not args.benchmark:
         return [], skips
     pairs = BENCHMARKS[args.benchmark].load(
-        split=args.split, source=args.source, seed=args.seed, n_items=args.n_items,
+        split=args.split, source=args.source, seed=args.seed, n_items=args.limit,
         skips=skips, max_skipped_share=args.max_skipped_share,
     )  # fmt: skip
     return pairs, skips
@@ -91,7 +94,7 @@ def verdicts_drawn(
     Raises:
         ValueError: see `inputs.read_pairs` and `ask.ask`.
     """
-    skips, more = None, {"benchmark": args.benchmark, "split": split_of(args), "n_items": args.n_items}
+    skips, more = None, {"benchmark": args.benchmark, "split": split_of(args), "n_items": args.limit}
     rows = [row for pair in distinct(pairs) for row in pair.rows(asking.prompt)]
     if args.data:
         rows, skips = read_pairs(args.data, asking.prompt, args.orders)
@@ -157,7 +160,7 @@ def score_benchmark(args: argparse.Namespace, pairs: Sequence[PairToJudge], rows
         "name": args.benchmark,
         "source": args.source,
         "split": split_of(args),
-        "n_items": args.n_items,
+        "n_items": args.limit,
         "items": len({pair.meta[ITEM] for pair in pairs}),
         "pairs": len(pairs),
         **BENCHMARKS[args.benchmark].evaluate(pairs, rows, args.seed),

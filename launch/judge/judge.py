@@ -5,11 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import Parser
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_jsonl
 from datasets_builders.scoring.tags import EXAMPLES
 from launch.answers.backends import Backend
 from launch.bt.options import make_backend
+from launch.cli.verbs import verb_parser
 from launch.common.table import number
 from launch.judge.ask import ANSWERS, VERDICTS, ask, read_answers
 from launch.judge.inputs import read_pairs
@@ -20,11 +21,11 @@ from launch.judge.verdicts import JudgedRow
 PAIRS = "pairs.jsonl"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch judge", description=__doc__)
+    parser = verb_parser("judge", __doc__)
     parser.add_argument("--pairs", required=True, metavar="FILE", help="rows of the builder, or pairs of replies")
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of verdicts.jsonl and the summary")
     add_judge_options(parser)
     return parser
 

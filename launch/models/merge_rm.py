@@ -4,14 +4,16 @@
 which the base does not have.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from datasets_builders.beside import check_new_folder
+from datasets_builders.command_line import Parser
+from launch.cli.flags import add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.models.merge_lora import base_of, swift_arguments, with_adapter
 from launch.models.merging import write_merged
-from trl_ext.modpo.model_dir import DTYPES, check_dtype
+from trl_ext.modpo.model_dir import check_dtype
 
 
 def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch_dtype: str | None = None) -> dict:
@@ -66,14 +68,19 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
     return {**facts, "base": base, "tokenizer": str(tokenizer_from)}
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when the merged checkpoint is written."""
-    parser = argparse.ArgumentParser(prog="python -m launch merge-rm", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("merge-rm", __doc__)
     parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_config.json")
     parser.add_argument("--out", type=Path, required=True, help="folder of the merged checkpoint, new or empty")
     parser.add_argument("--model", help="the base model (default: the one that adapter_config.json names)")
-    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: that of the base model")
-    options = parser.parse_args(argv)
+    add_torch_dtype(parser, "that of the base model")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the merged checkpoint is written."""
+    options = make_parser().parse_args(argv)
     done = merge_reward_model(options.adapter, options.out, options.model, options.torch_dtype)
     print(f"merged {options.adapter} into {done['base']} in {done['dtype']}, written to {options.out}")
     return 0

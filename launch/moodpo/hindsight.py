@@ -5,17 +5,18 @@ answers all of them alike, and what the weights disagree about cancels out. A su
 answer is written under an instruction that it happens to fulfil.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
 from launch.answers.chat_policy import load_form
-from launch.answers.options import positive
 from launch.answers.records import shard_name
+from launch.cli.verbs import verb_parser
 from launch.moodpo.points import read_points
 from launch.moodpo.weights import lattice
 
@@ -51,20 +52,25 @@ def _said(answer: str) -> dict[str, str]:
     return {"role": "assistant", "content": answer}
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch steer-rows", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("steer-rows", __doc__)
     parser.add_argument(
         "--samples", required=True, type=Path, metavar="DIR", help="--out of `pareto`, its untouched answers"
     )
     parser.add_argument("--model", required=True, help="the model that will be warmed up: where its instruction goes")
     parser.add_argument(
-        "--steps", type=positive, help="weights are multiples of 1/STEPS (default: 10; 4 from three objectives)"
+        "--steps", type=positive_integer, help="weights are multiples of 1/STEPS (default: 10; 4 from three objectives)"
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="rows of prompt and completion, for `trl sft`"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of weights")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = make_parser().parse_args(argv)
     names, _, _ = read_points(options.samples)
     answers = {
         (record["prompt_id"], record["sample"]): record

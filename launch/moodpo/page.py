@@ -4,15 +4,16 @@ The page is for the person at this machine: it listens on 127.0.0.1 unless anoth
 a password in the environment.
 """
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Literal
 
+from datasets_builders.command_line import Parser
 from launch.answers.backends import Decoding
 from launch.answers.chat_policy import ChatPolicy, ask, objectives_of
+from launch.cli.verbs import verb_parser
 from launch.common.page import render
 from launch.common.serving import RequestGuard, check_host
 from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
@@ -209,14 +210,19 @@ def serve(page, host: str, port: int | None, login: tuple[str, str] | None) -> s
     return url
 
 
-def main(argv: list[str]) -> int:
-    """Serves until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m launch steer-page", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("steer-page", __doc__)
     add_policy_options(parser)
     add_decoding_options(parser)
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Serves until it is interrupted."""
+    options = make_parser().parse_args(argv)
     login = check_access(options.host, os.environ)
     names = objectives_of(options.adapter or options.model, options.objectives)
     decoding = read_decoding(options)

@@ -13,19 +13,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_json, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
 from launch.answers.chat_policy import ChatPolicy, load_form
 from launch.answers.generate import generate_shard
-from launch.answers.options import positive
 from launch.answers.prompts import Prompt, read_prompts
 from launch.answers.records import prompt_id, shard_name
+from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.common.resume import check_settings
 from launch.moodpo import pareto_draw
 from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, write_points
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
-from trl_ext.modpo.model_dir import DTYPES, resolve_model
+from trl_ext.modpo.model_dir import resolve_model
 from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
 from trl_ext.online_dpo.prompts import read_prompts as read_prompt_column
 
@@ -140,9 +143,9 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m launch pareto", description=__doc__.splitlines()[0])
+    parser = verb_parser("pareto", __doc__)
     parser.add_argument("--model", required=True, metavar="PATH", help="base model of the adapters; drawn as untouched")
     parser.add_argument("--adapter", metavar="DIR", help="short for --policy moodpo=moodpo:DIR")
     parser.add_argument(
@@ -155,19 +158,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", required=True, metavar="FILE", help="held-out prompts")
     parser.add_argument("--objectives", required=True, nargs="+", metavar="NAME", help="as --reward_models in training")
     wishes = parser.add_mutually_exclusive_group()
-    wishes.add_argument("--steps", type=positive, help="weights are multiples of 1/STEPS (default: 10; 4 from three)")
+    wishes.add_argument("--steps", type=positive_integer, help="weights are multiples of 1/STEPS (default: 10; 4 from three)")
     wishes.add_argument("--weights", action="append", metavar="NAME=WEIGHT,...", help="these weights instead; repeat")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of answers, scores, tables and the picture")
     parser.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="as in training")
-    parser.add_argument("--eval_size", type=positive, help="the first so many distinct prompts (default: all)")
+    add_limit(parser, "the first so many distinct prompts", dest="eval_size")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
-    parser.add_argument("--max_new_tokens", type=positive, default=128)
-    parser.add_argument(
-        "--num_samples", type=positive, default=2, help="answers a prompt and point; the measure of dispersion"
-    )
-    parser.add_argument("--batch_size", type=positive, default=16)
-    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
-    parser.add_argument("--seed", type=int, default=0)
+    add_max_new_tokens(parser, 128)
+    add_num_samples(parser, 2, "answers to each prompt at each point; at least 2 for the measure of dispersion")
+    add_batch_size(parser, 16, "prompts answered at once")
+    add_torch_dtype(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of every draw")
     return parser
 
 

@@ -1,6 +1,5 @@
 """`python -m launch pareto-draw`: the picture and the tables out of the scores that `pareto` left."""
 
-import argparse
 import csv
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer, write_bytes, write_json
-from launch.answers.options import positive
+from launch.cli.verbs import verb_parser
 from launch.compare.report import parse_number
 from launch.moodpo.analysis import PolicyScores, estimates, reference_point, resample_shares, summarise_policy
 from launch.moodpo.pareto_picture import draw
@@ -185,17 +186,22 @@ def write_csv(handle, summary: Mapping[str, Any]) -> None:
         writer.writerow([row["label"], row["policy"], row["kind"], *weights, *scores])
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when picture and tables are written."""
-    parser = argparse.ArgumentParser(prog="python -m launch pareto-draw", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("pareto-draw", __doc__)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the --out of `pareto`")
     parser.add_argument(
         "--hv_reference", metavar="X,Y,...", help="raw scores (default: the worst means minus a tenth of their range)"
     )
-    parser.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap")
+    parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--title", default="What conditioning on weights buys")
-    options = parser.parse_args(argv)
+    parser.add_argument("--title", default="What conditioning on weights buys", help="of the picture")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when picture and tables are written."""
+    options = make_parser().parse_args(argv)
     reference = None
     if options.hv_reference is not None:
         reference = [parse_number(part, "--hv_reference") for part in options.hv_reference.split(",")]

@@ -4,14 +4,15 @@ LoRA adapters are combined exactly: the update of the mixture is the weighted su
 their ranks. Full checkpoints are averaged parameter by parameter.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.beside import new_folder
-from launch.answers.options import positive
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
+from launch.cli.verbs import verb_parser
 from launch.compare.report import parse_pairs
 from launch.models.merge_lora import read_adapter
 from launch.models.merging import check_agreement, digests, probe, share_embeddings, untie_head
@@ -201,9 +202,9 @@ def make_kitchen(base: str | None, sources: Mapping[str, str]) -> AdapterKitchen
     return AdapterKitchen(base, folders)
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when the mixture, or all of the grid, is written."""
-    parser = argparse.ArgumentParser(prog="python -m launch soup", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("soup", __doc__)
     parser.add_argument("--base", metavar="PATH", help="base model of the adapters; full checkpoints need none")
     parser.add_argument(
         "--adapters",
@@ -214,9 +215,14 @@ def main(argv: list[str]) -> int:
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--weights", metavar="NAME=WEIGHT,...", help="one mixture")
-    how.add_argument("--grid", type=positive, metavar="N", help="N mixtures of two policies, from one to the other")
+    how.add_argument("--grid", type=positive_integer, metavar="N", help="N mixtures of two policies, from one to the other")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the mixture, or all of the grid, is written."""
+    options = make_parser().parse_args(argv)
     sources = parse_pairs(options.adapters, "--adapters")
     names = tuple(sources)
     check_names(names)

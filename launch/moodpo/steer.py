@@ -3,11 +3,12 @@
 import argparse
 import json
 
+from datasets_builders.command_line import Parser
 from launch.answers.backends import Decoding
 from launch.answers.chat_policy import ChatPolicy, ask, load_form, objectives_of
-from launch.answers.options import positive
+from launch.cli.flags import add_max_new_tokens, add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.moodpo.weights import parse_weights, write_weights
-from trl_ext.modpo.model_dir import DTYPES
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +20,14 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         "--objectives", nargs="+", metavar="NAME", help="in training's order, for a policy that does not name them"
     )
     group.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="as in training")
-    group.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
+    add_torch_dtype(group)
 
 
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     """The flags that say how an answer is drawn."""
     group = parser.add_argument_group("answers")
     group.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest tokens")
-    group.add_argument("--max_new_tokens", type=positive, default=128)
+    add_max_new_tokens(group, 128)
     group.add_argument("--seed", type=int, default=0, help="of the draws, with a temperature above 0")
 
 
@@ -42,9 +43,9 @@ def read_decoding(options: argparse.Namespace) -> Decoding:
     return Decoding(max_new_tokens=options.max_new_tokens, seed=options.seed, **sampling)
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when every answer, or every prompt, is printed."""
-    parser = argparse.ArgumentParser(prog="python -m launch steer", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("steer", __doc__)
     add_policy_options(parser)
     parser.add_argument(
         "--weights", action="append", required=True, metavar="NAME=WEIGHT,...", help="repeat it for several answers"
@@ -55,8 +56,13 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="print what the policy would be asked, a JSON object a line for any other server, and load no weights",
     )
-    parser.add_argument("prompt")
-    options = parser.parse_args(argv)
+    parser.add_argument("prompt", help="what is asked")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every answer, or every prompt, is printed."""
+    options = make_parser().parse_args(argv)
     names = objectives_of(options.adapter or options.model, options.objectives)
     vectors = [parse_weights(text, names) for text in options.weights]
     decoding = read_decoding(options)

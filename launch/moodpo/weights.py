@@ -1,10 +1,10 @@
 """Weights as a user writes them: `helpful=0.7,harmless=0.3`, whole grids of them, and sliders that sum to 100."""
 
-import difflib
 import itertools
 import math
 from collections.abc import Sequence
 
+from datasets_builders.choices import nearest
 from trl_ext.objectives.weights import grid_units
 
 _SUM_TOLERANCE = 1e-6
@@ -23,9 +23,7 @@ def parse_weights(text: str, names: Sequence[str], flag: str = "--weights") -> t
         if not sign:
             raise ValueError(f"{flag} {text!r}: write NAME=WEIGHT,NAME=WEIGHT with the names {', '.join(names)}")
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{flag} {text!r}: no objective {name!r}; there are {', '.join(names)}{hint}")
+            raise ValueError(f"{flag} {text!r}: no objective {name!r}; {nearest(name, names)}")
         if name in found:
             raise ValueError(f"{flag} {text!r}: {name!r} is named twice")
         try:

@@ -1,14 +1,19 @@
 """Configuration of the MODPO pipeline: a preset, a YAML file and flags, in this order, typed and checked together."""
 
 import argparse
-import difflib
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from datasets_builders.choices import nearest
+from datasets_builders.command_line import Parser
+from datasets_builders.yaml_file import read_yaml
+from launch.cli.flags import long_dtype
 from launch.cli.setting_errors import sentences
+from launch.cli.verbs import verb_parser
 
 PACK = Path(__file__).parents[1]
 PRESETS = PACK / "runs" / "modpo"
@@ -32,85 +37,85 @@ class PipelineConfig(BaseModel):
     model_type: str | None = Field(None, description="ms-swift's --model_type, where it cannot be told from the folder")
     template: str | None = Field(None, description="ms-swift's --template")
     system: str | None = Field(None, description="system message of every row")
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    torch_dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="numbers of the weights; auto: bfloat16 where the device has it, else float32")
     processes: Positive = Field(1, description="processes of a training stage (NPROC_PER_NODE)")
     deepspeed: str | None = Field(None, description="ms-swift's --deepspeed: zero2, zero3 or a file")
     # data
-    data: Literal["helpsteer", "preference", "sampled", "files"] = "helpsteer"
+    data: Literal["helpsteer", "preference", "sampled", "files"] = Field("helpsteer", description="where pairs come from: `helpsteer`, `preference` (a published set), `sampled` (answers of the model), `files`")
     dataset: str | None = Field(None, description="name for `python -m datasets_builders preference`")
     source: str | None = Field(None, description="local file(s) in the data set's schema instead of the hub")
     validation_source: str | None = Field(None, description="the same for the validation split")
     preference: str | None = Field(None, description="attribute, dimension or function that the trained labels follow")
     margin_preference: str | None = Field(None, description="the same for the margin adapter's labels")
-    min_gap: float | None = None
+    min_gap: float | None = Field(None, description="least rating difference of a pair")
     preference_file: str | None = Field(None, description="data = files: pairs in ms-swift's format")
-    preference_val_file: str | None = None
-    margin_file: str | None = None
-    margin_val_file: str | None = None
+    preference_val_file: str | None = Field(None, description="the same, held out")
+    margin_file: str | None = Field(None, description="data = files: pairs that the margin adapter learns from")
+    margin_val_file: str | None = Field(None, description="the same, held out")
     prompts: str | None = Field(None, description="data = sampled: prompts to sample from")
     eval_prompts: str | None = Field(None, description="prompts to evaluate on; default: the validation pairs")
     samples_per_prompt: Positive = Field(4, description="data = sampled: completions a prompt")
     val_prompts: Positive = Field(16, description="data = sampled: prompts held out to check the margin adapter")
     train_limit: Positive | None = Field(None, description="at most this many pairs of each kind")
-    data_num_proc: Positive = 1
+    data_num_proc: Positive = Field(1, description="processes that read rows")
     # objectives
     w_values: list[float] = Field(description="weights of the trained preference")
     require_w_values: list[float] | None = Field(None, description="refuse any other grid than this one")
-    beta: float = Field(0.1, gt=0)
-    margin: Literal["adapter", "function"] = "adapter"
+    beta: float = Field(0.1, gt=0, description="of DPO and MODPO")
+    margin: Literal["adapter", "function"] = Field("adapter", description="what gives the margin: an adapter that is trained first, or a function of the texts")
     margin_function: str | None = Field(None, description="margin = function: registered name or dotted path")
-    margin_role: Literal["reward", "cost"] = "reward"
+    margin_role: Literal["reward", "cost"] = Field("reward", description="reward: more is better; cost: less is better")
     require_margin_role: Literal["reward", "cost"] | None = Field(None, description="refuse the other role")
     margin_beta: float | None = Field(None, description="multiplies the margin; default: beta for an adapter, else 1")
     margin_weight: float | None = Field(None, ge=0, description="fixed weight of the margin; default 1 - w")
     min_margin_accuracy: float = Field(0.6, ge=0, le=1, description="the run stops below this held-out accuracy")
     # training
     sft: bool = Field(True, description="fine-tune and merge the base on the chosen side first")
-    train_max_length: Positive = 512
-    train_batch_size: Positive = 1
-    eval_batch_size: Positive = 1
-    grad_accum: Positive = 8
-    sft_max_steps: Positive = 1000
-    dpo_max_steps: Positive = 1000
-    modpo_max_steps: Positive = 1000
-    sft_learning_rate: float = Field(1e-4, gt=0)
-    dpo_learning_rate: float = Field(1e-4, gt=0)
-    modpo_learning_rate: float = Field(1e-4, gt=0)
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.05, ge=0)
-    lora_rank: Positive = 16
-    lora_alpha: Positive = 32
-    lora_dropout: float = Field(0.05, ge=0, lt=1)
-    gradient_checkpointing: bool = True
-    save_steps: Positive = 200
-    eval_steps: Positive = 200
-    logging_steps: Positive = 10
-    train_seed: int = 42
+    train_max_length: Positive = Field(512, description="longest training row in tokens")
+    train_batch_size: Positive = Field(1, description="rows a process and training step")
+    eval_batch_size: Positive = Field(1, description="rows a process and evaluation step")
+    grad_accum: Positive = Field(8, description="batches that make one optimizer step")
+    sft_max_steps: Positive = Field(1000, description="optimizer steps")
+    dpo_max_steps: Positive = Field(1000, description="optimizer steps of the margin adapter")
+    modpo_max_steps: Positive = Field(1000, description="optimizer steps for each w")
+    sft_learning_rate: float = Field(1e-4, gt=0, description="highest one, of AdamW")
+    dpo_learning_rate: float = Field(1e-4, gt=0, description="highest one, of AdamW, for the margin adapter")
+    modpo_learning_rate: float = Field(1e-4, gt=0, description="highest one, of AdamW")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW")
+    lora_rank: Positive = Field(16, description="of all adapters")
+    lora_alpha: Positive = Field(32, description="of all adapters")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="of all adapters")
+    gradient_checkpointing: bool = Field(True, description="less memory, more time")
+    save_steps: Positive = Field(200, description="steps between checkpoints")
+    eval_steps: Positive = Field(200, description="steps between evaluations")
+    logging_steps: Positive = Field(10, description="steps between log entries")
+    train_seed: int = Field(42, description="of training")
     precompute: bool = Field(True, description="compute reference and margins once for the whole grid")
     sft_flags: dict[str, Any] = Field(default_factory=dict, description="further flags of `swift sft`")
     margin_flags: dict[str, Any] = Field(default_factory=dict, description="further flags of the margin stage")
     modpo_flags: dict[str, Any] = Field(default_factory=dict, description="further flags of the MODPO stages")
     # generation
-    eval_size: Positive = 300
+    eval_size: Positive = Field(300, description="held-out prompts to answer, the first so many")
     max_length: Positive = Field(4096, description="tokens of prompt and answer together")
     max_input_length: Positive | None = Field(None, description="tokens of the prompt; default: max_length - max_new_tokens")
-    max_new_tokens: Positive = 2560
-    gen_batch_size: Positive = 4
+    max_new_tokens: Positive = Field(2560, description="longest answer in tokens")
+    gen_batch_size: Positive = Field(4, description="prompts answered at once")
     gen_samples: Positive = Field(1, description="completions a held-out prompt")
-    gen_do_sample: bool = False
-    gen_temperature: float = Field(1.0, gt=0)
-    gen_top_p: float = Field(1.0, gt=0, le=1)
-    gen_repetition_penalty: float = Field(1.0, gt=0)
-    gen_no_repeat_ngram_size: int = Field(0, ge=0)
+    gen_do_sample: bool = Field(False, description="sample; greedy otherwise")
+    gen_temperature: float = Field(1.0, gt=0, description="of gen_do_sample")
+    gen_top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens with this share")
+    gen_repetition_penalty: float = Field(1.0, gt=0, description="divides the logits of tokens that were there; 1: none")
+    gen_no_repeat_ngram_size: int = Field(0, ge=0, description="tokens of a sequence that may not come again; 0: any")
     # scores and report
     scores: list[str] = Field(default_factory=list, description="rewards for `python -m launch score`; {margin} = the adapter")
     x: str = Field("preference", description="score on the horizontal axis")
     y: str = Field("margin", description="score on the vertical axis")
-    title: str = "MODPO trade-off"
+    title: str = Field("MODPO trade-off", description="of the report")
     # tracking
-    wandb_project: str | None = None
-    wandb_run_group: str | None = None
-    wandb_tags: str | None = None
+    wandb_project: str | None = Field(None, description="of Weights & Biases, where report_to names it")
+    wandb_run_group: str | None = Field(None, description="of Weights & Biases")
+    wandb_tags: str | None = Field(None, description="of Weights & Biases, separated by commas")
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -151,21 +156,15 @@ class PipelineConfig(BaseModel):
         return self
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, PipelineConfig.model_fields, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def build_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """One flag a field; lists take several values or one comma-separated value, maps a JSON or YAML text."""
-    parser = argparse.ArgumentParser(
-        prog="python -m launch helpsteer-modpo", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS
-    )
+    parser = verb_parser("helpsteer-modpo", __doc__, argument_default=argparse.SUPPRESS)
     presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     parser.add_argument("--preset", help=f"one of {', '.join(presets)} (default helpsteer)")
     parser.add_argument("--config", type=Path, help="YAML file with any of the settings below")
     for name, info in PipelineConfig.model_fields.items():
-        default = "" if info.is_required() or info.default is None else f" (default {info.default})"
+        nothing = info.is_required() or info.default_factory is not None or info.default is None
+        default = "" if nothing else f" (default {info.default})"
         help_text = f"{info.description or ''}{default}".replace("%", "%%")
         kind = str(info.annotation)
         if info.annotation is bool:
@@ -175,13 +174,31 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _from_yaml(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--{name} {text!r}: not YAML or JSON") from error
+
+
 def _from_text(name: str, value):
     kind = str(PipelineConfig.model_fields[name].annotation)
     if "list[" in kind:
         return [part for text in value for part in str(text).split(",")] if name.endswith("w_values") else value
     if "dict[" in kind:
-        return yaml.safe_load(value)
+        return _from_yaml(name, value)
     return value
+
+
+def _renamed(given: dict[str, Any]) -> dict[str, Any]:
+    """`given` with today's names and values: `precision: bf16` is `torch_dtype: bfloat16`, and says so for one release."""
+    if "precision" in given:
+        print("precision is now torch_dtype; the old name ends with the next release", file=sys.stderr)
+        given = {**given, "torch_dtype": given["precision"]}
+        del given["precision"]
+    if given.get("torch_dtype", "auto") != "auto":
+        given = {**given, "torch_dtype": long_dtype(str(given["torch_dtype"]))}
+    return given
 
 
 def load_config(argv: list[str]) -> tuple[PipelineConfig, str]:
@@ -190,25 +207,24 @@ def load_config(argv: list[str]) -> tuple[PipelineConfig, str]:
     Raises:
         ValueError: an unknown preset, setting or value. Every problem is named, with what was found.
     """
-    options = vars(build_parser().parse_args(argv))
+    options = vars(make_parser().parse_args(argv))
     preset, file = options.pop("preset", "helpsteer"), options.pop("config", None)
     path = PRESETS / f"{preset}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in PRESETS.glob("*.yaml"))
-        near = difflib.get_close_matches(preset, known, n=1)
-        raise ValueError(f"no preset {preset!r}: there are {known}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise ValueError(f"no preset {preset!r}; {nearest(preset, known)}")
     given = {}
     if file is not None:
-        if not file.is_file():
-            raise ValueError(f"--config {file}: no such file")
-        given = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        given = read_yaml(file, f"--config {file}") or {}
+        if not isinstance(given, dict):
+            raise ValueError(f"--config {file}: a mapping of settings is needed, found a {type(given).__name__}")
     given |= {name: _from_text(name, value) for name, value in options.items()}
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    values = read_yaml(path) or {}
     for name in ("prompts", "eval_prompts"):
         if name in values:  # a preset names files of the pack, wherever it is installed
             values[name] = str(PACK / values[name])
-    values |= given
-    unknown = [f"{name!r}{_nearest(name)}" for name in values if name not in PipelineConfig.model_fields]
+    values |= _renamed(given)
+    unknown = [f"{name!r}; {nearest(str(name), PipelineConfig.model_fields)}" for name in values if name not in PipelineConfig.model_fields]
     if unknown:
         raise ValueError(f"{file or path}: unknown setting {', '.join(unknown)}")
     if str(values.get("require_explicit_criticals", False)).lower() == "true":

@@ -14,6 +14,7 @@ from datasets_builders.io import write_json
 from launch.common.processes import Lease
 
 from .config import PipelineConfig, load_config
+from .config import make_parser as make_parser
 from .preflight import asks_no_hub, check_folder, preflight
 from .stages import Command, Resumed, Stage, StageRunner
 
@@ -59,8 +60,8 @@ class ModpoPipeline:
     def __init__(self, config: PipelineConfig):
         self.config, self.out = config, config.out.resolve()
         self.data = self.out / "data"
-        self.dtype = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(config.precision)
-        if self.dtype is None:
+        self.dtype = config.torch_dtype
+        if self.dtype == "auto":
             self.dtype = "bfloat16" if native_bf16() else "float32"
         import torch
 
@@ -154,7 +155,7 @@ class ModpoPipeline:
             "temperature": 1.0 if sampled else c.gen_temperature, "top_p": 1.0 if sampled else c.gen_top_p,
         }  # fmt: skip
         if not sampled:
-            flags |= {"eval_size": c.eval_size, "repetition_penalty": c.gen_repetition_penalty,
+            flags |= {"limit": c.eval_size, "repetition_penalty": c.gen_repetition_penalty,
                       "no_repeat_ngram_size": c.gen_no_repeat_ngram_size}
         argv = ["python", "-m", "launch", "generate", *_flags(flags)]
         return Command([*argv, "--do_sample"] if sampled or c.gen_do_sample else argv)
@@ -327,7 +328,7 @@ def main(argv: list[str]) -> int:
         print(finding)
     if config.preflight_only:
         StageRunner(config.out.resolve(), stages, {}).print_plan()
-        print(f"preflight passed: {len(stages)} stages, precision {pipeline.dtype}; nothing was run")
+        print(f"preflight passed: {len(stages)} stages, {pipeline.dtype}; nothing was run")
         return 0
     config.out.mkdir(parents=True, exist_ok=True)
     with Lease.take_or_refuse(config.out / ".lock", f"--out {config.out}") as lease:

@@ -20,6 +20,11 @@ _SETTING_OF = {
     "MODPO_MARGIN_ROLE": "margin_role", "MODPO_MARGIN_WEIGHT": "margin_weight", "MODPO_MARGIN_BETA": "margin_beta",
     "MODPO_STORE": "precompute",
 }  # fmt: skip
+# Variables of the reference's shell scripts -> what they are here. They would be ignored, and a run mean something else.
+_OF_THE_REFERENCE = {
+    "PRECISION": "set torch_dtype of the pipeline (bfloat16, float16, float32)",
+    "MARGIN_BETA": "set margin_beta of the pipeline to its size, and margin_role: above 0 is a cost, below 0 a reward",
+}
 
 
 def check_folder(config: PipelineConfig, preset: str) -> None:
@@ -98,6 +103,9 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
             setting = _SETTING_OF.get(name.upper())
             instead = f", and set {setting} of the pipeline where it is meant" if setting else ""
             problems.append(f"{name} is {shown(name, value)!r} in the shell: unset it{instead}")
+    for name, instead in _OF_THE_REFERENCE.items():
+        if environ.get(name):
+            problems.append(f"{name} is {environ[name]!r} in the shell, where nothing reads it: unset it, and {instead}")
     if environ.get("NPROC_PER_NODE") not in (None, "", str(config.processes)):
         value, meant = environ["NPROC_PER_NODE"], config.processes
         problems.append(f"NPROC_PER_NODE is {value!r} in the shell, processes is {meant}: unset it, or set processes to {value}")

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import Parser, one_of, positive_integer
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from launch.answers.records import label_of, read_generations
 from launch.answers.validate_eval_set import compare_eval_sets
+from launch.cli.flags import add_batch_size, add_limit, add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv
 from launch.common.resume import PartialFile, check_settings
 from launch.common.table import aligned
@@ -19,24 +22,24 @@ from launch.scores.heads import choose_heads
 from launch.scores.score import SETTINGS_FILE, score_records
 from launch.scores.score_files import read_scores
 from trl_ext.modpo.digest import model_digest
-from trl_ext.modpo.model_dir import DTYPES, resolve_model
+from trl_ext.modpo.model_dir import resolve_model
 
 WORK = ".work"
 SUMMARY = "summary.json"
 Records = list[dict[str, Any]]
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m launch armorm", description=__doc__)
+    parser = verb_parser("armorm", __doc__)
     parser.add_argument("--model", required=True, metavar="PATH", help="reward model with several heads")
     parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one a label")
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of one score file a label, and the summary")
     parser.add_argument("--heads", nargs="+", default=[], metavar="NAME", help="default: all that the model names")
-    parser.add_argument("--batch_size", type=positive_integer, default=8)
+    add_batch_size(parser, 8, "answers scored at once")
     parser.add_argument("--max_length", type=positive_integer, help="tokens (default: the model's limit)")
-    parser.add_argument("--max_samples", type=positive_integer, help="only the first so many answers of each label")
-    parser.add_argument("--torch_dtype", type=one_of(DTYPES), help="default: the model's own")
+    add_limit(parser, "the first so many answers of each label", dest="max_samples")
+    add_torch_dtype(parser)
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
     parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")

@@ -1,16 +1,18 @@
 """`python -m launch check-margin`: does a margin adapter prefer the chosen answers, before it is used to train?"""
 
-import argparse
 import math
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_json
-from launch.answers.options import add_model_options, load_policy, positive
+from launch.answers.options import add_model_options, load_policy
 from launch.answers.policy import EncodedRow, Policy
 from launch.answers.records import Messages, check_messages
+from launch.cli.flags import add_batch_size, add_limit
+from launch.cli.verbs import verb_parser
 from launch.common.statistics import share
 
 ADAPTER = "margin"
@@ -100,18 +102,23 @@ def check_margin(
     }
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when the accuracy reaches the threshold, 1 when it does not."""
-    parser = argparse.ArgumentParser(prog="python -m launch check-margin", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("check-margin", __doc__)
     add_model_options(parser, required=True)
     parser.add_argument("--adapter", required=True, metavar="DIR", help="the margin adapter")
     parser.add_argument("--pairs", required=True, metavar="FILE", help="rows with messages and rejected_response")
-    parser.add_argument("--beta", type=float, default=0.1)
-    parser.add_argument("--max_examples", type=positive, default=256)
-    parser.add_argument("--min_accuracy", type=float, default=0.6)
-    parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--beta", type=float, default=0.1, help="of training; the unit of the gap is nats times beta")
+    add_limit(parser, "the first so many pairs", dest="max_examples", default=256)
+    parser.add_argument("--min_accuracy", type=float, default=0.6, help="exit code 1 below this share of right pairs")
+    add_batch_size(parser, 8, "answers scored at once")
     parser.add_argument("--out", metavar="FILE.json", help="also write the outcome here")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the accuracy reaches the threshold, 1 when it does not."""
+    args = make_parser().parse_args(argv)
     if not args.beta > 0 or not 0 <= args.min_accuracy <= 1:
         raise ValueError("--beta must be positive and --min_accuracy between 0 and 1")
     pairs = read_pairs(args.pairs, args.max_examples)

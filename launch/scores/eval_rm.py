@@ -1,6 +1,5 @@
 """`python -m launch eval-rm`: how often a reward model scores the preferred answer higher, with an interval."""
 
-import argparse
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,16 +8,18 @@ from tempfile import gettempdir
 from typing import Any, NamedTuple
 
 from datasets_builders.beside import made_beside
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.fields import RowError
 from datasets_builders.io import write_json
 from datasets_builders.pairs import Message, PreferencePair
 from datasets_builders.question_pairs import TEXTS, read
 from datasets_builders.tables import read_table
-from launch.answers.options import positive
 from launch.answers.records import check_messages
+from launch.cli.flags import add_batch_size, add_torch_dtype
+from launch.cli.verbs import verb_parser
 from launch.common.statistics import Estimate, bootstrap_mean_interval, share
 from launch.models.merge_rm import merge_reward_model
-from trl_ext.modpo.model_dir import DTYPES
 
 FORMS = ("chat", "question_answer", "plain")
 
@@ -134,18 +135,23 @@ def full_model(folder: str, model: str | None) -> Iterator[str]:
         yield str(place / "merged")
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when every pair is scored."""
-    parser = argparse.ArgumentParser(prog="python -m launch eval-rm", description=__doc__, allow_abbrev=False)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("eval-rm", __doc__)
     parser.add_argument("--model", required=True, metavar="FOLDER", help="reward model, or a LoRA adapter of one")
     parser.add_argument("--base", metavar="PATH", help="base model of the adapter (default: the one it names)")
     parser.add_argument("--data", required=True, metavar="FILE", help="held-out pairs in either upstream's format")
     parser.add_argument("--text_form", choices=FORMS, default="chat", help="as in training (default chat)")
-    parser.add_argument("--max_length", type=positive, help="tokens; longer texts lose their beginning")
-    parser.add_argument("--torch_dtype", choices=DTYPES, help="default: the model's own")
-    parser.add_argument("--batch_size", type=positive, default=8)
-    parser.add_argument("--out", type=Path, metavar="FILE.json")
-    args = parser.parse_args(argv)
+    parser.add_argument("--max_length", type=positive_integer, help="tokens; longer texts lose their beginning")
+    add_torch_dtype(parser)
+    add_batch_size(parser, 8, "answers scored at once")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="also write the outcome here")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every pair is scored."""
+    args = make_parser().parse_args(argv)
     pairs = list(read_preference(args.data))
     if not pairs:
         raise ValueError(f"{args.data}: no pairs")

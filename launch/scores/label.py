@@ -1,15 +1,16 @@
 """Preference pairs by a function of the text: from sampled completions (best against worst within a prompt), or from
 existing pairs, whose sides are swapped where the function says so."""
 
-import argparse
 import random
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
 from datasets_builders.pairs import PreferencePair, to_swift
 from launch.answers.records import read_generations, token_counts
+from launch.cli.verbs import verb_parser
 from trl_ext.objectives.text import call_text_function
 
 
@@ -23,7 +24,9 @@ def read_samples(source: Path) -> list[dict]:
         return read_generations(source)
     records, seen = [], set()
     for line, record in read_rows(source):
-        key = record.get("prompt_id"), record.get("sample")
+        if lost := [name for name in ("prompt_id", "messages", "prompt", "response") if name not in record]:
+            raise ValueError(f"{source}:{line}: no field {', '.join(lost)}: records of `generate` are needed")
+        key = record["prompt_id"], record.get("sample")
         if key in seen and "sample" in record:
             raise ValueError(f"{source}:{line}: prompt {key[0]} sample {key[1]} appears twice")
         seen.add(key)
@@ -68,18 +71,23 @@ def relabel_pairs(rows: Iterator[dict], function: str) -> Iterator[PreferencePai
             yield pair if first > second else pair.swap()
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch label", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("label", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--samples", type=Path, help="folder or file of generation records")
     source.add_argument("--pairs", type=Path, help="pairs in ms-swift's format to label anew")
     parser.add_argument("--function", required=True, help="registered function or dotted path; higher is chosen")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="pairs in ms-swift's format")
     parser.add_argument("--val_out", type=Path, help="held-out pairs, split by prompt")
     parser.add_argument("--val_prompts", type=int, default=0, help="number of prompts held out")
-    parser.add_argument("--pairs_per_prompt", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
+    parser.add_argument("--pairs_per_prompt", type=int, default=2, help="at most so many pairs of each prompt's answers")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of held-out prompts")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = make_parser().parse_args(argv)
     if options.pairs is not None:
         pairs = list(relabel_pairs((row for _, row in read_rows(options.pairs)), options.function))
     else:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
-from launch.answers.options import add_model_options, load_policy, positive
+from launch.answers.options import add_model_options, load_policy
 from launch.answers.policy import Policy
 from launch.answers.records import describe, label_of, read_generations, token_counts
+from launch.cli.flags import add_batch_size
+from launch.cli.verbs import verb_parser
 from launch.scores.check_margin import implicit_rewards
 from launch.scores.classifier import Classifier
 from trl_ext.objectives.text import call_text_function, get_text_function
@@ -142,20 +146,25 @@ def _scorers(specs: Sequence[RewardSpec], args: argparse.Namespace) -> dict[str,
     return scorers
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0 when every label is scored."""
-    parser = argparse.ArgumentParser(prog="python -m launch score", description=__doc__)
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("score", __doc__)
     add_model_options(parser, required=False)
     parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one a label")
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of one score file a label")
     parser.add_argument(
         "--reward", nargs="+", required=True, metavar="NAME=KIND:TARGET", help=f"kinds: {', '.join(KINDS)}"
     )
     parser.add_argument("--beta", type=float, default=0.1, help="of implicit rewards")
-    parser.add_argument("--batch_size", type=positive, default=8)
+    add_batch_size(parser, 8, "answers scored at once")
     parser.add_argument("--classifier_head", type=int, default=0, metavar="INDEX", help="output to take as the score")
-    parser.add_argument("--classifier_max_length", type=positive, help="tokens (default: the tokenizer's limit)")
-    args = parser.parse_args(argv)
+    parser.add_argument("--classifier_max_length", type=positive_integer, help="tokens (default: the tokenizer's limit)")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every label is scored."""
+    args = make_parser().parse_args(argv)
     if not args.beta > 0:
         raise ValueError(f"--beta must be positive, got {args.beta}")
     specs = parse_specs(args.reward)

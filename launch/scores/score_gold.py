@@ -1,10 +1,9 @@
-"""`python -m launch d2po-score`: gold scores of answers, of their beginnings alone and whole, a line a checkpoint.
+"""`python -m launch score-gold`: gold scores of answers, of their beginnings alone and whole, a line a checkpoint.
 
-It serves `python -m launch score --gold ...` too. A score that grows with the length of an answer is not the same as a
-better answer, so both are given: the score of the first words (or tokens), and the length.
+A score that grows with the length of an answer is not the same as a better answer, so both are given: the score of the
+first words (or tokens), and the length.
 """
 
-import argparse
 import json
 import math
 import re
@@ -13,9 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from launch.answers.checkpoint_answers import Answer, read_answers
-from launch.answers.options import add_failure_options, positive
+from launch.answers.options import add_failure_options
+from launch.cli.verbs import verb_parser
 from launch.common.statistics import bootstrap_mean_interval
 
 SCORES_FILE, SUMMARY_FILE, PAID_FOLDER = "gold_scores.jsonl", "gold_summary.json", "gold_answers"
@@ -158,15 +160,15 @@ def format_summary(summary: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m launch d2po-score", description=__doc__, allow_abbrev=False)
+    parser = verb_parser("score-gold", __doc__)
     parser.add_argument(
         "--answers", nargs="+", required=True, metavar="PATH", help="files of question and response, or their folders"
     )
     parser.add_argument("--gold", required=True, metavar="NAME", help="gold function, or package.module:function")
     parser.add_argument("--gold_arguments", default="{}", metavar="JSON", help="arguments of the gold function")
-    parser.add_argument("--beginning", type=positive, default=50, help="words or tokens (default %(default)s)")
+    parser.add_argument("--beginning", type=positive_integer, default=50, help="words or tokens (default %(default)s)")
     parser.add_argument("--tokenizer", metavar="PATH", help="count its tokens instead of words")
     parser.add_argument("--pay", action="store_true", help="allow a gold function whose calls cost money")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals")

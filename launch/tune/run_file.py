@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from datasets_builders.yaml_file import read_yaml
 from launch.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is not a mapping.
     """
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: a run file is a mapping of settings, found {type(settings).__name__}")
     return settings

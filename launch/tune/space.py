@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from datasets_builders.choices import nearest
+from datasets_builders.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -103,6 +103,4 @@ def read_space(path: Path | None) -> Space:
     """
     if path is None:
         return make_space(DEFAULT)
-    if not path.is_file():
-        raise ValueError(f"--space {path}: no such file")
-    return make_space(yaml.safe_load(path.read_text(encoding="utf-8")), f"--space {path}")
+    return make_space(read_yaml(path, f"--space {path}"), f"--space {path}")

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import Parser, nearest
+from datasets_builders.choices import nearest
+from datasets_builders.command_line import Parser
+from launch.cli.verbs import verb_parser
 from launch.tune.objective import KINDS, make_objective
 from launch.tune.run_file import margin_specs, read_run_file, resolved
 from launch.tune.settings import TuneSettings, make_settings
@@ -16,7 +18,7 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "runs" / "modpo_trl" / "tune_helpst
 
 def make_parser() -> Parser:
     """One flag a field of `TuneSettings`."""
-    parser = Parser(prog="python -m launch tune-modpo", description=__doc__)
+    parser = verb_parser("tune-modpo", __doc__)
     for name, info in TuneSettings.model_fields.items():
         default = "" if info.is_required() or info.default in (None, {}, "") else f" (default {info.default})"
         if name == "config":
@@ -75,13 +77,13 @@ def main(argv: list[str]) -> int:
     from launch.tune.study import open_study, spent
     from launch.tune.worker import Worker
 
+    space = read_space(settings.space)
     specs = margin_specs(settings, read_run_file(settings.config))
     margins = {margin.name: margin.weight for margin in resolved(specs, settings.w, 0.1)}
     objective = make_objective(settings.objective, settings.metrics, settings.w, margins)
     alive = Lease.take(settings.folder / "leases" / f"{settings.worker_id}.lock", settings.worker_id, wait=1)
     if alive is None:
         raise ValueError(f"--worker_id {settings.worker_id}: a worker of this name is at work on {settings.study_name}")
-    space = read_space(settings.space)
     study = open_study(settings, objective)
     if "objective" not in study.user_attrs:
         study.set_user_attr("objective", objective.label)

@@ -259,7 +259,7 @@ def test_only_loopback_does_without_a_token(monkeypatch):
 
 
 def test_every_setting_has_a_flag():
-    options = server.build_parser().parse_args(
+    options = server.make_parser().parse_args(
         ["--discriminator", "a", "--state", "b", "--loss", "margin", "--epochs", "3"]
     )
     assert (options.host, options.port, options.loss, options.epochs) == ("127.0.0.1", 8765, "margin", 3)

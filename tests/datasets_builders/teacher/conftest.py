@@ -59,8 +59,8 @@ def collect(tmp_path, source, capsys):
     def run(server, *flags, backend="openai", n_pairs=4):
         address = server.address + ("/v1" if backend != "anthropic" else "")
         return build(
-            capsys, "teacher", "--backend", backend, "--model", "judge-1", "--base_url", address, "--source", source,
-            "--out", run.out, "--n_pairs", n_pairs, "--rpm_limit", 600000, *flags,
+            capsys, "teacher", "--backend", backend, "--api_model", "judge-1", "--base_url", address, "--source", source,
+            "--out", run.out, "--limit", n_pairs, "--rpm_limit", 600000, *flags,
         )  # fmt: skip
 
     run.out = tmp_path / "collected"

@@ -108,7 +108,7 @@ def test_votes_are_averaged_and_kept(teacher, collect):
             return (self.count % 3) / 10, f"answer {self.count}"
 
     server = teacher("garbage", score=Moody())
-    code, out, _ = collect(server, "--votes", 3, "--max_attempts", 1, "--concurrency", 1, n_pairs=1)
+    code, out, _ = collect(server, "--num_samples", 3, "--max_attempts", 1, "--concurrency", 1, n_pairs=1)
     assert code == 0
     (row,) = collect.rows()
     votes = row["votes"]
@@ -225,7 +225,7 @@ def test_the_same_reply_in_two_pairs_is_paid_once(teacher, collect, source):
         (["--temperature", 0.5], "temperature was None and is now 0.5"),
         (["--split", "test"], "split was 'train'"),
         (["--shuffle_sides", 3], "shuffle_sides"),
-        (["--model", "judge-2"], "model was 'judge-1'"),
+        (["--api_model", "judge-2"], "model was 'judge-1'"),
     ],
 )
 def test_answers_of_other_settings_are_not_mixed(teacher, collect, flags, named):
@@ -251,8 +251,8 @@ def test_every_answer_is_on_the_disk_before_the_next_request(teacher, collect):
 
 
 def start(server, folder, source, *flags):
-    arguments = ["--backend", "openai", "--model", "judge-1", "--base_url", f"{server.address}/v1", "--source", source]
-    arguments += ["--out", folder, "--n_pairs", 12, "--rpm_limit", 600000, *flags]
+    arguments = ["--backend", "openai", "--api_model", "judge-1", "--base_url", f"{server.address}/v1", "--source", source]
+    arguments += ["--out", folder, "--limit", 12, "--rpm_limit", 600000, *flags]
     command = [sys.executable, "-m", "datasets_builders", "teacher", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
@@ -481,7 +481,7 @@ def test_scale_and_prompt(teacher, collect, flags, prompt):
         (["--prompt", "hh_score100_v1", "--pairwise"], "pairwise prompt"),
         (["--pairwise", "--batch_size", "4"], "--batch_size 4"),
         (["--pairwise", "--dataset", "summarize_from_feedback"], "--dataset anthropic_hh"),
-        (["--votes", "2", "--temperature", "0"], "--votes 2"),
+        (["--num_samples", "2", "--temperature", "0"], "--num_samples 2"),
         (["--price_in", "2"], "--price_out"),
         (["--temperature", "2.5"], "0 to 2"),
         (["--temperature", "nan"], "0 to 2"),

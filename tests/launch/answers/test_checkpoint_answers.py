@@ -90,7 +90,7 @@ def command(run_folder, tmp_path):
     rows = [{"question": f"Tell me about the sea. ({n})", "number": n} for n in range(5)]
     prompts = write_rows(tmp_path / "prompts.jsonl", rows)
 
-    def run(out, *flags, verb="generate"):
+    def run(out, *flags, verb="generate-checkpoints"):
         argv = [verb, "--checkpoints", run_folder / "run", "--model", run_folder / "base", "--prompts", prompts]
         argv += ["--out", tmp_path / out, "--batch_size", 2, "--max_new_tokens", 8, *flags]
         code = launch([str(text) for text in argv])
@@ -143,21 +143,8 @@ def test_the_seed_decides_and_other_settings_are_refused_in_one_folder(command, 
     assert command("b", *flags)[1] == first
     assert command("c", *flags, "--seed", 1)[1] != first
     assert command("a", *flags, "--seed", 1)[0] == 2 and "was made with seed = 0, now it is 1" in capsys.readouterr().err
-    assert command("a", *flags, "--eval_size", 3)[0] == 2 and "prompts" in capsys.readouterr().err
+    assert command("a", *flags, "--limit", 3)[0] == 2 and "prompts" in capsys.readouterr().err
 
 
 def test_a_wrong_value_is_refused_before_a_model_is_loaded(command, capsys):
     assert command("a", "--temperature", 0)[0] == 2 and "--temperature must be positive" in capsys.readouterr().err
-
-
-def test_generate_without_checkpoints_is_the_tool_it_was(capsys):
-    with pytest.raises(SystemExit):
-        launch(["generate", "--help"])
-    assert "--api_model" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        launch(["d2po-generate", "--help"])
-    assert "--every" in capsys.readouterr().out
-    assert launch(["--help"]) == 0
-    listed = capsys.readouterr().out
-    for verb in ("discriminator-server", "eval-rm", "merge-rm", "d2po-generate", "d2po-score", "label-curve"):
-        assert f"  {verb} " in listed

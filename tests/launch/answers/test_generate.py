@@ -110,7 +110,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(model_dir, prompts_file, tm
 def test_shards_joined_equal_the_unsharded_run(model_dir, prompts_file, tmp_path, extra):
     generate.main(flags(model_dir, prompts_file, tmp_path / "whole", *extra))
     for rank in range(3):
-        part = flags(model_dir, prompts_file, tmp_path / "parts", *extra, "--rank", str(rank), "--world_size", "3")
+        part = flags(model_dir, prompts_file, tmp_path / "parts", *extra, "--shard_id", str(rank), "--num_shards", "3")
         generate.main(part)
     files = sorted(path.name for path in (tmp_path / "parts/sft").glob("*-of-*"))
     assert files == ["00001-of-00003.jsonl", "00002-of-00003.jsonl", "00003-of-00003.jsonl"]
@@ -143,7 +143,7 @@ def test_other_settings_in_the_same_directory_are_refused_by_name(model_dir, ada
     with pytest.raises(ValueError, match="adapter = None"):
         generate.main(flags(model_dir, prompts_file, tmp_path / "out", "--adapter", adapter_dir))
     with pytest.raises(ValueError, match="prompts = 7, now it is 3"):
-        generate.main(flags(model_dir, prompts_file, tmp_path / "out", "--eval_size", "3"))
+        generate.main(flags(model_dir, prompts_file, tmp_path / "out", "--limit", "3"))
 
 
 def test_other_weights_under_the_same_name_are_refused(model_dir, prompts_file, tmp_path):
@@ -229,7 +229,7 @@ def test_prompt_errors_name_the_line(write_rows, row, message):
         (["--temperature", "0.5"], "without --do_sample"),
         (["--num_samples", "2"], "without --do_sample"),
         (["--do_sample", "--temperature", "0"], "--temperature must be positive"),
-        (["--rank", "2", "--world_size", "2"], "--rank"),
+        (["--shard_id", "2", "--num_shards", "2"], "--shard_id"),
         (["--base_url", "x"], "--backend openai"),
         (["--backend", "openai"], "--base_url"),
         (["--label", "a/b"], "label 'a/b'"),

@@ -42,12 +42,12 @@ def generate(folder, url):
 def judge(folder, url):
     pairs = tiny.write_rows(folder / "pairs.jsonl", [{"prompt": "q", "chosen": "quality 2", "rejected": "quality 1"}])
     flags = ["--backend", "openai", "--base_url", url, "--api_model", "m", "--pairs", str(pairs)]
-    return main(["judge", *flags, "--batch_pairs", "1", "--out", str(folder / "out")])
+    return main(["judge", *flags, "--batch_size", "1", "--out", str(folder / "out")])
 
 
 def eval_bt(folder, url):
     flags = ["--base_url", url, "--api_model", "m", "--dataset", "anthropic_hh", "--source", hh(folder)]
-    return main(["eval-bt", *flags, "--n_pairs", "2", "--batch_pairs", "1", "--out", str(folder / "out")])
+    return main(["eval-bt", *flags, "--limit", "2", "--batch_size", "1", "--out", str(folder / "out")])
 
 
 def win_rate(folder, url):
@@ -67,7 +67,7 @@ def score(folder, url):
 
 
 def teacher(folder, url, backend="openai"):
-    flags = ["--backend", backend, "--model", "m", "--base_url", url, "--source", hh(folder), "--n_pairs", "1"]
+    flags = ["--backend", backend, "--model", "m", "--base_url", url, "--source", hh(folder), "--limit", "1"]
     flags += ["--dataset", "anthropic_hh", "--rpm_limit", "600000", "--concurrency", "1", "--max_retries", "1"]
     return build(["teacher", *flags, "--out", str(folder / "out")])
 

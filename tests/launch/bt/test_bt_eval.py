@@ -67,8 +67,8 @@ def test_sides_can_be_exchanged_without_a_change_of_the_result(asked, tmp_path):
 
 
 def test_samples_are_averaged(asked, server, tmp_path):
-    launch(["eval-bt", *asked, "--do_sample", "--n_samples", "2", "--top_k", "7", "--n_pairs", "3", "--seed", "4",
-            "--batch_pairs", "1", "--out", str(tmp_path / "out")])  # fmt: skip
+    launch(["eval-bt", *asked, "--do_sample", "--num_samples", "2", "--top_k", "7", "--limit", "3", "--seed", "4",
+            "--batch_size", "1", "--out", str(tmp_path / "out")])  # fmt: skip
     pairs = rows_of(tmp_path / "out/pairs.jsonl")
     assert len(pairs) == 3 and len(server.bodies) == 12
     for row in pairs:
@@ -86,7 +86,7 @@ def test_the_seed_chooses_the_pairs_and_the_draws(asked, server, tmp_path):
         pairs = rows_of(tmp_path / name / "pairs.jsonl")
         return [row["index"] for row in pairs], {request["seed"] for request in server.bodies}
 
-    few, other = (run(f"few{seed}", "--n_pairs", "4", "--seed", seed)[0] for seed in ("0", "1"))
+    few, other = (run(f"few{seed}", "--limit", "4", "--seed", seed)[0] for seed in ("0", "1"))
     assert sorted(few) != sorted(other)
     (everything, draws), (same, other_draws) = (run(f"all{seed}", "--seed", seed) for seed in ("0", "1"))
     assert sorted(everything) == sorted(same) == list(range(8))
@@ -95,19 +95,19 @@ def test_the_seed_chooses_the_pairs_and_the_draws(asked, server, tmp_path):
 
 
 def test_top_k_is_not_sent_to_a_server_unless_asked_for(asked, server, tmp_path):
-    launch(["eval-bt", *asked, "--do_sample", "--n_pairs", "1", "--out", str(tmp_path / "out")])
+    launch(["eval-bt", *asked, "--do_sample", "--limit", "1", "--out", str(tmp_path / "out")])
     assert all("top_k" not in request for request in server.bodies)
     assert result_of(tmp_path / "out")["decoding"] == "sampled at temperature 0.7, top-p 0.9, the server's own top-k"
 
 
 def test_top_k_can_be_switched_off_and_the_result_says_so(asked, server, tmp_path, capsys):
     whole = ["--do_sample", "--temperature", "1", "--top_p", "1", "--top_k", "0"]
-    assert launch(["eval-bt", *asked, *whole, "--n_pairs", "1", "--out", str(tmp_path / "out")]) == 0
+    assert launch(["eval-bt", *asked, *whole, "--limit", "1", "--out", str(tmp_path / "out")]) == 0
     assert {request["top_k"] for request in server.bodies} == {
         -1
     }  # all tokens, as vLLM, SGLang and llama.cpp read it
     assert "answers sampled at temperature 1, top-p 1, all tokens" in capsys.readouterr().out
-    launch(["eval-bt", *asked, "--n_pairs", "1", "--out", str(tmp_path / "greedy")])
+    launch(["eval-bt", *asked, "--limit", "1", "--out", str(tmp_path / "greedy")])
     assert result_of(tmp_path / "greedy")["decoding"] == "greedy"
 
 
@@ -135,7 +135,7 @@ def test_an_answer_without_text_costs_that_answer(asked, server, tmp_path, capsy
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(asked, server, tmp_path, capsys):
-    flags = ["eval-bt", *asked, "--batch_pairs", "1"]
+    flags = ["eval-bt", *asked, "--batch_size", "1"]
     launch([*flags, "--out", str(tmp_path / "whole")])
     server.bodies.clear()
     server.fail_after = 7
@@ -153,7 +153,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(asked, server, tmp_path, ca
 
 @pytest.mark.integration
 def test_a_killed_run_repeats_one_batch_at_most(asked, server, tmp_path):
-    flags = ["eval-bt", *asked, "--batch_pairs", "1"]
+    flags = ["eval-bt", *asked, "--batch_size", "1"]
     server.delay = 0.1
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "launch", *flags, "--out", str(tmp_path / "out")]
@@ -189,7 +189,7 @@ def test_other_settings_do_not_mix_in_one_folder(asked, hh_file, tmp_path, capsy
         (["--parser", "score5_last"], "reads 1 to 5, but prompt hh_score100_v1 asks for 0 to 100"),
         (["--prompt", "score100_v1"], "--prompt score100_v1 is made for summarize_from_feedback"),
         (["--temperature", "0.5"], "without --do_sample"),
-        (["--n_samples", "2"], "--n_samples have no effect without --do_sample"),
+        (["--num_samples", "2"], "--num_samples have no effect without --do_sample"),
         (["--do_sample", "--top_k", "-1"], "--top_k must be at least 1, or 0 for all tokens"),
         (["--bt_temp", "0"], "--bt_temp"),
         (["--unc_low", "80"], "--unc_low must be below"),
@@ -207,8 +207,8 @@ def test_impossible_flags_are_named(asked, server, tmp_path, capsys, extra, mess
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--n_pair", "3"], "--n_pairs"),
-        (["--dtype", "float16"], "fp16"),
+        (["--limi", "3"], "--limit"),
+        (["--torch_dtype", "float61"], "did you mean 'float16'"),
         (["--prompt", "hh_score100_v9"], "hh_score100_v1"),
         (["--parser", "score10_first"], "score100_first"),
     ],
@@ -243,4 +243,4 @@ def test_unusable_rows_are_counted_and_too_many_refused(asked, hh_file, tmp_path
 
 def test_fewer_pairs_than_asked_for_are_said(asked, tmp_path, capsys):
     launch(["eval-bt", *asked, "--out", str(tmp_path / "out")])
-    assert "8 pairs, fewer than --n_pairs 500" in capsys.readouterr().out
+    assert "8 pairs, fewer than --limit 500" in capsys.readouterr().out

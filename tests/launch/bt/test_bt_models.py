@@ -6,7 +6,7 @@ import pytest
 
 from launch.__main__ import main as launch
 
-FLAGS = ["--dataset", "anthropic_hh", "--n_pairs", "2", "--max_new_tokens", "8", "--batch_pairs", "2"]
+FLAGS = ["--dataset", "anthropic_hh", "--limit", "2", "--max_new_tokens", "8", "--batch_size", "2"]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_an_adapter_and_its_merged_weights_answer_alike_and_the_start_does_not(r
     # The folder above the runs means the newest of them, and a model of its own needs no run.
     _, outer, _ = evaluate("outer", "--run_dir", str(run_dir.parent), "--checkpoint", "checkpoint-10")
     _, alone, _ = evaluate("alone", "--model", str(run_dir.parents[1] / "base"), "--model_type", "llama", "--template",
-                           "chatml", "--system", "You judge", "--dtype", "fp32")  # fmt: skip
+                           "chatml", "--system", "You judge", "--torch_dtype", "float32")  # fmt: skip
     assert outer == adapter and alone == start
 
 

@@ -138,7 +138,7 @@ def test_an_interrupt_ends_the_running_jobs(tmp_path):
 @pytest.fixture
 def flags(run_dir, hh_file, tmp_path):
     return [
-        *["--run_dir", str(run_dir.parent), "--dataset", "anthropic_hh", "--source", str(hh_file), "--n_pairs", "2"],
+        *["--run_dir", str(run_dir.parent), "--dataset", "anthropic_hh", "--source", str(hh_file), "--limit", "2"],
         *["--max_new_tokens", "4", "--bt_temp", "20", "--out", str(tmp_path / "sweep")],
     ]
 
@@ -207,7 +207,7 @@ def test_mistakes_are_found_before_any_job(flags, monkeypatch, capsys, extra, me
 def test_a_misspelt_option_of_eval_bt_is_found_before_any_job(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         launch(["sweep-bt", *flags, "--n_sample", "2"])
-    assert stop.value.code == 2 and "--n_samples" in capsys.readouterr().err
+    assert stop.value.code == 2 and "--num_samples" in capsys.readouterr().err
 
 
 def test_a_job_that_stays_failed_is_named_and_the_others_are_summed_up(flags, monkeypatch, capsys, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from launch.__main__ import main as launch
 from launch.bt.variance import part_of
 
-SAMPLED = ["--n_samples", "2", "--n_pairs", "8", "--batch_pairs", "1"]
+SAMPLED = ["--num_samples", "2", "--limit", "8", "--batch_size", "1"]
 
 
 def overall_of(folder, prompt="hh_score100_v1"):
@@ -158,7 +158,7 @@ def test_parts_are_disjoint_whole_and_even(n, shards):
 
 def test_a_local_model_in_two_shards(run_dir, hh_file, tmp_path):
     flags = ["--run_dir", str(run_dir), "--checkpoint", "checkpoint-10", "--dataset", "anthropic_hh", "--source", str(hh_file),
-             "--n_pairs", "2", "--n_samples", "2", "--max_new_tokens", "4"]  # fmt: skip
+             "--limit", "2", "--num_samples", "2", "--max_new_tokens", "4"]  # fmt: skip
     for k in range(2):
         shard = ["--shard_id", str(k), "--num_shards", "2", "--out", str(tmp_path / str(k))]
         assert launch(["variance", *flags, *shard]) == 0

@@ -57,7 +57,7 @@ def gens(tmp_path, monkeypatch):
 
 
 def flags(server, gens, out, *extra):
-    return ["win-rate", "--gens", *gens, "--out", str(out), "--base_url", f"{server.address}/v1", "--model", "judge-1",
+    return ["win-rate", "--gens", *gens, "--out", str(out), "--base_url", f"{server.address}/v1", "--api_model", "judge-1",
             "--rpm_limit", "60000", "--max_attempts", "1", *map(str, extra)]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_what_is_cut_off_has_no_verdict(gens, tmp_path):
 
 def test_a_dry_run_sends_and_writes_nothing(gens, tmp_path, capsys):
     with Judge() as server:
-        assert main(flags(server, gens, tmp_path / "out", "--dry_run", "--max_pairs", 3)) == 0
+        assert main(flags(server, gens, tmp_path / "out", "--dry_run", "--limit", 3)) == 0
         assert not server.bodies
     assert not (tmp_path / "out").exists()
     assert re.search(r"<response_a>.*\n\d requests, about \d+ tokens to read", capsys.readouterr().out, re.DOTALL)
@@ -186,8 +186,8 @@ def test_a_local_judge_from_pairs_to_the_win_rate(launch, gens, tmp_path):
     model = build_tiny_judge(tmp_path / "judge", seed=3)
     done = launch("win-rate", "--gens", *gens, "--write_pairs", "--out", tmp_path / "wins")
     assert done.returncode == 0, done.stderr
-    judge = ["judge", "--model", model, "--model_type", "llama", "--template", "chatml", "--dtype", "fp32",
-             "--max_new_tokens", 1, "--votes", 3, "--do_sample", "--top_k", 3, "--top_p", 1,
+    judge = ["judge", "--model", model, "--model_type", "llama", "--template", "chatml", "--torch_dtype", "float32",
+             "--max_new_tokens", 1, "--num_samples", 3, "--do_sample", "--top_k", 3, "--top_p", 1,
              "--pairs", tmp_path / "wins/pairs.jsonl", "--out", tmp_path / "judged"]  # fmt: skip
     done = launch(*judge)
     assert done.returncode == 0, done.stderr
@@ -240,12 +240,12 @@ def test_statistics_by_hand():
     ("more", "message"),
     [
         ([], "give --gens or --verdicts"),
-        (["--gens", "A", "B"], "--gens needs --model"),
-        (["--verdicts", "x", "--model", "m"], "leave out --write_pairs, --max_pairs and --model"),
-        (["--gens", "A", "B", "--model", "m", "--votes", "2"], "all votes would be the same"),
-        (["--gens", "A", "B", "--model", "m", "--backend", "anthropic", "--temperature", "0"], "anthropic takes none"),
-        (["--gens", "A", "B", "--model", "m"], "1 answers have no partner .* sample 0; see .*validate-eval-set"),
-        (["--gens", "A", "A", "--model", "m"], "needs --base_url or the environment variable OPENAI_BASE_URL"),
+        (["--gens", "A", "B"], "--gens needs --api_model"),
+        (["--verdicts", "x", "--api_model", "m"], "leave out --write_pairs, --limit and --api_model"),
+        (["--gens", "A", "B", "--api_model", "m", "--num_samples", "2"], "all answers would be the same"),
+        (["--gens", "A", "B", "--api_model", "m", "--backend", "anthropic", "--temperature", "0"], "anthropic takes none"),
+        (["--gens", "A", "B", "--api_model", "m"], "1 answers have no partner .* sample 0; see .*validate-eval-set"),
+        (["--gens", "A", "A", "--api_model", "m"], "needs --base_url or the environment variable OPENAI_BASE_URL"),
     ],
 )
 def test_mistakes_are_named(gens, tmp_path, more, message, capsys, monkeypatch):

@@ -113,7 +113,7 @@ def test_offline_dpo_by_trl_and_answers_of_its_checkpoints(tiny, data, tmp_path)
     assert next(row["loss"] for row in state["log_history"] if "loss" in row) == pytest.approx(math.log(2), abs=1e-3)
     assert state["best_model_checkpoint"] and (out / "adapter_model.safetensors").is_file()
     prompts = write_rows(tmp_path / "prompts.jsonl", [{"question": f"{text}"} for text in SENTENCES[:3]])
-    argv = ["generate", "--checkpoints", out, "--model", tiny, "--base", "--prompts", prompts, "--out", tmp_path / "answers"]
+    argv = ["generate-checkpoints", "--checkpoints", out, "--model", tiny, "--base", "--prompts", prompts, "--out", tmp_path / "answers"]
     assert launch([str(text) for text in [*argv, "--max_new_tokens", 6, "--batch_size", 2]]) == 0
     assert len((tmp_path / "answers" / "answers.jsonl").read_text().splitlines()) == 9
 

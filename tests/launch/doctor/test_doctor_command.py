@@ -70,7 +70,7 @@ def test_model_kwargs_win_over_the_run_file(tmp_path):
     ("text", "message"),
     [
         ("- a\n- b\n", "expected keys and values, found a list"),
-        ("a: [", "neither YAML nor JSON"),
+        ("a: [", "not YAML"),
         ("ENV: 3\n", "must be a mapping"),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_judge_is_asked_about_pairs_and_scored(asked, server, tmp_path):
 
 def test_an_interrupted_run_goes_on_and_a_finished_one_asks_nothing(asked, server, tmp_path, capsys):
     data = tiny.write_rows(tmp_path / "raw.jsonl", [raw(i, i, 3, ground_truth="B") for i in range(4)])
-    flags = [*asked, "--data", str(data), "--batch_pairs", "1", "--out", str(tmp_path / "out")]
+    flags = [*asked, "--data", str(data), "--batch_size", "1", "--out", str(tmp_path / "out")]
     server.fail_after = 4
     assert launch(flags) == 2 and "refused" in capsys.readouterr().err
     server.fail_after = None
@@ -194,7 +194,7 @@ def test_votes_are_counted_beside_single_answers(server, asked, tmp_path, capsys
     """Samples 0 and 1 are right, 2 is not."""
     server.rule = lambda first, second, sample: by_points(*((first, second) if sample < 2 else (second, first)), 0)
     data = tiny.write_rows(tmp_path / "raw.jsonl", [raw(0, 3, 1, ground_truth="A")])
-    flags = ["--votes", "3", "--do_sample", "--data", str(data), "--out", str(tmp_path / "out")]
+    flags = ["--num_samples", "3", "--do_sample", "--data", str(data), "--out", str(tmp_path / "out")]
     assert launch([*asked, *flags]) == 0
     metrics = result_of(tmp_path / "out")["metrics"]
     assert metrics["accuracy"]["value"] == 1.0 and metrics["answers"] == 6
@@ -266,14 +266,14 @@ def test_the_seed_decides_which_reply_of_a_benchmark_is_first(asked, tmp_path):
 
 def test_a_part_of_a_benchmark(asked, server, tmp_path, capsys):
     source = ["--benchmark", "rewardbench2", "--source", benchmark_file("rewardbench2", tmp_path)]
-    assert launch([*asked, *source, "--n_items", "2", "--out", str(tmp_path / "out")]) == 0
+    assert launch([*asked, *source, "--limit", "2", "--out", str(tmp_path / "out")]) == 0
     assert len(server.bodies) == 12 and result_of(tmp_path / "out")["benchmark"]["items"] == 2
     assert launch(["eval-judge", "--verdicts", str(tmp_path / "out"), *source]) == 2
     assert "9 of 15 pairs of rewardbench2 were not judged in both orders" in capsys.readouterr().err
     assert launch([*asked, *source, "--out", str(tmp_path / "out")]) == 2
     assert "n_items = 2, now it is None" in capsys.readouterr().err
     assert launch([*asked, *source, "--out", str(tmp_path / "all")]) == 0
-    assert launch(["eval-judge", "--verdicts", str(tmp_path / "all"), *source, "--n_items", "2",
+    assert launch(["eval-judge", "--verdicts", str(tmp_path / "all"), *source, "--limit", "2",
                    "--out", str(tmp_path / "part")]) == 0  # fmt: skip
     assert "18 verdicts are on pairs outside of the benchmark's choice and left out" in capsys.readouterr().out
     assert result_of(tmp_path / "part")["metrics"] == result_of(tmp_path / "out")["metrics"]
@@ -314,11 +314,11 @@ def test_the_hub_is_asked_for_the_split_and_the_result_says_which(asked, tmp_pat
         (["--verdicts", "x", "--model", "m"], "--model: with --verdicts nobody is asked"),
         (["--verdicts", "x", "--data", "y"], "--data: with --verdicts nobody is asked"),
         (["--data", "x", "--model", "m"], "--out is where the answers are kept"),
-        (["--data", "x", "--out", "o", "--source", "y", "--n_items", "3"], "--source, --n_items: only with --benchmark"),
+        (["--data", "x", "--out", "o", "--source", "y", "--limit", "3"], "--source, --limit: only with --benchmark"),
         (["--benchmark", "rm-bench", "--out", "o", "--orders", "original"], "--orders original: a benchmark is judged"),
         (["--benchmark", "rm-bench", "--out", "o", "--source", "s", "--split", "x"], "--split: a local --source is read"),
         (["--benchmark", "rm-bench", "--out", "o"], "say what to evaluate: --model"),
-        (["--data", "x", "--out", "o", "--model", "m", "--votes", "2"], "--votes have no effect without --do_sample"),
+        (["--data", "x", "--out", "o", "--model", "m", "--num_samples", "2"], "--num_samples have no effect without --do_sample"),
         (["--verdicts", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )
@@ -346,8 +346,8 @@ def test_a_tiny_model_through_the_real_command_line(tmp_path):
         tmp_path / "raw.jsonl", [raw(i, i, 2, preference_strength=[-2, 1, 0][i % 3]) for i in range(6)]
     )
     out = tmp_path / "out"
-    flags = ["--model", str(model), "--model_type", "llama", "--template", "chatml", "--dtype", "fp32"]
-    flags += ["--data", str(data), "--votes", "3", "--do_sample", "--max_new_tokens", "1", "--out", str(out)]
+    flags = ["--model", str(model), "--model_type", "llama", "--template", "chatml", "--torch_dtype", "float32"]
+    flags += ["--data", str(data), "--num_samples", "3", "--do_sample", "--max_new_tokens", "1", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "launch", "eval-judge", *flags]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)

@@ -134,7 +134,7 @@ def test_votes_are_samples_of_each_order(serve, tmp_path):
 
     file = tiny.write_rows(tmp_path / "raw.jsonl", RAW[:1])
     with serve(rule) as server:
-        launch(flags(server, file, tmp_path / "out", "--votes", "5", "--do_sample", "--temperature", "0.4"))
+        launch(flags(server, file, tmp_path / "out", "--num_samples", "5", "--do_sample", "--temperature", "0.4"))
     rows = read_verdicts(tmp_path / "out/verdicts.jsonl")
     assert rows[0].verdicts == tuple(said) and rows[0].vote == "A"
     assert rows[1].verdicts == ("B",) * 5
@@ -230,8 +230,8 @@ def test_equal_replies_are_asked_about_once(serve, tmp_path):
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(serve, pairs_file, tmp_path, capsys):
     with serve() as server:
-        once = flags(server, pairs_file, tmp_path / "whole", "--batch_pairs", "1")
-        again = flags(server, pairs_file, tmp_path / "out", "--batch_pairs", "1")
+        once = flags(server, pairs_file, tmp_path / "whole", "--batch_size", "1")
+        again = flags(server, pairs_file, tmp_path / "out", "--batch_size", "1")
         launch(once)
         server.bodies.clear()
         server.fail_after = 5
@@ -350,7 +350,7 @@ def test_chosen_first_in_every_pair_is_refused(serve, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--votes", "3"], "--votes have no effect without --do_sample"),
+        (["--num_samples", "3"], "--num_samples have no effect without --do_sample"),
         (["--model", "x"], "--model: the server decides this"),
         (["--backend", "transformers"], "belong to --backend openai"),
         (["--adapter", "x", "--checkpoint", "y"], "both name the weights"),
@@ -397,8 +397,8 @@ def tiny_judge(tmp_path_factory):
 
 def local(model, pairs, out, *extra):
     return [
-        *["judge", "--model", str(model), "--model_type", "llama", "--template", "chatml", "--dtype", "fp32"],
-        *["--max_new_tokens", "1", "--votes", "3", "--do_sample", "--top_k", "3", "--top_p", "1", "--batch_pairs", "1"],
+        *["judge", "--model", str(model), "--model_type", "llama", "--template", "chatml", "--torch_dtype", "float32"],
+        *["--max_new_tokens", "1", "--num_samples", "3", "--do_sample", "--top_k", "3", "--top_p", "1", "--batch_size", "1"],
         *["--pairs", str(pairs), "--out", str(out), *extra],
     ]
 

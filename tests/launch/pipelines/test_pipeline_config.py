@@ -132,6 +132,8 @@ def test_mistakes_are_named(argv, said, tmp_path):
         ("JUDGE_API_KEY", "sk-0123456789", "unset it"),
         ("NPROC_PER_NODE", "4", "set processes to 4"),
         ("NNODES", "2", "trains on one node"),
+        ("PRECISION", "bf16", "set torch_dtype of the pipeline"),
+        ("MARGIN_BETA", "-0.1", "margin_role: above 0 is a cost, below 0 a reward"),
     ],
 )
 def test_a_setting_of_the_shell_that_the_run_does_not_hold_is_refused(name, value, said, tmp_path, monkeypatch):
@@ -145,6 +147,18 @@ def test_a_key_among_the_flags_of_a_stage_is_refused_by_its_name(tmp_path):
     flags = ["--modpo_flags", '{"hub_token": "hf_0123456789"}']
     found = problem(["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path), *flags])
     assert "modpo_flags: hub_token would stand in logs" in found and "hf_" not in found
+
+
+@pytest.mark.parametrize("given", [["--precision", "bf16"], ["--torch_dtype", "bf16"], ["--torch_dtype", "bfloat16"], "file"])
+def test_the_old_name_and_values_of_torch_dtype_say_the_new_ones(given, tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text("precision: bf16\n")
+    argv = ["--preset", "quickstart", "--out", str(tmp_path / "run"), *(["--config", str(file)] if given == "file" else given)]
+    assert load_config(argv)[0].torch_dtype == "bfloat16"
+    said = capsys.readouterr().err
+    assert ("torch_dtype" in said) == (given != ["--torch_dtype", "bfloat16"]), said
+    with pytest.raises(ValueError, match=r"torch_dtype: .* found 'bfloat61'; did you mean 'bfloat16'"):
+        load_config([*argv[:4], "--torch_dtype", "bfloat61"])
 
 
 @pytest.mark.parametrize(

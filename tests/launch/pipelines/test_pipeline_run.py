@@ -23,7 +23,7 @@ def start(folder, out, tiny, *extra):
         if not path.exists():
             write_rows(path, preference_rows(count, seed))
     settings = {
-        "preset": "quickstart", "run_tag": "tiny", "out": out, "model": tiny, "data": "files", "precision": "fp32",
+        "preset": "quickstart", "run_tag": "tiny", "out": out, "model": tiny, "data": "files", "torch_dtype": "float32",
         "preference_file": folder / "preference.jsonl", "margin_file": folder / "margin.jsonl",
         "margin_val_file": folder / "margin_val.jsonl", "w_values": "0.5", "dpo_max_steps": 2, "modpo_max_steps": 4,
         "save_steps": 1, "eval_steps": 2, "max_new_tokens": 8, "eval_size": 4, "gen_samples": 2, "gen_batch_size": 4,

@@ -86,7 +86,7 @@ def test_ties_fail_and_are_counted(run, null_adapter_dir):
 
 
 def test_only_the_first_pairs_are_read(run, adapter_dir):
-    assert run(adapter_dir, TEXTS, "--max_examples", "2")[1]["n"] == 2
+    assert run(adapter_dir, TEXTS, "--limit", "2")[1]["n"] == 2
 
 
 @pytest.mark.parametrize(

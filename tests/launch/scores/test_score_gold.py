@@ -111,10 +111,10 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("verb", "gold"), [("score", ["--gold", WORDS]), ("score", [f"--gold={WORDS}"]), ("d2po-score", ["--gold", WORDS])]
+    ("verb", "gold"), [("score", ["--gold", WORDS]), ("score", [f"--gold={WORDS}"]), ("score-gold", ["--gold", WORDS])]
 )
 def test_the_command(answers_file, tmp_path, capsys, verb, gold):
-    """`score` with --gold is the gold tool; a folder stands for its answers.jsonl."""
+    """`score` with --gold still is the gold tool, for one release; a folder stands for its answers.jsonl."""
     out = tmp_path / "out"
     place = answers_file if verb == "score" else tmp_path
     assert run(verb, "--answers", place, *gold, "--beginning", 2, "--out", out) == 0
@@ -132,7 +132,7 @@ def test_the_command(answers_file, tmp_path, capsys, verb, gold):
 def test_chains_and_likelihoods_are_never_cut(tmp_path, capsys):
     chain = "((2 + 3) * 2) = (5 * 2) = 10"
     file = write_rows(tmp_path / "a.jsonl", [{"question": "Question: ((2 + 3) * 2)", "response": chain}])
-    code = run("score", "--answers", file, "--gold", "math", "--beginning", 1, "--out", tmp_path / "out")
+    code = run("score-gold", "--answers", file, "--gold", "math", "--beginning", 1, "--out", tmp_path / "out")
     assert code == 0, capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "gold_summary.json").read_text())
     assert summary["unit"] is None and summary["checkpoints"]["a"]["cut_share"] == 0
@@ -143,7 +143,7 @@ def test_a_gold_function_that_costs_money_needs_to_be_allowed(answers_file, tmp_
 
     paid = golds.GoldFunction("paid", lambda p, r, m: [1.0] * len(r), costs_money=True)
     monkeypatch.setattr(golds, "get_gold", lambda name, **arguments: paid)
-    command = ["score", "--answers", answers_file, "--gold", "paid", "--out", tmp_path / "out"]
+    command = ["score-gold", "--answers", answers_file, "--gold", "paid", "--out", tmp_path / "out"]
     assert run(*command) == 2 and "up to 24 answers here: add --pay" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert run(*command, "--pay") == 0
@@ -170,7 +170,7 @@ def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monke
     with Refusing() as server:
         arguments = {"base_url": f"{server.address}/v1", "model": "m", "rpm_limit": 60_000, "max_retries": 0}
         out = tmp_path / "out"
-        command = ["score", "--answers", file, "--gold", "ultrafeedbackgold", "--gold_arguments", json.dumps(arguments), "--pay", "--out", out]
+        command = ["score-gold", "--answers", file, "--gold", "ultrafeedbackgold", "--gold_arguments", json.dumps(arguments), "--pay", "--out", out]
         assert run(*command, "--max_failed_share", "0.01") == 2
         told = capsys.readouterr().err
         assert "1 of 20 answers got no gold score" in told and "--retry_failed" in told
@@ -203,11 +203,11 @@ def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monke
         (["--gold", WORDS, "--gold_arguments", "{"], "is not JSON"),
         (["--gold", "tests.launch.scores.gold_functions:undefine"], "cannot be imported"),
         # Free, so nobody gave up, nothing is kept, and the same command would end the same way.
-        (["--gold", MISSING], f"score: --gold {MISSING}: FileNotFoundError: [Errno 2] No such file"),
+        (["--gold", MISSING], f"score-gold: error: --gold {MISSING}: FileNotFoundError: [Errno 2] No such file"),
     ],
 )
 def test_refusals(answers_file, tmp_path, capsys, more, message):
-    assert run("score", "--answers", answers_file, "--out", tmp_path / "out", *more) == 2
+    assert run("score-gold", "--answers", answers_file, "--out", tmp_path / "out", *more) == 2
     assert message in capsys.readouterr().err
 
 

@@ -41,7 +41,7 @@ def test_the_seeds_command_line():
         (["--metrics", "eval_loss=x"], "--metrics.eval_loss: .*valid number"),
         (["--config", "none.yaml"], "config: no file none.yaml"),
         (["--study_name", "../s"], "label '../s': use letters"),
-        (["--gpu_id", "0,1"], "gpu_id '0,1': one device a worker"),
+        (["--gpu_id", "0,1"], "gpu_id '0,1': one device per worker"),
         (["--worker_id", "a b"], "label 'a b'"),
         (["--margin_role", "costs"], "--margin_role: Input should be 'reward' or 'cost', found 'costs'"),
     ],

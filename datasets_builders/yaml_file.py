@@ -1,0 +1,30 @@
+"""YAML files, and what is wrong with one in a sentence that names it."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+
+def read_yaml(path: str | os.PathLike[str], where: str | None = None) -> Any:
+    """The document of a YAML or JSON file; None where it is empty.
+
+    Args:
+        where: how an error names the file (default: its path).
+
+    Raises:
+        ValueError: no such file, text that is not UTF-8, or no YAML; the place is named.
+    """
+    import yaml
+
+    where = where or str(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{where}: no such file")
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = getattr(error, "problem", None) or error
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        sentence = re.sub(r"\s+", " ", str(problem))
+        raise ValueError(f"{where}: not YAML: {sentence}{place}") from error
