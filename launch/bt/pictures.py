@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, panel_figure, to_png
+from launch.common.picture import (
+    ACCENT,
+    INK,
+    SOFT,
+    UNTOUCHED,
+    grid_behind,
+    name_axes,
+    open_frame,
+    panel_figure,
+    to_png,
+)
 
 CURVES = (
     ("accuracy", (("acc", "ties 0.5", ACCENT), ("strict_all", "strict, unparsable wrong", UNTOUCHED))),
@@ -77,7 +87,6 @@ def _figure(panels: int, title: str):
 
 
 def _label(axes, across: str, up: str) -> None:
-    axes.set_xlabel(across, color=INK, fontsize=9.5)
-    axes.set_ylabel(up, color=INK, fontsize=9.5)
+    name_axes(axes, across, up)
     grid_behind(axes)
     open_frame(axes, tick_size=8.5)

@@ -14,10 +14,10 @@ from datasets_builders.io import atomic_writer, write_bytes, write_json
 from launch.answers.records import check_label, read_generations
 from launch.cli.verbs import verb_parser
 from launch.common.page import number, signed
-from launch.common.picture import draw_tradeoff
 from launch.compare.directions import direct_scores, minus
 from launch.compare.report_page import facts, nothing_left, render_page
 from launch.compare.tradeoff import Request, build_report
+from launch.compare.tradeoff_picture import draw_tradeoff
 from launch.scores.score import SETTINGS_FILE
 from launch.scores.score_files import read_scores
 

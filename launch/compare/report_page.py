@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.common.page import document, heading, interval, joined, number, paragraph, picture, render, signed
-from launch.common.picture import point_name
 from launch.compare.tradeoff import monotonicity_line
+from launch.compare.tradeoff_picture import point_name
 
 if TYPE_CHECKING:
     from markupsafe import Markup

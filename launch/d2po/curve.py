@@ -1,6 +1,5 @@
 """`python -m launch label-curve`: gold score against gold labels spent and steps, several runs and seeds in one picture."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +7,19 @@ from datasets_builders.command_line import Parser
 from datasets_builders.io import write_bytes, write_json
 from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv
-from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, grid_behind, open_frame, plain
+from launch.common.picture import (
+    ACCENT,
+    INK,
+    UNTOUCHED,
+    arms,
+    grid_behind,
+    head,
+    name_axes,
+    new_figure,
+    open_frame,
+    plain,
+    to_bytes,
+)
 from launch.d2po.curve_data import Curves, Evaluation, Point, curves, read_run
 
 # Told apart without colour vision too; the first two are those of the other pictures of this pack.
@@ -23,37 +34,21 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     A run of one number of labels is a mark with a dotted line, so that others can be read against it. Where evaluations
     share a number of labels, a second panel shows all of them by step: a plateau, or a score that falls again.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = {"gold labels spent": drawn.labels}
     if any(len(drawn.steps[name]) > len(points) for name, points in drawn.labels.items()):
         panels["training step"] = drawn.steps
-    # A figure of its own, not pyplot: no global state, no display.
-    figure = Figure(figsize=(7.6 if len(panels) == 1 else 13, 5.2), dpi=160, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    figure, all_axes = new_figure(len(panels), (7.6 if len(panels) == 1 else 13, 5.2), sharey=True)
     for axes, (across, found) in zip(all_axes, panels.items(), strict=True):
         for index, (name, points) in enumerate(found.items()):
             _draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
-        axes.set_xlabel(across, color=INK, fontsize=10)
+        name_axes(axes, across, "" if axes is not all_axes[0] else f"{gold} on held-out prompts  better →", 10)
         grid_behind(axes)
         axes.margins(0.06)
         open_frame(axes)
-    first = all_axes[0]
-    first.set_ylabel(plain(f"{gold} on held-out prompts  better →"), color=INK, fontsize=10)
-    first.set_title(plain(title), loc="left", color=INK, fontsize=13, fontweight="bold", pad=22)
-    if any(point.seeds > 1 for points in drawn.labels.values() for point in points):
-        subtitle = "means over seeds, bands: 95% intervals (Student)"
-        first.text(0, 1.02, subtitle, transform=first.transAxes, color=SOFT, fontsize=9.5)
-    first.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
-    buffer = io.BytesIO()
-    # Neither a date nor random names in the file: equal curves are equal bytes.
-    metadata = {"Date": None, "Creator": None} if picture_format == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.hashsalt": "label-curve"}):
-        figure.savefig(buffer, format=picture_format, metadata=metadata)
-    return buffer.getvalue()
+    several = any(point.seeds > 1 for points in drawn.labels.values() for point in points)
+    head(all_axes[0], title, "means over seeds, bands: 95% intervals (Student)" if several else "")
+    all_axes[0].legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
+    return to_bytes(figure, picture_format)
 
 
 def _draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) -> None:
@@ -67,8 +62,8 @@ def _draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) 
         return
     lows, highs = [point.low for point in points], [point.high for point in points]
     if len(points) == 1:
-        arms = [[means[0] - lows[0]], [highs[0] - means[0]]]
-        axes.errorbar(across, means, yerr=arms, fmt="none", ecolor=colour, capsize=2.5, zorder=2)
+        bars = arms([(means[0], lows[0], highs[0])])
+        axes.errorbar(across, means, yerr=bars, fmt="none", ecolor=colour, capsize=2.5, zorder=2)
     else:
         axes.fill_between(across, lows, highs, color=colour, alpha=0.15, linewidth=0, zorder=2)
 

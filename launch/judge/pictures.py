@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch.common.picture import ACCENT, GRID, INK, SOFT, open_frame, panel_figure, to_png
+from launch.common.picture import ACCENT, GRID, INK, SOFT, arms, name_axes, open_frame, panel_figure, to_png
 
 DARK = 0.55  # share of a row from which the number in a cell is written in white
 
@@ -37,8 +37,7 @@ def _confusion(axes, confusion: Mapping[str, Mapping[str, int]]) -> None:
             axes.text(across, up, f"{count}\n{share:.0%}", color=colour, fontsize=9, ha="center", va="center")
     axes.set_xticks(range(len(votes)), votes)
     axes.set_yticks(range(len(truths)), [f"{truth}\nof {totals[truth]}" for truth in truths])
-    axes.set_xlabel("the judge says", color=INK, fontsize=9.5)
-    axes.set_ylabel("better is", color=INK, fontsize=9.5)
+    name_axes(axes, "the judge says", "better is")
     axes.tick_params(colors=SOFT, labelsize=9, length=0)
     for spine in axes.spines.values():
         spine.set_color(GRID)
@@ -47,11 +46,10 @@ def _confusion(axes, confusion: Mapping[str, Mapping[str, int]]) -> None:
 def _strengths(axes, strengths: Mapping[str, Mapping[str, Any]]) -> None:
     cells = list(strengths.values())
     values = [cell["value"] for cell in cells]
-    arms = [[cell["value"] - cell["low"] for cell in cells], [cell["high"] - cell["value"] for cell in cells]]
-    axes.bar(range(len(cells)), values, yerr=arms, width=0.6, color=ACCENT, alpha=0.75, ecolor=INK, capsize=3)
+    bars = arms((cell["value"], cell["low"], cell["high"]) for cell in cells)
+    axes.bar(range(len(cells)), values, yerr=bars, width=0.6, color=ACCENT, alpha=0.75, ecolor=INK, capsize=3)
     axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=":")
     axes.set_xticks(range(len(cells)), [f"{size}\n{cell['n']} pairs" for size, cell in strengths.items()])
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("strength of the preference", color=INK, fontsize=9.5)
-    axes.set_ylabel("accuracy, ties 0.5", color=INK, fontsize=9.5)
+    name_axes(axes, "strength of the preference", "accuracy, ties 0.5")
     open_frame(axes)

@@ -4,31 +4,25 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from launch.common import picture
-from launch.common.picture import INK, grid_behind, open_frame, plain, to_png
+from launch.common.picture import INK, arms, grid_behind, name_axes, new_figure, open_frame, plain, to_png
 from launch.moodpo.points import UNTOUCHED
 from launch.moodpo.weights import percentages
 
 
 def draw(summary: Mapping[str, Any], title: str) -> bytes:
     """PNG: one panel for each two objectives, one colour per policy, the points of a policy joined in their order."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgba
-    from matplotlib.figure import Figure
 
     names = summary["objectives"]
     panels = list(itertools.combinations(names, 2)) or [(names[0], names[0])]
-    figure = Figure(figsize=(7.6 if len(panels) == 1 else 5.6 * len(panels), 5.4), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, all_axes = new_figure(len(panels), (7.6 if len(panels) == 1 else 5.6 * len(panels), 5.4))
     colours = ["#2563eb", "#059669", "#9333ea", "#db2777", "#0e7490", "#65a30d"]
     steered = [name for name in summary["policies"] if name != UNTOUCHED]
     colour = {name: colours[place % len(colours)] for place, name in enumerate(steered)} | {
         UNTOUCHED: picture.UNTOUCHED
     }
-    for place, (x, y) in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), place + 1)
+    for axes, (x, y) in zip(all_axes, panels, strict=True):
         for name, measures in summary["policies"].items():
             rows = [row for row in summary["points"] if row["policy"] == name]
             across, up = ([row["scores"][objective] for row in rows] for objective in (x, y))
@@ -54,8 +48,7 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
                     spot = (row["scores"][x]["value"], row["scores"][y]["value"])
                     text = percentages(row["weights"])
                     axes.annotate(text, spot, (7, 7), textcoords="offset points", fontsize=8.5, color=colour[name])
-        axes.set_xlabel(plain(f"{x}, better →"), color=INK, fontsize=10)
-        axes.set_ylabel(plain(f"{y}, better →"), color=INK, fontsize=10)
+        name_axes(axes, f"{x}, better →", f"{y}, better →", 10)
         grid_behind(axes)
         axes.margins(0.12)
         open_frame(axes)
@@ -65,6 +58,5 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
     return to_png(figure)
 
 
-def _arms(cells: Sequence[Mapping[str, float]]) -> np.ndarray:
-    ends = np.array([[cell["value"], cell["low"], cell["high"]] for cell in cells], dtype=float)  # None becomes NaN
-    return np.nan_to_num(np.clip((ends[:, 1:] - ends[:, :1]) * (-1, 1), 0, None)).T
+def _arms(cells: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    return arms((cell["value"], cell["low"], cell["high"]) for cell in cells)

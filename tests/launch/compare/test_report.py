@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from launch.common.picture import draw_tradeoff
 from launch.compare import report
 from launch.compare.report_page import summary_table
 from launch.compare.tradeoff import default_hv_reference, monotonicity
+from launch.compare.tradeoff_picture import draw_tradeoff
 
 LABELS = ["sft", "w0.2", "w0.8"]
 N = 30

@@ -1,0 +1,86 @@
+"""The picture of a trade-off: one point per model, its intervals as bars, the front as a line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from launch.common.picture import (
+    ACCENT,
+    FRONT,
+    INK,
+    UNTOUCHED,
+    arms,
+    grid_behind,
+    head,
+    name_axes,
+    new_figure,
+    open_frame,
+    plain,
+    to_png,
+)
+
+
+def point_name(label: str, weights: Mapping[str, float]) -> str:
+    """`w = 0.2` for a label with a weight, else the label."""
+    return f"w = {weights[label]:g}" if label in weights else label
+
+
+def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> bytes:
+    """PNG of the full table of a report: means with 95% intervals, the front, the untouched model as a diamond.
+
+    Args:
+        units: objective -> unit, for the axes.
+        title: above the picture; empty where what stands around it has one.
+    """
+    figure, (axes,) = new_figure(1, (7.6, 5.2))
+    summary, weights, x, y = report["full"], report["weights"], report["x"], report["y"]
+    cells = {label: (summary["labels"][label][x], summary["labels"][label][y]) for label in report["labels"]}
+    _draw_front(axes, [(cells[label][0]["mean"], cells[label][1]["mean"]) for label in summary["pareto"]])
+    for label, (across, up) in cells.items():
+        untouched = label == report["reference"] and label not in weights
+        colour = UNTOUCHED if untouched else ACCENT
+        axes.errorbar(
+            across["mean"],
+            up["mean"],
+            xerr=_arms(across),
+            yerr=_arms(up),
+            fmt="D" if untouched else "o",
+            markersize=8 if untouched else 7.5,
+            color=colour,
+            ecolor=colour,
+            elinewidth=1.1,
+            alpha=0.95,
+            capsize=2.5,
+            markeredgecolor="white",
+            markeredgewidth=1.2,
+            zorder=4 if untouched else 3,
+            label="untouched model" if untouched else None,
+        )
+        axes.annotate(
+            plain(point_name(label, weights)),
+            (across["mean"], up["mean"]),
+            xytext=(9, 8),
+            textcoords="offset points",
+            fontsize=9.5,
+            color=INK,
+            zorder=5,
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
+        )
+    name_axes(axes, f"{x}  [{units.get(x, 'score')}]  better →", f"{y}  [{units.get(y, 'score')}]  better →", 10)
+    head(axes, title, f"mean of {summary['n']} prompts, bars: 95% bootstrap interval")
+    grid_behind(axes)
+    axes.margins(0.14)
+    open_frame(axes)
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(handles, names, frameon=False, fontsize=9, labelcolor=INK, loc="best")
+    return to_png(figure)
+
+
+def _arms(cell: Mapping[str, float]) -> list[list[float]]:
+    return arms([(cell["mean"], cell["low"], cell["high"])])
+
+
+def _draw_front(axes, front: list[tuple[float, float]]) -> None:
+    front = sorted(front)
+    if len(front) > 1:
+        axes.plot(*zip(*front, strict=True), color=FRONT, linewidth=2, zorder=1, label="front of these models")
