@@ -185,7 +185,7 @@ def _parse_line(where: Location, line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadLine("not_json", f"{where}: not a JSON object: {error}") from error
     if not isinstance(row, dict):
-        raise BadLine("not_an_object", f"{where}: expected one JSON object a line, found a {_kind(row)}")
+        raise BadLine("not_an_object", f"{where}: expected one JSON object per line, found a {_kind(row)}")
     return row
 
 

@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "TEST"),
         help="split the prompts by --seed in these shares, instead of by the data set's own field split",
     )
-    add("--seed", type=int, help=f"of --split_ratio (default {Settings.seed})")
+    add("--seed", type=int, help=f"seed of --split_ratio (default {Settings.seed})")
     add("--name", help=f"name of the report and of a merged output (default {CONVERTER})")
 
 

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, help="folder for answers, results and summary")
     add("--limit", dest="n_pairs", required=True, type=positive_integer, metavar="N", help="pairs to score, drawn by the seed")
     add("--skip_pairs", type=_whole, default=0, help="leave out the first so many of the drawn pairs")
-    add("--seed", type=int, default=42, help="of the draw, and of every order shown to the teacher")
+    add("--seed", type=int, default=42, help="seed of the draw, and of every order shown to the teacher")
     add("--shuffle_sides", type=int, metavar="SEED", help="exchange the sides of half of the pairs")
     add("--batch_size", type=positive_integer, default=1, help="replies in a request (default 1)")
     add("--pairwise", action="store_true", help="show both replies of a pair in one request")
@@ -81,10 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=_temperature, help="default: that of the server; anthropic takes none")
     add("--max_new_tokens", dest="max_tokens", type=positive_integer, metavar="TOKENS", help="longest answer (default: the server's; anthropic: 4096)")
     add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
-    add("--rpm_limit", type=positive_integer, default=50, help="requests a minute, retries too")
-    add("--max_retries", type=_whole, default=3, help="of a request that fails on its way (default %(default)s)")
+    add("--rpm_limit", type=positive_integer, default=50, help="requests per minute, retries included")
+    add("--max_retries", type=_whole, default=3, help="how often a request that fails on its way is sent again (default %(default)s)")
     add("--max_attempts", type=positive_integer, default=3, help="answers for an item until one can be read")
-    add("--resume", action="store_true", help="go on with the answers that are in --out")
+    add("--resume", action="store_true", help="continue with the answers that are in --out")
     add("--dry_run", action="store_true", help="show the first requests and an estimate; send and write nothing")
     add("--price_in", type=_price, help="money for a million tokens read")
     add("--price_out", type=_price, help="money for a million tokens written")
@@ -255,7 +255,7 @@ def _collect(options: argparse.Namespace, host: str, client: Client, task: Task,
             failed, lost = asyncio.run(_ask(options, client, task, ledger, findings, bar))
         except (KeyboardInterrupt, asyncio.CancelledError):
             new = len(ledger.records) - kept
-            print(f"interrupted; {new} new answers are kept, go on with --resume", file=sys.stderr)
+            print(f"interrupted; {new} new answers are kept, continue with --resume", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from None
     common = {
         "dataset": options.dataset,

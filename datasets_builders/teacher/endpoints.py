@@ -26,7 +26,7 @@ class Endpoint:
     """A client, paced and retried.
 
     Args:
-        rpm_limit: requests a minute, retries included, evenly spaced; None sets no pace.
+        rpm_limit: requests per minute, retries included, evenly spaced; None sets no pace.
         max_retries: of one request, beside the first try.
         first_wait: seconds; the longest wait before the first retry, doubled with each further one.
     """

@@ -66,7 +66,7 @@ def check_settings(folder: Path, settings: dict[str, Any], resume: bool) -> None
     if not answers.exists() or not answers.stat().st_size:
         return
     if not resume:
-        raise ValueError(f"--out {folder} holds answers already; go on with --resume, or name another folder")
+        raise ValueError(f"--out {folder} holds answers already; continue with --resume, or name another folder")
     try:
         stored = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -54,7 +54,7 @@ def generate_shard(
     max_failed_share: float = MAX_FAILED_SHARE,
     retry_failed: bool = False,
 ) -> int:
-    """Draws `num_samples` answers a prompt and writes them to `target`, in the order of `prompts`.
+    """Draws `num_samples` answers per prompt and writes them to `target`, in the order of `prompts`.
 
     Finished answers lie beside it in `*.partial.jsonl`, and a rerun skips them; `target` appears when all are there.
 
@@ -226,7 +226,7 @@ def make_parser() -> Parser:
     add_model_options(parser, required=False)
     parser.add_argument("--adapter", metavar="DIR", help="LoRA adapter to generate with")
     parser.add_argument("--prompts", required=True, metavar="FILE", help="rows with messages or prompt")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of one folder a label")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of one folder per label")
     parser.add_argument(
         "--label", required=True, metavar="NAME", help="name of this model in tables; answers go to DIR/NAME"
     )
@@ -235,16 +235,16 @@ def make_parser() -> Parser:
     add_max_new_tokens(parser, 256)
     add_batch_size(parser, 8, "prompts answered at once, or requests under way")
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of --do_sample")
+    parser.add_argument("--temperature", type=float, default=1.0, help="temperature of --do_sample")
     parser.add_argument("--top_p", type=float, default=1.0, help="draw from the likeliest tokens with this share")
     parser.add_argument("--top_k", type=positive_integer, help="draw from so many of the likeliest tokens (default: all)")
     parser.add_argument("--repetition_penalty", type=float, default=1.0, help="divides the logits of tokens that were there; 1: none")
     parser.add_argument("--no_repeat_ngram_size", type=int, default=0, help="tokens of a sequence that may not come again; 0: any")
     add_num_samples(parser, 1, "answers to each prompt")
-    parser.add_argument("--seed", type=int, default=0, help="of every draw")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     add_shard(parser, "parts of the prompts", dest=("rank", "world_size"))
     parser.add_argument("--backend", choices=("transformers", "openai"), default="transformers", help="what answers: a model here, or the server at --base_url")
-    parser.add_argument("--base_url", metavar="URL", help="of the server; its key is read from OPENAI_API_KEY")
+    parser.add_argument("--base_url", metavar="URL", help="address of the server; its key is read from OPENAI_API_KEY")
     parser.add_argument("--api_model", metavar="NAME", help="model name at the server")
     add_server_options(parser)
     return parser

@@ -24,7 +24,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> Non
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say how fast a server is asked, and those of `add_failure_options`."""
-    parser.add_argument("--rpm_limit", type=positive_integer, help="requests a minute to a server (default: a batch at once)")
+    parser.add_argument("--rpm_limit", type=positive_integer, help="requests per minute to a server (default: one batch at once)")
     add_failure_options(parser)
 
 

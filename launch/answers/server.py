@@ -36,7 +36,7 @@ class OpenAIBackend:
 
     Args:
         system: message for prompts that have none.
-        rpm_limit: requests a minute, retries included, evenly spaced; None sends a batch at once.
+        rpm_limit: requests per minute, retries included, evenly spaced; None sends a batch at once.
 
     Raises:
         ValueError: a setting that the protocol does not have, an address that is none, or a package that is missing.

@@ -62,7 +62,7 @@ def make_parser() -> Parser:
     parser.add_argument("--seeds", default="0", metavar='"0 1"', help="one evaluation of every checkpoint for each")
     parser.add_argument("--gpus", default="", metavar='"0 1"', help="devices (default: the processor)")
     parser.add_argument("--workers", type=positive_integer, default=1, help="jobs at a time on the processor")
-    parser.add_argument("--retries", type=int, default=1, help="of a failed job")
+    parser.add_argument("--retries", type=int, default=1, help="how often a failed job is started again")
     parser.add_argument("--out", metavar="DIR", help="default: sweep_bt in the run's folder")
     return parser
 

@@ -45,7 +45,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--prompt", type=one_of(PROMPTS), action="append", help="several times for several rows (default: score100_v1)"
     )
-    parser.add_argument("--parser", type=one_of(PARSERS), help="of the prompts' scale (default: each prompt's own)")
+    parser.add_argument("--parser", type=one_of(PARSERS), help="reads the score out of an answer (default: each prompt's own)")
     parser.add_argument(
         "--range_thresholds", type=_numbers, metavar="A,B,C", help="points (default: 20, 30 and 40%% of the scale)"
     )
@@ -168,7 +168,7 @@ def finish(folder: Path, head: dict[str, Any], answers: dict[str, int], pairs: l
 
 
 def write_table(out: Path, overall: list[dict[str, Any]]) -> None:
-    """Writes prompts.md and prompts.json, one row a prompt, and prints the table."""
+    """Writes prompts.md and prompts.json, one row per prompt, and prints the table."""
     rows = [table_row(one) for one in overall]
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([row.get(name, "") for name in names] for row in rows)]

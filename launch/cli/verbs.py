@@ -170,7 +170,7 @@ PURPOSES: dict[str, dict[str, Verb]] = {
     "serve": {
         "steer-page": Verb(
             "launch.moodpo.page",
-            "a page with one slider an objective and the answers beside each other",
+            "a page with one slider for each objective and the answers beside each other",
             "--model BASE --adapter CHECKPOINT",
         ),
         "discriminator-server": Verb(

@@ -78,7 +78,7 @@ def ask_judge(
                 return asyncio.run(collect())
             except (KeyboardInterrupt, asyncio.CancelledError):
                 new = len(ledger.records) - kept
-                print(f"interrupted; {new} new answers are kept, go on with --resume", file=sys.stderr)
+                print(f"interrupted; {new} new answers are kept, continue with --resume", file=sys.stderr)
                 raise SystemExit(INTERRUPTED) from None
 
 

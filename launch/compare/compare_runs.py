@@ -35,8 +35,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--max_unpaired_share", type=share, default=0.05, help="answers that one run alone has (default %(default)s)"
     )
-    parser.add_argument("--resamples", type=positive_integer, default=5000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--resamples", type=positive_integer, default=5000, help="resamples of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the tables and the summary")
     return parser
 

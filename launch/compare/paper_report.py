@@ -57,7 +57,7 @@ def make_parser() -> Parser:
     parser = verb_parser("paper-report", __doc__)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="searched with their subfolders for *.json and *.png")
     parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
-    parser.add_argument("--title", default="Evaluation", help="of the page")
+    parser.add_argument("--title", default="Evaluation", help="title of the page")
     return parser
 
 

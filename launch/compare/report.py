@@ -58,7 +58,7 @@ def collect_examples(gens: str | Path, labels: Sequence[str], count: int = EXAMP
     """The first answers to the first `count` prompts: `{"prompt", "responses": {label: text}}`.
 
     Args:
-        gens: the directory that `generate --out` wrote, one folder a label.
+        gens: the directory that `generate --out` wrote, one folder per label.
 
     Raises:
         ValueError: a label without generations, or a prompt that one of them lacks.
@@ -134,13 +134,13 @@ def make_parser() -> Parser:
         "--minimise", nargs="+", default=[], metavar="REWARD", help="less is better: shown as `minus REWARD`"
     )
     parser.add_argument("--gens", metavar="DIR", help="what `generate --out` wrote: adds answers side by side")
-    parser.add_argument("--title", default="What the weight buys", help="of the page and the picture")
+    parser.add_argument("--title", default="What the weight buys", help="title of the page and the picture")
     parser.add_argument("--units", nargs="+", default=[], metavar="REWARD=UNIT", help="default: as `score` noted them")
     parser.add_argument(
-        "--hv_reference", metavar="X,Y", help="of the hypervolume (default: 10%% of the range below the worst means)"
+        "--hv_reference", metavar="X,Y", help="reference point of the hypervolume (default: 10%% of the range below the worst means)"
     )
-    parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--resamples", type=positive_integer, default=1000, help="resamples of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     return parser
 
 

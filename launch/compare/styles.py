@@ -19,7 +19,7 @@ Rated = tuple[str, list[tuple[str, list[float | None]]]]
 
 
 def read_columns(row: Mapping[str, Any], objectives: Sequence[str]) -> Rated:
-    """A row of HelpSteer's shape: `prompt`, `response` and one column an objective; null or text is no rating.
+    """A row of HelpSteer's shape: `prompt`, `response` and one column per objective; null or text is no rating.
 
     Raises:
         RowError: a missing field or an empty text.
@@ -48,7 +48,7 @@ def read_ultrafeedback(row: Mapping[str, Any], objectives: Sequence[str]) -> Rat
 
 
 def read_safe_rlhf(row: Mapping[str, Any], objectives: Sequence[str]) -> Rated:
-    """A row of PKU-SafeRLHF: two replies and one label an objective, which rates the named reply 1 and the other 0.
+    """A row of PKU-SafeRLHF: two replies and one label per objective, which rates the named reply 1 and the other 0.
 
     Raises:
         RowError: a missing or empty field, or a label that is neither 0 nor 1.

@@ -39,11 +39,11 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("--gens", nargs=2, metavar="DIR", help="generation directories of model A and model B")
     add("--verdicts", metavar="FILE", help="instead: what `judge` wrote about pairs whose first reply is model A's")
-    add("--names", nargs=2, metavar="NAME", help="of model A and model B (default: the labels of --gens)")
+    add("--names", nargs=2, metavar="NAME", help="names of model A and model B (default: the labels of --gens)")
     add("--out", required=True, metavar="DIR", help="folder of the answers, the table and the summary")
     add("--write_pairs", action="store_true", help="only write pairs.jsonl for `judge --pairs`, and ask nobody")
     add_limit(parser, "so many pairs, drawn by --seed", dest="max_pairs")
-    add("--seed", type=int, default=0, help="of --limit")
+    add("--seed", type=int, default=0, help="seed of the draw of --limit")
     group = parser.add_argument_group("judge")
     add = group.add_argument
     add("--backend", type=one_of(SERVICES), default="openai", help=f"one of {', '.join(SERVICES)}")
@@ -58,10 +58,10 @@ def make_parser() -> Parser:
     add("--server_temperature", action="store_true", help="leave the temperature to the server")
     add_max_new_tokens(group, None, "the server's", dest="max_tokens")
     add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
-    add("--rpm_limit", type=positive_integer, default=50, help="requests a minute, retries too ")
-    add("--max_retries", type=int, default=3, help="of a request that fails on its way (default %(default)s)")
+    add("--rpm_limit", type=positive_integer, default=50, help="requests per minute, retries included ")
+    add("--max_retries", type=int, default=3, help="how often a request that fails on its way is sent again (default %(default)s)")
     add("--max_attempts", type=positive_integer, default=3, help="answers until one holds a verdict ")
-    add("--resume", action="store_true", help="go on with the answers that are in --out")
+    add("--resume", action="store_true", help="continue with the answers that are in --out")
     add("--dry_run", action="store_true", help="show the first request and how many there are; send nothing")
     return parser
 
@@ -113,7 +113,7 @@ def by_api(args: argparse.Namespace, pairs: list[AnswerPair]) -> tuple[list[Judg
     )  # fmt: skip
     rows = judged_rows(pairs, items, findings)
     for problem in sorted(set(failed.values())):
-        print(f"no answer, go on with --resume: {problem}", file=sys.stderr)
+        print(f"no answer, continue with --resume: {problem}", file=sys.stderr)
     costs = {name: value for name, value in findings.costs.as_dict().items() if name != "cost"}
     return rows, {"judge": {**settings, "host": access.host}, "votes": args.votes, "costs": costs,
                   "without_answer": len(failed)}  # fmt: skip
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> int:
         try:
             asked = by_api(args, pairs)
         except OSError as problem:
-            print(f"win-rate: {problem}; the answers so far are kept, go on with --resume", file=sys.stderr)
+            print(f"win-rate: {problem}; the answers so far are kept, continue with --resume", file=sys.stderr)
             return 1
         if asked is None:
             return 0

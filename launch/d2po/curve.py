@@ -149,7 +149,7 @@ def make_parser() -> Parser:
         "--labels_before", nargs="+", default=[], metavar="NAME=N", help="labels its reward model was trained on before"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=f"{' or '.join(SUFFIXES)}")
-    parser.add_argument("--title", default="Gold score by gold labels spent", help="of the picture")
+    parser.add_argument("--title", default="Gold score by gold labels spent", help="title of the picture")
     parser.add_argument("--gold", default="gold score", help="name of the score, for the axis")
     return parser
 

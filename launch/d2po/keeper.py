@@ -1,4 +1,4 @@
-"""A served discriminator and its states on disk: one folder an update, so that a killed server goes on where it was."""
+"""A served discriminator and its states on disk: one folder per update, so that a killed server goes on where it was."""
 
 import hashlib
 import json

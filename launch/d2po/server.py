@@ -132,7 +132,7 @@ def make_parser() -> Parser:
     parser.add_argument("--state", required=True, type=Path, metavar="FOLDER", help="where the states are kept")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8765, help="to listen on")
-    parser.add_argument("--device", default="cpu", help="such as cuda:0")
+    parser.add_argument("--device", default="cpu", help="device of the model, such as cuda:0")
     group = parser.add_argument_group("discriminator", "as in trl_ext.d2po.discriminator.DiscriminatorSettings")
     for name, field in DiscriminatorSettings.model_fields.items():
         # --torch_dtype is the name of all verbs; the field is a setting of training too, and keeps its own.

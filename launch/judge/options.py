@@ -47,7 +47,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     for name, default in options.SAMPLING.items():
         group.add_argument(f"--{name}", type=type(default), help=f"default {default} with --do_sample")
     add_max_new_tokens(group, 1024)
-    group.add_argument("--seed", type=int, default=0, help="of every draw")
+    group.add_argument("--seed", type=int, default=0, help="seed of every draw")
     add_batch_size(group, 8, "pairs judged at once", dest="batch_pairs")
     add_server_options(parser)
 

@@ -21,7 +21,7 @@ class RewardSettings(BaseModel):
         ties: offer tie as an answer.
         max_new_tokens: of one answer.
         batch_size: texts judged at once, or requests in flight.
-        rpm_limit: requests a minute to a server; none sends a batch at once.
+        rpm_limit: requests per minute to a server; none sends a batch at once.
         rounds, both_orders, missing, seed: see `trl_ext.pairwise_judge.judge_reward.JudgeReward`.
     """
 

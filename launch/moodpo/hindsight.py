@@ -65,7 +65,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="rows of prompt and completion, for `trl sft`"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of weights")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of weights")
     return parser
 
 

@@ -193,9 +193,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--hv_reference", metavar="X,Y,...", help="raw scores (default: the worst means minus a tenth of their range)"
     )
-    parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--title", default="What conditioning on weights buys", help="of the picture")
+    parser.add_argument("--resamples", type=positive_integer, default=1000, help="resamples of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--title", default="What conditioning on weights buys", help="title of the picture")
     return parser
 
 

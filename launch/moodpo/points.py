@@ -54,7 +54,7 @@ def parse_policies(texts: Sequence[str]) -> list[PolicySpec]:
 
     | KIND | PATH | points |
     |---|---|---|
-    | `moodpo` | a checkpoint; without PATH the base model | one a weight vector, written into the prompt |
+    | `moodpo` | a checkpoint; without PATH the base model | one per weight vector, written into the prompt |
     | `fixed` | a checkpoint trained for one weight vector | one |
     | `soup` | what `soup --grid` wrote | one a mixture |
 

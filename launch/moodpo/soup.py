@@ -211,7 +211,7 @@ def make_parser() -> Parser:
         nargs="+",
         required=True,
         metavar="NAME=DIR",
-        help="one policy an objective: adapters, or full ones",
+        help="one policy for each objective: adapters, or full ones",
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--weights", metavar="NAME=WEIGHT,...", help="one mixture")

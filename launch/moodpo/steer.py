@@ -19,7 +19,7 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--objectives", nargs="+", metavar="NAME", help="in training's order, for a policy that does not name them"
     )
-    group.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="as in training")
+    group.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training")
     add_torch_dtype(group)
 
 
@@ -28,7 +28,7 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("answers")
     group.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest tokens")
     add_max_new_tokens(group, 128)
-    group.add_argument("--seed", type=int, default=0, help="of the draws, with a temperature above 0")
+    group.add_argument("--seed", type=int, default=0, help="seed of the draws, with a temperature above 0")
 
 
 def read_decoding(options: argparse.Namespace) -> Decoding:
@@ -54,7 +54,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--print_prompt",
         action="store_true",
-        help="print what the policy would be asked, a JSON object a line for any other server, and load no weights",
+        help="print what the policy would be asked, one JSON object per line, for any other server, and load no weights",
     )
     parser.add_argument("prompt", help="what is asked")
     return parser

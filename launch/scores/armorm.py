@@ -33,7 +33,7 @@ def make_parser() -> Parser:
     """The command line."""
     parser = verb_parser("armorm", __doc__)
     parser.add_argument("--model", required=True, metavar="PATH", help="reward model with several heads")
-    parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one a label")
+    parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one per label")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of one score file a label, and the summary")
     parser.add_argument("--heads", nargs="+", default=[], metavar="NAME", help="default: all that the model names")
     add_batch_size(parser, 8, "answers scored at once")
@@ -41,8 +41,8 @@ def make_parser() -> Parser:
     add_limit(parser, "the first so many answers of each label", dest="max_samples")
     add_torch_dtype(parser)
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
-    parser.add_argument("--resamples", type=positive_integer, default=1000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--resamples", type=positive_integer, default=1000, help="resamples of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     return parser
 
 

@@ -141,7 +141,7 @@ def make_parser() -> Parser:
     parser.add_argument("--model", required=True, metavar="FOLDER", help="reward model, or a LoRA adapter of one")
     parser.add_argument("--base", metavar="PATH", help="base model of the adapter (default: the one it names)")
     parser.add_argument("--data", required=True, metavar="FILE", help="held-out pairs in either upstream's format")
-    parser.add_argument("--text_form", choices=FORMS, default="chat", help="as in training (default chat)")
+    parser.add_argument("--text_form", choices=FORMS, default="chat", help="the same as in training (default chat)")
     parser.add_argument("--max_length", type=positive_integer, help="tokens; longer texts lose their beginning")
     add_torch_dtype(parser)
     add_batch_size(parser, 8, "answers scored at once")

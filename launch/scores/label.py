@@ -40,7 +40,7 @@ def label_pairs(records: list[dict], function: str, pairs_per_prompt: int = 2) -
     Args:
         records: generation records with `prompt_id`, `messages`, `prompt`, `response`, `response_tokens`.
         function: name for `trl_ext.objectives.text.get_text_function`; higher is chosen.
-        pairs_per_prompt: at most this many pairs a prompt. Ties, and equal or empty responses, make no pair.
+        pairs_per_prompt: at most this many pairs per prompt. Ties, and equal or empty responses, make no pair.
     """
     groups = defaultdict(list)
     for record in records:
@@ -82,7 +82,7 @@ def make_parser() -> Parser:
     parser.add_argument("--val_out", type=Path, help="held-out pairs, split by prompt")
     parser.add_argument("--val_prompts", type=int, default=0, help="number of prompts held out")
     parser.add_argument("--pairs_per_prompt", type=int, default=2, help="at most so many pairs of each prompt's answers")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of held-out prompts")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of held-out prompts")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""`python -m launch score`: one number an answer and reward, for every generation directory."""
+"""`python -m launch score`: one number per answer and reward, for every generation directory."""
 
 import argparse
 import math
@@ -150,12 +150,12 @@ def make_parser() -> Parser:
     """The command line."""
     parser = verb_parser("score", __doc__)
     add_model_options(parser, required=False)
-    parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one a label")
+    parser.add_argument("--gens", nargs="+", required=True, metavar="DIR", help="generation directories, one per label")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of one score file a label")
     parser.add_argument(
         "--reward", nargs="+", required=True, metavar="NAME=KIND:TARGET", help=f"kinds: {', '.join(KINDS)}"
     )
-    parser.add_argument("--beta", type=float, default=0.1, help="of implicit rewards")
+    parser.add_argument("--beta", type=float, default=0.1, help="beta of implicit rewards")
     add_batch_size(parser, 8, "answers scored at once")
     parser.add_argument("--classifier_head", type=int, default=0, metavar="INDEX", help="output to take as the score")
     parser.add_argument("--classifier_max_length", type=positive_integer, help="tokens (default: the tokenizer's limit)")

@@ -129,7 +129,7 @@ def read_score_files(files: Sequence[str]) -> dict[str, Rows]:
     """
     paths = [Path(file) for file in files]
     if len(paths) < 2 or len({path.parent.resolve() for path in paths}) > 1:
-        raise ValueError("--scores: give two or more score files of one folder, one a label")
+        raise ValueError("--scores: give two or more score files of one folder, one per label")
     return read_scores(paths[0].parent, [path.name.removesuffix(".jsonl") for path in paths])
 
 

@@ -1,4 +1,4 @@
-"""`python -m launch score-gold`: gold scores of answers, of their beginnings alone and whole, a line a checkpoint.
+"""`python -m launch score-gold`: gold scores of answers, of their beginnings alone and whole, one line per checkpoint.
 
 A score that grows with the length of an answer is not the same as a better answer, so both are given: the score of the
 first words (or tokens), and the length.
@@ -61,7 +61,7 @@ def score_answers(answers: Sequence[Answer], gold: Callable[..., list[float]], c
     """One row an answer: `gold` of the whole, `gold_beginning` of what `cut` leaves, `words`, `cut` (was it cut?).
 
     Args:
-        gold: (prompts, responses, metadata) -> one number a response, higher is better.
+        gold: (prompts, responses, metadata) -> one number per response, higher is better.
         cut: None scores the whole answer for both.
 
     Raises:
@@ -171,9 +171,9 @@ def make_parser() -> Parser:
     parser.add_argument("--beginning", type=positive_integer, default=50, help="words or tokens (default %(default)s)")
     parser.add_argument("--tokenizer", metavar="PATH", help="count its tokens instead of words")
     parser.add_argument("--pay", action="store_true", help="allow a gold function whose calls cost money")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the intervals")
     add_failure_options(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"of {SCORES_FILE} and {SUMMARY_FILE}")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"folder for {SCORES_FILE} and {SUMMARY_FILE}")
     return parser
 
 

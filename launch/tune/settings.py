@@ -28,7 +28,7 @@ class TuneSettings(BaseModel):
         [300, 600, 1000], description="steps at which trials are judged, as 300,600,1000"
     )
     reduction_factor: int = Field(2, ge=2, description="one trial in so many passes a rung")
-    seed: int = Field(42, ge=0, description="of the sampler; each worker adds a number of its own")
+    seed: int = Field(42, ge=0, description="seed of the sampler; each worker adds a number of its own")
     space: Path | None = Field(None, description="YAML file of the search space (default: the reference's)")
     objective: Literal[*KINDS] = Field("ranking", description=f"what is maximised: one of {', '.join(KINDS)}")
     metrics: dict[str, float] = Field({}, description="NAME=NUMBER ... for weighted_sum, hypervolume and front")
@@ -36,10 +36,10 @@ class TuneSettings(BaseModel):
     config: Path = Field(description="run file of trl_ext.modpo.script that all trials share")
     sft_model_name: str | None = Field(None, description="model to train (default: the run file's)")
     margin_reward_model_name: str | None = Field(None, description="adapter as the margin (default: the run file's)")
-    margin_role: Literal["reward", "cost"] = Field("reward", description="of --margin_reward_model_name")
+    margin_role: Literal["reward", "cost"] = Field("reward", description="role of --margin_reward_model_name")
     dataset_name: str | None = Field(None, description="folder or data set with a train and a test split")
     w: float = Field(0.7, gt=0, le=1, description="weight of the preference, the same in all trials")
-    train_seed: int = Field(42, ge=0, description="of the training runs")
+    train_seed: int = Field(42, ge=0, description="seed of the training runs")
     eval_steps: Positive | None = Field(None, description="further evaluations every so many steps, beside the rungs'")
     save_steps: Positive | None = Field(None, description="further checkpoints every so many steps, beside the rungs'")
     # worker

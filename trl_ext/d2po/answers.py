@@ -1,4 +1,4 @@
-"""Answers to one rank's share of a window, through the parent's own generation. n answers a prompt."""
+"""Answers to one rank's share of a window, through the parent's own generation. n answers per prompt."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def answer_window(trainer: "D2POTrainer", model: Any, prompts: list) -> tuple[list[list[int]], list[list[list[int]]]]:
     """Tokens of each prompt and of its n answers with their end token, without padding.
 
-    Two answers a prompt at a time, as in stock online DPO; `generation_batch_size` prompts at once.
+    Two answers per prompt at a time, as in stock online DPO; `generation_batch_size` prompts at once.
     """
     args, prompt_ids, answers = trainer.args, [], []
     size = args.generation_batch_size or args.per_device_train_batch_size

@@ -22,7 +22,7 @@ class D2POConfig(OnlineConfig):
     Args:
         mode: `d2po`, a discriminator that learns from gold labels; `opo`, gold itself or a fixed reward model;
             `self_reward`, the policy's own log-ratio to the reference beside gold labels.
-        completions: answers a prompt, an even number; the best is trained against the worst.
+        completions: answers per prompt, an even number; the best is trained against the worst.
         window_pairs: prompts, over all ranks, that are answered before labels are bought.
         window_passes: how often the policy is trained on a window.
         generation_batch_size: prompts of one rank that are answered at once; None is `per_device_train_batch_size`.

@@ -78,21 +78,21 @@ class DiscriminatorSettings(BaseModel):
     Attributes:
         kind: `classifier`, a sequence classifier with one logit; `dpo`, a language model whose score is the log-prob of
             the response minus that under the same model without its adapter.
-        loss: of the pairs, see `trl_ext.objectives.preference`; all but `bt` need margins.
-        learning_rate: of AdamW, constant.
+        loss: the loss on the pairs, see `trl_ext.objectives.preference`; all but `bt` need margins.
+        learning_rate: learning rate of AdamW, constant.
         epochs: passes over the pairs of one update.
         batch_size: pairs a training step, and responses a scoring batch.
         max_length: tokens of prompt and response; what is longer loses its beginning.
         lora_rank: rank of the LoRA adapter on all linear layers; 0 trains all weights. alpha is 4 times the rank and
             dropout 0.1, as in D2PO's runs.
         replay: old pairs, drawn from all earlier updates and the first pairs, that each update also trains on.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         max_grad_norm: longer gradients are scaled down to this length.
-        beta: of the `dpo` kind: its loss is on beta times the difference of the scores.
+        beta: for the `dpo` kind, whose loss is on beta times the difference of the scores.
         text_format: `question_answer` is "Question: {prompt}\\n\\nAnswer: {response}", `chat` the tokenizer's chat
             template, `plain` prompt and response joined. Both texts end with the end token, as TRL's RewardTrainer has it.
-        seed: of the adapter's first weights, the order of rows, dropout and replay.
-        dtype: of the frozen weights and of the arithmetic; trained weights are always float32. With bfloat16 a score has
+        seed: seed of the adapter's first weights, the order of rows, dropout and replay.
+        dtype: type of the frozen weights and of the arithmetic; trained weights are always float32. With bfloat16 a score has
             two or three correct digits.
 
     Raises:

@@ -177,7 +177,7 @@ def mean_inner_product(weights: np.ndarray, scores: np.ndarray) -> float:
     """Mean over the rows of w . s, asked weights times obtained scores. Higher is better; unit: score.
 
     Args:
-        weights: (N, K), one row a prompt or a weight vector.
+        weights: (N, K), one row per prompt or a weight vector.
         scores: (N, K), on one common scale (normalised).
     """
     weights, scores = _two_tables(weights, scores)
@@ -213,7 +213,7 @@ def spearman(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Equal values share the mean of their ranks. NaN where a weight or a score never changes.
 
     Args:
-        weights: (N, K), one row a prompt or a weight vector.
+        weights: (N, K), one row per prompt or a weight vector.
         scores: (N, K).
     """
     weights, scores = _two_tables(weights, scores)

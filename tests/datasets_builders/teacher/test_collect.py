@@ -294,7 +294,7 @@ def test_an_interrupt_waits_for_what_is_paid_for(teacher, collect, source):
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=20)
     assert run.returncode == 130
-    assert "interrupted; 4 new answers are kept, go on with --resume" in err
+    assert "interrupted; 4 new answers are kept, continue with --resume" in err
     assert len(collect.answers()) == len(server.bodies) == 4
     assert "Traceback" not in err
     server.delay = 0

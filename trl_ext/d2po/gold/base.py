@@ -16,7 +16,7 @@ class GoldFunction:
 
     Args:
         name: as it was asked for.
-        scores: (prompts, responses, metadata), three equally long lists -> one number a response.
+        scores: (prompts, responses, metadata), three equally long lists -> one number per response.
         costs_money: each call is paid for.
     """
 

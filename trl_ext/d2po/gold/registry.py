@@ -40,7 +40,7 @@ def get_gold(name: str, **arguments: Any) -> GoldFunction:
 
     Args:
         name: one of GOLD_NAMES, spelt exactly; or a path, whose function takes (prompts, responses, metadata) and
-            returns one number a response.
+            returns one number per response.
         arguments: those of the function, see its factory; and, but for the paid one, `noise` (adds a number from
             -noise to noise that is fixed for a prompt and response) and `noise_seed`.
 
