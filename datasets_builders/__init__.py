@@ -4,27 +4,21 @@
 torch, pyarrow nor ``datasets``; each public name is loaded when it is first used.
 """
 
-from importlib import import_module
-from typing import Any
+from datasets_builders.python_names import loaded_when_used
 
 _HOME_OF = {
-    "PreferencePair": "datasets_builders.pairs",
-    "SkipCounter": "datasets_builders.io",
-    "atomic_writer": "datasets_builders.io",
-    "get_parser": "datasets_builders.scoring.parsers",
-    "get_prompt": "datasets_builders.scoring.prompts",
-    "read_rows": "datasets_builders.io",
-    "write_json": "datasets_builders.io",
-    "write_jsonl": "datasets_builders.io",
+    "PreferencePair": ".pairs",
+    "SkipCounter": ".io",
+    "atomic_writer": ".io",
+    "get_parser": ".scoring.parsers",
+    "get_prompt": ".scoring.prompts",
+    "read_rows": ".io",
+    "write_json": ".io",
+    "write_jsonl": ".io",
 }
 
 __all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+__getattr__ = loaded_when_used(__name__, _HOME_OF)
 
 
 def __dir__() -> list[str]:

@@ -26,7 +26,7 @@ def made_beside(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
     sweep(target)
     lock = None
     while lock is None:  # once more when a sweep came between the making and the lock
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+        temporary = _unfinished(target)
         make(temporary)
         lock = _lock(temporary)
     try:
@@ -47,6 +47,10 @@ def sweep(target: Path) -> None:
                 _remove(path)
             finally:
                 os.close(descriptor)
+
+
+def _unfinished(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
 
 
 def is_unfinished(name: str, target: Path) -> bool:
@@ -99,11 +103,34 @@ def new_folder(out: str | os.PathLike[str], flag: str = "--out") -> Iterator[Pat
     target = Path(os.path.realpath(out))
     with made_beside(target, Path.mkdir) as folder:
         yield folder
-        for path in [*folder.rglob("*"), folder]:
-            sync(path)
+        _sync_all(folder)
         check_new_folder(out, flag)
         folder.rename(target)
         sync(target.parent)
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `target`, on disk, when the block ends well; what was there goes.
+
+    A kill between the two renames leaves no `target`, never a part of one. For the states of a run; what a user names
+    goes to a `new_folder`.
+    """
+    target, old = Path(os.path.realpath(target)), None
+    with made_beside(target, Path.mkdir) as folder:
+        yield folder
+        _sync_all(folder)
+        if target.exists():
+            old = target.rename(_unfinished(target))
+        folder.rename(target)
+        sync(target.parent)
+    if old is not None:
+        _remove(old)
+
+
+def _sync_all(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
 
 
 def sync(path: Path) -> None:

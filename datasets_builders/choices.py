@@ -1,17 +1,36 @@
 """Command-line values that name the nearest valid one when they are misspelt."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence for an error message: the nearest of ``valid`` to ``name``, where one is near, and the whole list."""
     names = list(valid)
+    hint = did_you_mean(name, names).removeprefix("; ")
+    return f"{hint} Valid: {', '.join(names)}".lstrip()
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of an error message: ``; did you mean 'x'?`` with the nearest of ``valid``, or nothing where none is near."""
+    names = list(valid)
     begun = [one for one in names if one.startswith(name) and name.strip("-")]
     close = begun if len(begun) == 1 else get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Valid: {', '.join(names)}"
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(what: str, value: object, valid: Sequence[str]) -> None:
+    """Refuses any value but those in ``valid``.
+
+    Args:
+        what: names the setting in the message, such as ``--ties``.
+
+    Raises:
+        ValueError: what was found, what is valid, and the nearest name.
+    """
+    if value not in valid:
+        raise ValueError(f"{what} is {value!r}: valid are {list(valid)}{did_you_mean(str(value), valid)}")
 
 
 def one_of(valid: Iterable[str]) -> Callable[[str], str]:

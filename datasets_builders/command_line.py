@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
         """For one release `old` means `new`, and says so on standard error; `--help` no longer shows it."""
         self.old_names[old] = new
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         given = self._with_new_names(args)
         for text in given:
             if text == "--":
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unknown option {option!r}; {nearest(option, self._long_options())}")
         return super().parse_args(given, namespace)
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         return super().parse_known_args(self._with_new_names(args), namespace)
 
     def error(self, message: str) -> NoReturn:

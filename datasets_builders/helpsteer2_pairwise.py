@@ -51,7 +51,7 @@ def build(settings: Settings) -> dict[str, Any]:
         OSError: the disk is full, or the hub cannot be reached.
     """
     prompt = make_prompt(settings)
-    inputs = list_files(settings.path) if settings.is_local else []
+    inputs = list_files(settings.path) if settings.path is not None else []
     merged = None if settings.preserve_structure else settings.name
     names = names_of(inputs, merged) if inputs else {hub_label(settings.hub_split): PurePath(merged or HUB_FOLDER)}
 
@@ -94,7 +94,7 @@ def find_pairs(settings: Settings, skips: SkipCounter, filtered: Counter[str]) -
     """
     side_of = published_side if settings.split_ratio else require_side
     share = settings.max_skipped_share
-    if settings.is_local:
+    if settings.path is not None:
         rows = local_rows(settings.path, skips, share)
     else:
         rows = hub_rows(settings.hub_split, settings.streaming is not False)
@@ -143,7 +143,7 @@ def sides_of(kept: list[Found], settings: Settings, report: dict[str, Any]) -> l
         raise ValueError(f"no pair is left of {because}")
     if settings.split_ratio is None:
         report["split"] = "published"
-        sides = [one.side for one in kept]
+        sides: list[str] = [one.side for one in kept]  # type: ignore[misc]  # `require_side` has seen each
         if TRAIN not in sides:
             raise ValueError(
                 f"all {len(kept)} pairs are on the published test side, which leaves nothing to train on; --split_ratio "

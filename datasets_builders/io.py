@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from datasets_builders.beside import made_beside, sync
 
@@ -83,7 +83,8 @@ def _matches(pattern: str) -> list[str]:
     if "**" not in parts:
         return glob.glob(pattern)
     place = parts.index("**")
-    found, seen = {}, set()
+    found: dict[tuple[str, str], str] = {}
+    seen: set[str] = set()
     for start in glob.glob(os.path.join(*parts[:place])) if place else [os.curdir]:
         for folder, below, _ in os.walk(start, followlinks=True):
             below[:] = sorted(name for name in below if not name.startswith("."))
@@ -213,12 +214,12 @@ def _make_file(path: Path) -> None:
     path.open("xb").close()
 
 
-def _open_new(path: Path) -> IO[str]:
+def _open_new(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", newline="\n")
 
 
 @contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """Write a UTF-8 text file that appears whole or not at all.
 
     The text goes to a new file in the same folder, is synced to the disk and then renamed over ``path``. Upon any

@@ -18,6 +18,7 @@ from datasets_builders.beside import sync
 Entry = TypeVar("Entry")
 SHOWN_BYTES = 80
 CUT_OFF = ".cut_off.txt"
+CLOSED = -1
 
 
 class Lines(NamedTuple):
@@ -118,9 +119,9 @@ class Journal(Generic[Entry]):
 
     def close(self) -> None:
         """Lets another writer in."""
-        if self._file is not None:
+        if self._file != CLOSED:
             os.close(self._file)
-            self._file = None
+            self._file = CLOSED
         self._lock.release()
 
     def remove(self) -> None:

@@ -74,6 +74,7 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:
     """Ends the process with what `main` of its arguments returns; an interrupt and a closed output are no traceback."""
+    code: str | int | None
     try:
         try:
             code = main(sys.argv[1:])

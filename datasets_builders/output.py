@@ -55,7 +55,11 @@ def write_pairs(
     if options.out.endswith((".gz", ".parquet")):
         raise ValueError(f"--out {options.out}: the output is plain JSONL, give it a name that ends in .jsonl")
     with nullcontext(connection) if connection or not options.sft else scratch_database() as database:
-        rows = _sft_rows(pairs, options.format, database) if options.sft else map(writers[options.format], pairs)
+        if options.sft:
+            assert database is not None
+            rows = _sft_rows(pairs, options.format, database)
+        else:
+            rows = map(writers[options.format], pairs)
         written = write_jsonl(options.out, _checked(islice(rows, options.limit), options, skips, report))
     report["rows"] = skips.total
     report |= skips.as_dict() | {"written": written, "limit_reached": written == options.limit}

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "pairs": 0,
         "filtered": Counter(),
     }
-    hub_options = dict(reader.hub_options)
+    hub_options: dict[str, str | None] = dict(reader.hub_options)
     if reader.dimension_is_folder:
         hub_options["data_dir"] = rules.dimension
     rows = rows_from(options.source, hub_name, part.published_split, **hub_options)

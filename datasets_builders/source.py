@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from datasets_builders.fields import RowError
 from datasets_builders.io import Location, SkipCounter, read_located_rows
 
+Row = TypeVar("Row")
 Parsed = TypeVar("Parsed")
 
 
@@ -38,8 +39,8 @@ def rows_from(
 
 
 def parse_rows(
-    rows: Iterable[tuple[Location, dict[str, Any]]],
-    parse: Callable[[dict[str, Any]], Parsed],
+    rows: Iterable[tuple[Location, Row]],
+    parse: Callable[[Row], Parsed],
     skips: SkipCounter,
     max_skipped_share: float,
 ) -> Iterator[tuple[Location, Parsed]]:

@@ -44,7 +44,7 @@ def _read_csv(path: Path) -> Iterator[tuple[Location, dict[str, Any]]]:
             for row in reader:
                 where = Location(str(path), reader.line_num)
                 if None in row or None in row.values():
-                    raise ValueError(f"{where}: not as many cells as the header has ({len(reader.fieldnames)})")
+                    raise ValueError(f"{where}: not as many cells as the header has ({len(reader.fieldnames or ())})")
                 yield where, row
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8: {error}") from error

@@ -9,6 +9,7 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -66,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class Scored(NamedTuple):
+@dataclass(frozen=True)
+class Scored:
     """One pair with both scores, as the teacher builder wrote it."""
 
     dataset: str
@@ -96,7 +98,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         OSError: the disk is full.
     """
     prompt = get_prompt(options.prompt)
-    skips, filtered = SkipCounter(), Counter()
+    skips, filtered = SkipCounter(), Counter[str]()
     pairs = _parsed(chain.from_iterable(map(read_located_rows, find_results(options.input))), skips)
     matching = list(_same_source(pairs, options.split, prompt.scale))
     skips.check(options.max_skipped_share)
@@ -157,15 +159,16 @@ def _parse(row: dict[str, Any]) -> Scored:
         raise RowError("wrong_type", f"field 'scores' must hold two numbers, found {scores!r}")
     if not all(isinstance(text, str) for text in (*reasons, *responses)):
         raise RowError("wrong_type", "fields 'reasons' and 'responses' must hold texts")
-    names = [require_text(row, name) for name in ("dataset", "split", "scale")]
-    scale = SCALES.get(names[-1])
+    dataset, split, scale_name = (require_text(row, name) for name in ("dataset", "split", "scale"))
+    scale = SCALES.get(scale_name)
     if scale is not None and not all(scale.low <= score <= scale.high for score in scores):
         raise RowError("off_scale", f"field 'scores' holds {scores!r}, which is off the scale {scale.name}")
     index = require(row, "index")
     if not isinstance(index, int):
         raise RowError("wrong_type", f"field 'index' must be a whole number, found {index!r:.60}")
     preferred = require_rating(row, "preferred", 0, 1)
-    return Scored(*names, index, require_text(row, "context"), responses, preferred, scores, reasons)
+    context = require_text(row, "context")
+    return Scored(dataset, split, scale_name, index, context, responses, preferred, scores, reasons)
 
 
 def _two(row: dict[str, Any], name: str) -> list[Any]:

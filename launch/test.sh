@@ -14,6 +14,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/python -c "import swift.arguments, trl, deepspeed, optuna, evaluate"
 .venv-trl/bin/python -c "import trl.experimental.online_dpo, deepspeed"
 .venv/bin/python -m ruff check .
+.venv/bin/python -m mypy
 # DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
 TORCH_EXTENSIONS_DIR="$root/.venv/torch_extensions" .venv/bin/python -m pytest "$@"
 # What needs ms-swift is not collected there; the rest must hold in both.

@@ -1,8 +1,9 @@
 """`python -m swift_ext NAME` prints the path of an installed plugin file, for `--external_plugins`."""
 
-import difflib
 import sys
 from pathlib import Path
+
+from datasets_builders.choices import nearest
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -13,9 +14,7 @@ def main(argv: list[str]) -> int:
         print(f"usage: python -m swift_ext NAME, NAME one of {', '.join(known)}", file=sys.stderr)
         return 0 if argv in (["-h"], ["--help"]) else 2
     if argv[0] not in known:
-        near = difflib.get_close_matches(argv[0], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        print(f"no plugin {argv[0]!r}: there are {', '.join(known)}{hint}", file=sys.stderr)
+        print(f"no plugin {argv[0]!r}; {nearest(argv[0], known)}", file=sys.stderr)
         return 2
     print(PLUGINS / f"{argv[0]}.py")
     return 0

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from datasets_builders.choices import did_you_mean
 from datasets_builders.secret_settings import shown
-from trl_ext.modpo.margins import nearest_name_hint
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
@@ -54,7 +54,7 @@ def read_settings(settings_class: type[SettingsType], environ: Mapping[str, str]
     known = [f"{prefix}{field.upper()}" for field in settings_class.model_fields]
     for name in environ:
         if name.upper().startswith(prefix) and name.upper() not in known:
-            raise ValueError(f"unknown setting {name}{nearest_name_hint(name.upper(), known)}; known are {known}")
+            raise ValueError(f"unknown setting {name}{did_you_mean(name.upper(), known)}; known are {known}")
     try:
         return settings_class()
     except ValidationError as error:

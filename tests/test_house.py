@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -127,6 +128,139 @@ def test_imports_go_down_only(path):
 def test_the_floor_rules_can_fail(file, source, broken):
     path = ROOT / file
     assert broken_rules(path, imports(source, module_name(path), False)) == ([broken] if broken else [])
+
+
+# --- circles ----------------------------------------------------------------------------------------------------------
+
+def arrows(modules: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Module -> the modules of the house that it imports; `from a.b import c` is an arrow to `a.b.c`, or to `a.b`."""
+    found = {}
+    for module, names in modules.items():
+        found[module] = set()
+        for name in names:
+            while name and name not in modules:
+                name = name.rpartition(".")[0]
+            found[module] |= {name} - {"", module}
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle, the first one again at the end; none where there is no circle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    """Imports inside functions and for annotations count: two modules that know each other are one module."""
+    graph = arrows({module_name(path): imports_of(path) for path in FILES})
+    assert len(graph) == len(FILES) and sum(map(len, graph.values())) > len(FILES)  # it did look at something
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "found"),
+    [
+        ("from . import c", "", []),
+        ("def g():\n    from trl_ext.x.a import f", "", ["a", "b"]),
+        ("from trl_ext.x import c", "if TYPE_CHECKING:\n    from .a import T", ["a", "b", "c"]),
+    ],
+)
+def test_the_circle_rule_can_fail(b, c, found):
+    sources = {"trl_ext.x.a": "from .b import f", "trl_ext.x.b": b, "trl_ext.x.c": c, "trl_ext.x.d": "from . import a, c"}
+    graph = arrows({module: imports(source, module, False) for module, source in sources.items()})
+    assert sorted({module[-1] for module in circle(graph)}) == found
+
+
+# --- the staircase inside launch, and folders -------------------------------------------------------------------------
+
+# Each step uses those before it; all other folders are what only one method or tool needs, and use every step.
+STEPS = (("cli", "common"), ("models",), ("answers",), ("scores",), ("bt", "judge"), ("compare",))
+
+
+def step_of(module: str) -> int:
+    folder = module.split(".")[1]
+    return next((number for number, folders in enumerate(STEPS) if folder in folders), len(STEPS))
+
+
+def arrows_up(graph: dict[str, set[str]]) -> list[str]:
+    inside = [(a, b) for a, targets in graph.items() for b in targets if a.startswith("launch.") and b.startswith("launch.")]
+    return sorted(f"{a} uses {b}" for a, b in inside if step_of(b) > step_of(a))
+
+
+def between_folders(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same arrows between folders of a package; a module beside them is its own."""
+    found = {}
+    for module, targets in graph.items():
+        folder = ".".join(module.split(".")[:2])
+        found.setdefault(folder, set()).update({".".join(target.split(".")[:2]) for target in targets} - {folder})
+    return found
+
+
+def test_launch_is_a_staircase_and_no_folder_imports_itself_by_a_detour():
+    graph = arrows({module_name(path): imports_of(path) for path in FILES})
+    assert {folder for step in STEPS for folder in step} <= {path.name for path in (ROOT / "launch").iterdir()}
+    assert arrows_up(graph) == []
+    assert circle(between_folders(graph)) == []
+
+
+def test_the_rules_about_steps_and_folders_can_fail():
+    sources = {
+        "launch.common.a": "from launch.models import b",
+        "launch.models.b": "from launch.cli import c",
+        "launch.cli.c": "",
+        "launch.compare.d": "def f():\n    from launch.tune.e import g",
+        "launch.tune.e": "from launch.doctor import h",
+        "launch.tune.f": "from launch.compare import d",
+        "launch.doctor.h": "",
+        "launch.doctor.i": "import launch.tune.f",
+    }
+    graph = arrows({module: imports(source, module, False) for module, source in sources.items()})
+    assert arrows_up(graph) == ["launch.common.a uses launch.models.b", "launch.compare.d uses launch.tune.e"]
+    del graph["launch.compare.d"]
+    assert circle(graph) == [] and set(circle(between_folders(graph))) == {"launch.doctor", "launch.tune"}
+
+
+# --- nothing is written twice -----------------------------------------------------------------------------------------
+
+# What the lowest floor has: the nearest name in `choices`, files and folders that appear whole in `io` and `beside`.
+WRITTEN_ONCE = {"difflib": "datasets_builders.choices", "tempfile.mkstemp": "datasets_builders.io", "os.replace": "datasets_builders.io"}
+
+
+FIXED_NAMES = (".part", ".partial", ".tmp")  # of files that a kill leaves and nobody sweeps
+
+
+def written_again(source: str, module: str) -> list[str]:
+    nodes = list(ast.walk(ast.parse(source)))
+    used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)} | imports(source, module, False)
+    found = [f"{name} is for {home}" for name, home in WRITTEN_ONCE.items() if any(f"{use}.".startswith(f"{name}.") for use in used)]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return found + [f"{text!r} is for datasets_builders.beside" for text in texts if text.endswith(FIXED_NAMES)]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.relative_to(ROOT).parts[0] in ("swift_ext", "trl_ext")], ids=module_name
+)
+def test_what_the_lowest_floor_has_is_not_written_again(path):
+    assert not written_again(path.read_text(encoding="utf-8"), module_name(path))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import difflib",
+        "from difflib import get_close_matches",
+        "def f():\n    os.replace(a, b)",
+        "from os import replace",
+        "x = tempfile.mkstemp()",
+        "path.with_suffix('.part')",
+        "x = f'.{name}.partial'",
+    ],
+)
+def test_the_rule_about_the_lowest_floor_can_fail(source):
+    assert len(written_again(source, "trl_ext.x")) == 1
 
 
 # --- nothing upstream is replaced -------------------------------------------------------------------------------------

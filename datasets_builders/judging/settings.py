@@ -30,7 +30,7 @@ class Settings:
         ValueError: a value that is missing, or two that contradict each other.
     """
 
-    output_dir: str | None = None
+    output_dir: str = ""
     name: str = CONVERTER
     type: str | None = None
     path: str | None = None
@@ -49,7 +49,7 @@ class Settings:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.output_dir is None:
+        if not self.output_dir:
             raise ValueError("--output_dir is needed (in YAML: dataset.export.output_dir)")
         if Path(self.name).name != self.name or self.name in ("", ".."):
             raise ValueError(f"--name {self.name!r} becomes part of file names, so it must be one, without folders")

@@ -22,6 +22,7 @@ def read(row: Mapping[str, Any], rules: Rules) -> Iterator[PreferencePair | Filt
     """
     prompt = [user(require_text(row, "prompt"))]
     responses = require_text(row, "response_0"), require_text(row, "response_1")
+    assert rules.dimension is not None  # there are two to choose from
     chosen = require_rating(row, LABEL_OF[rules.dimension], 0, 1)
     if responses[0] == responses[1]:
         yield Filtered("identical_responses")

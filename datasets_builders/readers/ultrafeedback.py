@@ -38,8 +38,8 @@ def rating_of(completion: Mapping[str, Any], dimension: str) -> float | None:
 
 def margin_of(first: Mapping[str, Any], second: Mapping[str, Any], dimension: str) -> float | None:
     """Rating of ``first`` minus rating of ``second``, or None where either has none."""
-    ratings = rating_of(first, dimension), rating_of(second, dimension)
-    return None if None in ratings else ratings[0] - ratings[1]
+    left, right = rating_of(first, dimension), rating_of(second, dimension)
+    return None if left is None or right is None else left - right
 
 
 def unusable(margin: float | None, min_gap: float, *, missing: str, tied: str, small: str) -> str | None:
@@ -60,6 +60,7 @@ def removal_reason(margin: float | None, anchor: float | None, rules: Rules) -> 
     anchor_reasons = {"missing": "no_anchor_label", "tied": "anchor_ties", "small": "below_anchor_gap"}
     if reason := unusable(anchor, rules.min_anchor_gap, **anchor_reasons):
         return reason
+    assert margin is not None and anchor is not None  # else they are unusable
     agrees = (margin > 0) == (anchor > 0)
     if rules.agreement == "require" and not agrees:
         return "anchor_disagrees"
@@ -79,18 +80,19 @@ def read(row: Mapping[str, Any], rules: Rules) -> Iterator[PreferencePair | Filt
     if not isinstance(completions, list) or not all(isinstance(completion, Mapping) for completion in completions):
         raise RowError("wrong_type", "field 'completions' must be a list of objects")
     texts = [_reply(completion) for completion in completions]
-    for j, k in combinations(range(len(completions)), 2):
-        first, second = completions[j], completions[k]
+    assert rules.dimension is not None  # there are several to choose from
+    for (first, chosen), (second, rejected) in combinations(zip(completions, texts, strict=True), 2):
         margin = margin_of(first, second, rules.dimension)
         anchor = margin_of(first, second, rules.anchor_dimension) if rules.anchor_dimension else None
-        if texts[j] is None or texts[k] is None:
+        if chosen is None or rejected is None:
             yield Filtered("empty_response")
-        elif texts[j] == texts[k]:
+        elif chosen == rejected:
             yield Filtered("identical_responses")
         elif reason := removal_reason(margin, anchor, rules):
             yield Filtered(reason)
         else:
-            pair = PreferencePair([user(instruction)], texts[j], texts[k], {"margin": margin})
+            assert margin is not None  # else it is unusable
+            pair = PreferencePair([user(instruction)], chosen, rejected, {"margin": margin})
             yield pair if margin > 0 else pair.swap()
 
 

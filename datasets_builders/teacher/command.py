@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets_builders.choices import one_of, positive_integer, share
+from datasets_builders.command_line import Parser
 from datasets_builders.comparisons import SETS, Comparison, get_set, read_comparisons, sample_comparisons
 from datasets_builders.io import SkipCounter, write_json, write_jsonl
 from datasets_builders.scoring.parsers import SCALES
@@ -40,6 +41,7 @@ RESULTS = "results.jsonl"
 SUMMARY = "summary.json"
 INTERRUPTED = 130
 SHOWN_REQUESTS = 2
+Plan = Callable[[Sequence[Item]], list[Request]]
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_VERDICT = 150
 DEFAULT_PROMPTS = {
@@ -57,7 +59,7 @@ class _RefusedKey(argparse.Action):
         parser.error(f"a command line is seen by other users of the machine; keys come from {variables} only")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare the options of this builder."""
     add = parser.add_argument
     add("--backend", required=True, type=one_of(SERVICES), help=f"one of {', '.join(SERVICES)}")
@@ -133,7 +135,7 @@ class Task:
     comparisons: list[Comparison]
     skips: SkipCounter
     items: list[Item]
-    plan: Callable[[Sequence[Item]], list[Request]]
+    plan: Plan
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -167,6 +169,7 @@ def _choose(options: argparse.Namespace) -> tuple[Mode, PointwisePrompt | Pairwi
         raise ValueError(f"--num_samples {options.votes}: at --temperature 0 all answers would be the same")
     if (options.price_in is None) != (options.price_out is None):
         raise ValueError("--price_in and --price_out are needed together")
+    prompt: PointwisePrompt | PairwisePrompt
     if options.pairwise:
         prompt = get_pairwise_prompt(options.prompt or PAIRWISE.name)
         dataset = "anthropic_hh"
@@ -179,7 +182,7 @@ def _choose(options: argparse.Namespace) -> tuple[Mode, PointwisePrompt | Pairwi
         raise ValueError(f"--prompt {prompt.name} is made for --dataset {dataset}, not for {options.dataset}")
     if options.scale and options.scale != prompt.scale.name:
         raise ValueError(f"--scale {options.scale}: prompt {prompt.name} asks for scores of {prompt.scale.name}")
-    mode = "pairwise" if options.pairwise else "batch" if options.batch_size > 1 else "reply"
+    mode: Mode = "pairwise" if options.pairwise else "batch" if options.batch_size > 1 else "reply"
     return mode, prompt
 
 
@@ -203,13 +206,13 @@ def _prepare(options: argparse.Namespace, mode: Mode, prompt: PointwisePrompt | 
     comparisons = sample_comparisons(stream, seed=options.seed, n=options.n_pairs, skip=options.skip_pairs)
     if not comparisons:
         raise ValueError(f"--skip_pairs {options.skip_pairs} leaves no pair of {skips.kept}")
-    if mode == "pairwise":
+    plan: Plan = single_requests
+    if isinstance(prompt, PairwisePrompt):
         items = pairwise_items(comparisons, prompt, options.votes, options.seed)
     else:
         items = pointwise_items(comparisons, prompt, options.votes)
-    plan = single_requests
-    if mode == "batch":
-        plan = partial(batch_requests, prompt=prompt, batch_size=options.batch_size, seed=options.seed)
+        if mode == "batch":
+            plan = partial(batch_requests, prompt=prompt, batch_size=options.batch_size, seed=options.seed)
     return Task(mode, prompt, comparisons, skips, items, plan)
 
 

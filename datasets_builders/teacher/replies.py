@@ -76,11 +76,11 @@ def read_pair(parser: ScoreParser, text: str, cut_off: bool = False) -> Verdict 
     if not text.strip():
         return Malformed("cut_off" if cut_off else "empty")
     sections = [(label.upper(), body) for label, body in _sections(_SIDE_HEADER, text)]
-    verdicts = _matched(parser, sections, list(LETTERS), cut_off)
-    for verdict in verdicts:
-        if isinstance(verdict, Malformed):
-            return verdict
-    first, second = verdicts
+    first, second = _matched(parser, sections, list(LETTERS), cut_off)
+    if isinstance(first, Malformed):
+        return first
+    if isinstance(second, Malformed):
+        return second
     return Verdict(first.scores + second.scores, first.reasons + second.reasons)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.common.processes import Lease, end, start, wait
+from launch.common.processes import Guarded, Lease, end, start, wait
 
 
 @dataclass
@@ -50,7 +50,7 @@ class DeviceQueue:
         self.devices, self.retries, self.report, self.lease = devices, retries, report, lease
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
-        self._running: set[subprocess.Popen] = set()
+        self._running: set[Guarded] = set()
         self._stopping = False
 
     def run(self, jobs: Sequence[Job]) -> list[Job]:

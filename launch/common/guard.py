@@ -45,7 +45,8 @@ class Guard:
     """One command. `status` is that of the command's end, as `os.waitpid` gives it, None before."""
 
     def __init__(self, life: int, command: list[str]):
-        self.life, self.status, self.told_to_end = life, None, False
+        self.life, self.told_to_end = life, False
+        self.status: int | None = None
         os.set_inheritable(life, False)
         _prctl(_SET_CHILD_SUBREAPER, 1)
         self.woken, wake = os.pipe()

@@ -13,7 +13,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def new_figure(panels: int, size: tuple[float, float], dpi: int = 160, **shared: bool) -> tuple[Any, list[Any]]:
+def new_figure(panels: int, size: tuple[float, float], dpi: int = 160, **shared: Any) -> tuple[Any, list[Any]]:
     """A figure of its own, not pyplot (no global state, no display), and its panels side by side. Size in inches.
 
     Args:

@@ -154,7 +154,13 @@ def who_holds(path: Path) -> str:
     return f"process {pid}, or one that it started" if pid is not None else "a process that did not say who it is"
 
 
-def start(argv: Sequence[str], lease: Lease | None = None, **options) -> subprocess.Popen:
+class Guarded(subprocess.Popen):
+    """A command under its guard; `mark` is in the environment of all that it started."""
+
+    mark: str
+
+
+def start(argv: Sequence[str], lease: Lease | None = None, **options) -> Guarded:
     """Starts `argv` so that it ends, with everything below it, when this process does, at whatever moment.
 
     Its exit status is that of the command. SIGTERM to it ends the command and everything below it, by force after
@@ -172,7 +178,7 @@ def start(argv: Sequence[str], lease: Lease | None = None, **options) -> subproc
     number = f"start {socket.gethostname()} {os.getpid()} {time.time_ns()} {next(_numbers)}"
     marks = [environment.get(MARK, ""), _mark_of(lease.path) if lease else "", number]
     environment[MARK] = "\n".join(mark for mark in marks if mark)
-    process = subprocess.Popen(
+    process = Guarded(
         [sys.executable, "-I", str(GUARD), str(_life[0]), *argv],
         pass_fds=[_life[0], *([lease.descriptor] if lease else [])],
         start_new_session=True, env=environment, **{"stdin": subprocess.DEVNULL, **options},
@@ -188,7 +194,7 @@ def _forget_life() -> None:
     _life.clear()
 
 
-def wait(process: subprocess.Popen) -> int:
+def wait(process: Guarded) -> int:
     """The exit status of what `start` gave; if its guard itself was killed, what is left below is ended here."""
     code = process.wait()
     if code == -signal.SIGKILL:
@@ -210,7 +216,7 @@ def run(argv: Sequence[str], lease: Lease | None = None, **options) -> int:
         raise
 
 
-def end(process: subprocess.Popen) -> int:
+def end(process: Guarded) -> int:
     """Ends what `start` gave, if it still runs, and everything below it; its exit status."""
     if process.poll() is None:
         process.terminate()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from datasets_builders.beside import replaced_folder
+from datasets_builders.io import write_json
 from trl_ext.d2po.discriminator import Discriminator, LabelledPair
 
 _NAME = re.compile(r"update-(\d{6,})")
@@ -122,15 +124,10 @@ class Keeper:
         return record["metrics"]
 
     def _write(self, updates: int, metrics: dict[str, float], pairs: Sequence[LabelledPair]) -> None:
-        beside = self.folder / ".partial"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        self.discriminator.save(beside / "discriminator")
         record = {"updates": updates, "metrics": metrics, "pairs": pairs_digest(pairs)}
-        (beside / "update.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
-        from trl_ext.d2po.discriminator_state import replace_folder  # costs torch
-
-        replace_folder(beside, self.path(updates))
+        with replaced_folder(self.path(updates)) as beside:
+            self.discriminator.save(beside / "discriminator")
+            write_json(beside / "update.json", record)
         self.done = (updates, self.discriminator.digest())
 
     def _load(self, updates: int) -> None:

@@ -4,10 +4,10 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from datasets_builders.choices import did_you_mean
 from launch.doctor.arguments import MODULES, is_here, known_names
 from launch.doctor.findings import Finding, error, ok, skipped
 from launch.doctor.run_file import Run
-from trl_ext.modpo.margins import nearest_name_hint
 
 NAME = "keys"
 # The same thing under ms-swift's name and under TRL's, which spelling alone does not find.
@@ -55,7 +55,7 @@ def check_keys(run: Run) -> list[Finding]:
     for name in unknown:
         where = "flag" if name in run.overrides else f"key of {run.file}"
         other = _OTHER.get(name)
-        near = nearest_name_hint(name, known).removeprefix("; ")
+        near = did_you_mean(name, known).removeprefix("; ")
         fix = (
             f"here it is called {other!r}"
             if other in known

@@ -6,13 +6,13 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
+from datasets_builders.choices import did_you_mean
 from datasets_builders.io import read_rows
 from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.methods import plugin_stems
 from launch.doctor.rows import column_names, readable, sources
 from launch.doctor.setup import Setup, here
-from trl_ext.modpo.margins import nearest_name_hint
 
 NAME = "rewards"
 # Handed to every reward by upstream, whatever the data.
@@ -59,7 +59,7 @@ def check_rewards(setup: Setup, limit: int | None) -> list[Finding]:
                 NAME, f"{name!r} is not known; the plugin {strangers[0]}, which is not loaded here, may bring it"
             )
         elif name not in known:
-            hint = nearest_name_hint(name, list(known)).removeprefix("; ")
+            hint = did_you_mean(name, list(known)).removeprefix("; ")
             findings += error(NAME, f"no reward {name!r} among {len(known)}", hint or f"known: {', '.join(known)}")
     weights = setup.value("reward_weights")
     count = len(wanted) + len(setup.value("reward_model") or [])

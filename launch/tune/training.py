@@ -2,13 +2,12 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launch.common.processes import Lease, end, start
+from launch.common.processes import Guarded, Lease, end, start
 from launch.pipelines.modpo import latest_checkpoint
 
 
@@ -21,7 +20,7 @@ def command(folder: Path, rungs: list[int]) -> list[str]:
 
 
 @contextmanager
-def training(argv: list[str], log: Path, gpu_id: str | None, lease: Lease) -> Iterator[subprocess.Popen]:
+def training(argv: list[str], log: Path, gpu_id: str | None, lease: Lease) -> Iterator[Guarded]:
     """Runs `argv`, which holds the lease too, and never leaves it behind, however this process ends.
 
     Args:

@@ -1,17 +1,8 @@
 """MODPO for ms-swift."""
 
+from datasets_builders.python_names import loaded_when_used
 
-def __getattr__(name: str):
-    if name == "MODPOTrainer":
-        from .trainer import MODPOTrainer
+_HOME = {"MODPOConfig": ".config", "MODPOSettings": ".settings", "MODPOTrainer": ".trainer"}
 
-        return MODPOTrainer
-    if name == "MODPOConfig":
-        from .config import MODPOConfig
-
-        return MODPOConfig
-    if name == "MODPOSettings":
-        from .settings import MODPOSettings
-
-        return MODPOSettings
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = list(_HOME)
+__getattr__ = loaded_when_used(__name__, _HOME)

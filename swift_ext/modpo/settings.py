@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trl_ext.modpo.margins import Margin, MarginSpec, resolve_margins
+from trl_ext.modpo.margins import Margin, MarginSpec, resolve_margins, short_form
 
 
 class MODPOSettings(BaseSettings):
@@ -38,18 +38,8 @@ class MODPOSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _short_form(self):
-        sources = {k: getattr(self, f"margin_{k}") for k in ("adapter", "function", "classifier")}
-        sources = {kind: source for kind, source in sources.items() if source is not None}
-        options = {k: getattr(self, f"margin_{k}") for k in ("role", "weight", "beta")}
-        options = {key: value for key, value in options.items() if value is not None}
-        if options and not sources:
-            raise ValueError(f"MODPO_MARGIN_{next(iter(options)).upper()} is set but no margin source is")
-        if sources and self.margins:
-            raise ValueError("set either MODPO_MARGINS or the short form MODPO_MARGIN_*, not both")
-        if len(sources) > 1:
-            raise ValueError(f"the short form takes one margin, got {sorted(sources)}; use MODPO_MARGINS for several")
-        if sources:
-            self.margins = [MarginSpec(**sources, **options)]
+        if one := short_form(self, lambda field: f"MODPO_{field.upper()}"):
+            self.margins = [MarginSpec(**one)]
         return self
 
     def resolve(self, beta: float) -> list[Margin]:

@@ -382,12 +382,13 @@ def test_a_folder_has_one_server_and_a_cut_off_state_is_none(tmp_path):
     with pytest.raises(ValueError, match="used by another server"):
         Keeper(Counter(), tmp_path)
     first._file_lock.release()
-    (tmp_path / ".partial" / "discriminator").mkdir(parents=True)  # what a kill while writing leaves
+    left = tmp_path / ".update-000002.0123456789ab.tmp"  # what a kill while writing leaves
+    (left / "discriminator").mkdir(parents=True)
     again = Keeper(Counter(), tmp_path)
     assert again.updates == 1 and again.discriminator.digest() == first.discriminator.digest()
     assert again.update(PAIRS, 0) == {"pairs": 2.0, "number": 0.0} and again.discriminator.trainings == 0
     again.update(OTHERS, 1)
-    assert again.kept() == [0, 1, 2]
+    assert again.kept() == [0, 1, 2] and not left.exists()
 
 
 # --- killed and started again -----------------------------------------------------------------------------------------

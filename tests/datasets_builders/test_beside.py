@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from datasets_builders.beside import made_beside, new_folder, sweep
+from datasets_builders.beside import made_beside, new_folder, replaced_folder, sweep
 from datasets_builders.io import write_bytes, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys, time
-from datasets_builders.beside import new_folder
+from datasets_builders.beside import new_folder, replaced_folder
 from datasets_builders.io import atomic_writer
 with {writer}(sys.argv[1]) as handle:
     print("writing", flush=True)
@@ -34,11 +34,11 @@ def write_again(writer: str, target: Path) -> None:
     if writer == "atomic_writer":
         write_json(target, {"whole": True})
     else:
-        with new_folder(target) as folder:
+        with {"new_folder": new_folder, "replaced_folder": replaced_folder}[writer](target) as folder:
             (folder / "file").write_text("whole")
 
 
-@pytest.mark.parametrize("writer", ["atomic_writer", "new_folder"])
+@pytest.mark.parametrize("writer", ["atomic_writer", "new_folder", "replaced_folder"])
 def test_what_a_killed_writer_left_goes_at_the_next_run_and_what_a_live_one_holds_stays(tmp_path, writer):
     target = tmp_path / "result"
     process = start_writer(writer, target)
@@ -53,6 +53,18 @@ def test_what_a_killed_writer_left_goes_at_the_next_run_and_what_a_live_one_hold
         other.write_text("mine")
     write_again(writer, target)
     assert sorted(tmp_path.iterdir()) == sorted([*others, target])
+
+
+def test_a_state_takes_the_place_of_the_one_before_when_it_is_whole(tmp_path):
+    state = tmp_path / "state"
+    for number in (1, 2):
+        with replaced_folder(state) as folder:
+            (folder / f"file-{number}").write_text("whole")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["state", "state/file-2"]
+    with pytest.raises(OSError, match="full"), replaced_folder(state) as folder:
+        (folder / "file-3").write_text("a part")
+        raise OSError("full")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["state", "state/file-2"]
 
 
 def test_two_writers_of_one_file_do_not_take_each_others_work(tmp_path):

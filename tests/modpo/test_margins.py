@@ -30,7 +30,7 @@ from trl_ext.modpo.margins import Margin, MarginSpec, read_adapter_config, resol
         ({"function": "brevty"}, "unknown function 'brevty'.*did you mean 'brevity'"),
         ({"function": "no.such.module"}, "'no.such.module' cannot be imported"),
         ({"function": "json.nothing"}, "'json.nothing' cannot be imported"),
-        ({"function": "math.pi"}, "'math.pi' is a float, not a callable"),
+        ({"function": "math.pi"}, "'math.pi' is a float, not a function"),
     ],
 )
 def test_a_bad_margin_names_the_culprit(fields, message):

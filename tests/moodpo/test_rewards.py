@@ -60,7 +60,7 @@ def test_a_folder_is_a_classifier_without_a_slash_too(tmp_path, monkeypatch):
         (["helpfull"], "unknown reward model 'helpfull'; did you mean 'helpful'\\?"),
         (["brevety"], "did you mean 'brevity'\\?"),
         (["of_few_words=brevety"], "unknown reward model 'of_few_words=brevety'; did you mean 'brevity'\\?"),
-        (["zzz"], "unknown reward model 'zzz' Valid: one of helpful, harmless"),
+        (["zzz"], "unknown reward model 'zzz'. Valid: one of helpful, harmless"),
         (["=x"], "expected NAME=SOURCE"),
         (["helpful="], "expected NAME=SOURCE"),
         (["helpful", "helpful=/m"], "'helpful' is named twice"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
 
-from .discriminator import Discriminator, LabelledPair
+from .discriminator_interface import Discriminator, LabelledPair
 
 
 def on_main(accelerator: Any, call: Callable[[], Any]) -> Any:

@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets_builders.choices import check_choice
 from trl_ext.objectives.d2po import SELECTIONS
-from trl_ext.online_dpo.config import OnlineConfig, check_choice
+from trl_ext.online_dpo.config import OnlineConfig
 
-from .discriminator import DiscriminatorSettings
+from .discriminator_interface import DiscriminatorSettings
 from .gold import get_gold
 from .shaping import ShapingSettings
 
@@ -85,8 +86,8 @@ class D2POConfig(OnlineConfig):
     save_rollouts: bool = field(default=True, metadata={"help": "Write every window to rollouts.jsonl."})
 
     def __post_init__(self):
-        check_choice("mode", self.mode, MODES)
-        check_choice("selection", self.selection, SELECTIONS)
+        check_choice("--mode", self.mode, MODES)
+        check_choice("--selection", self.selection, SELECTIONS)
         if self.completions < 2 or self.completions % 2:
             raise ValueError(f"--completions is {self.completions}: an even number of at least 2 is valid")
         for flag in ("window_pairs", "window_passes"):

@@ -11,7 +11,7 @@ from torch import nn
 from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
 from trl_ext.objectives.logps import completion_logps
 
-from .discriminator import DiscriminatorSettings
+from .discriminator_interface import DiscriminatorSettings
 from .discriminator_text import Row
 from .discriminator_training import TrainedDiscriminator
 

@@ -1,54 +1,42 @@
 """A discriminator's state on disk: a folder that appears whole or not at all."""
 
 import json
-import os
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
+from datasets_builders.beside import replaced_folder
+from datasets_builders.io import write_json
 from trl_ext.modpo.digest import model_digest
 
-from .discriminator import LabelledPair
-
-if TYPE_CHECKING:
-    from .discriminator_training import TrainedDiscriminator
+from .discriminator_interface import DiscriminatorSettings, LabelledPair
 
 STATE, WEIGHTS, OPTIMISER = "discriminator.json", "weights.safetensors", "optimiser.pt"
 
 
-def flush(path: Path) -> None:
-    """Brings a file or a folder's list of names to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class Trained(Protocol):
+    """What of a discriminator on this machine is kept; see `TrainedDiscriminator`."""
+
+    path: str
+    directory: str
+    settings: DiscriminatorSettings
+    device: torch.device
+    optimiser: torch.optim.Optimizer
+    updates: int
+    learnt: list[LabelledPair]
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]: ...
+
+    def digest(self) -> str: ...
 
 
-def replace_folder(beside: Path, folder: Path) -> None:
-    """Puts the finished folder `beside` at `folder`, on disk; what was there goes."""
-    for path in [*beside.rglob("*"), beside]:
-        flush(path)
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    beside.rename(folder)
-    flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def write_state(folder: Path, discriminator: "TrainedDiscriminator") -> None:
+def write_state(folder: Path, discriminator: Trained) -> None:
     """Writes weights, optimiser, learnt pairs, number of updates and settings."""
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     weights = {name: parameter.detach().cpu().contiguous() for name, parameter in discriminator.trained.items()}
-    save_file(weights, beside / WEIGHTS)
-    torch.save(discriminator.optimiser.state_dict(), beside / OPTIMISER)
     state = {
         "updates": discriminator.updates,
         "digest": discriminator.digest(),
@@ -56,11 +44,13 @@ def write_state(folder: Path, discriminator: "TrainedDiscriminator") -> None:
         "settings": discriminator.settings.model_dump(),
         "learnt": [pair._asdict() for pair in discriminator.learnt],
     }
-    (beside / STATE).write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
-    replace_folder(beside, folder)
+    with replaced_folder(folder) as beside:
+        save_file(weights, beside / WEIGHTS)
+        torch.save(discriminator.optimiser.state_dict(), beside / OPTIMISER)
+        write_json(beside / STATE, state)
 
 
-def read_state(folder: Path, discriminator: "TrainedDiscriminator") -> None:
+def read_state(folder: Path, discriminator: Trained) -> None:
     """Brings a discriminator of the same model and settings to the state in `folder`.
 
     Raises:

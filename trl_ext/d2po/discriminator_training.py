@@ -14,7 +14,7 @@ from torch import nn
 from trl_ext.modpo.model_dir import resolve_model
 from trl_ext.objectives.preference import preference_loss
 
-from .discriminator import DiscriminatorSettings, LabelledPair, check_pairs
+from .discriminator_interface import DiscriminatorSettings, LabelledPair, check_pairs
 from .discriminator_state import read_state, write_state
 from .discriminator_text import Row, TextEncoder, by_length, pad
 

@@ -7,7 +7,7 @@ from typing import Any
 from trl_ext.online_dpo.prompt_check import prompt_fault
 from trl_ext.online_dpo.prompts import completion_text, last_user_text
 
-from .discriminator import LabelledPair, check_pairs
+from .discriminator_interface import LabelledPair, check_pairs
 
 
 def read_first_pairs(path: str, loss: str) -> list[LabelledPair]:

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from datasets_builders.io import atomic_writer
+from datasets_builders.journal import read_lines
+
 from .collective import OnMain, Replicas, on_main
 from .config import D2POConfig
-from .discriminator import Discriminator, DiscriminatorSettings, load_discriminator
+from .discriminator import load_discriminator
+from .discriminator_interface import Discriminator, DiscriminatorSettings
 from .first_pairs import read_first_pairs
 from .gold import get_gold
 from .gold_labels import GoldLabels
@@ -91,7 +95,8 @@ class WindowJudge:
             self._write_rollouts(window, decision, step)
         self.window += 1
         self.updates = int(decision.metrics.get("updates", 0))
-        self.metrics = decision.metrics
+        # A measure of nothing, such as the agreement on no pair, is NaN there; a checkpoint is JSON, which has none.
+        self.metrics = {name: value for name, value in decision.metrics.items() if np.isfinite(value)}
         return decision
 
     def _decide(self, window: Window, own_scores: np.ndarray | None, where: dict[str, int]) -> Decision:
@@ -128,7 +133,7 @@ class WindowJudge:
                 "gold": label and list(label.gold), "chosen": pair[best] if decision.weights[index] else None,
             })  # fmt: skip
         with self._rollouts.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(map(_line, rows))
 
     @property
     def _rollouts(self) -> Path:
@@ -176,10 +181,17 @@ class WindowJudge:
 
     def _forget_rollouts(self) -> None:
         """Drops the windows after the checkpoint, which will be judged again, and a line that a crash cut off."""
-        kept = []
-        for line in self._rollouts.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n") and json.loads(line)["window"] < self.window:
-                kept.append(line)
-        beside = self._rollouts.with_suffix(".part")
-        beside.write_text("".join(kept), encoding="utf-8")
-        beside.replace(self._rollouts)
+        rows = read_lines(self._rollouts, _judged, "a judged pair").entries
+        with atomic_writer(self._rollouts) as file:
+            file.writelines(_line(row) for row in rows if row["window"] < self.window)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _judged(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the rollouts; ValueError or KeyError for any other one."""
+    if type(row["window"]) is not int:
+        raise ValueError(f"window is {row['window']!r}, no whole number")
+    return row

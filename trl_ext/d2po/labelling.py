@@ -11,7 +11,7 @@ import numpy as np
 
 from trl_ext.objectives.d2po import agreement, best_and_worst, correct_scores, select_pairs
 
-from .discriminator import Discriminator, LabelledPair
+from .discriminator_interface import Discriminator, LabelledPair
 from .gold_labels import GoldLabels, Request
 from .shaping import Shaping
 

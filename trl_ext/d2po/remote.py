@@ -1,4 +1,4 @@
-"""A discriminator in another process, behind `python -m launch discriminator-server`. Standard library only."""
+"""A discriminator in another process, behind `python -m launch discriminator-server`. No torch."""
 
 import http.client
 import json
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from datasets_builders.io import write_json
 from datasets_builders.secrets import hide_passwords
 
-from .discriminator import LabelledPair
+from .discriminator_interface import LabelledPair
 
 TOKEN_VARIABLE = "D2PO_SERVER_TOKEN"
 ROWS_PER_REQUEST = 512
@@ -82,14 +83,7 @@ class RemoteDiscriminator:
     def save(self, folder: Path) -> None:
         """Has the server keep its present state and notes which one that is."""
         updates = self._call("/save", {})["updates"]
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{STATE}.partial"
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump({"url": self.url, "updates": updates}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, folder / STATE)
+        write_json(Path(folder, STATE), {"url": self.url, "updates": updates})
 
     def load(self, folder: Path) -> None:
         """Has the server go back to the state that `save` noted; later ones are given up there."""

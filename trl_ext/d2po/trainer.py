@@ -94,7 +94,7 @@ class D2POTrainer(OnlineTrainer):
     def _collect(self, model, inputs) -> Pairs:
         """Answers this rank's share of a window; judges the shares of all ranks; returns this rank's pairs."""
         model.train()  # as the parent does before it samples
-        prompt_ids, answers = answer_window(self, model, inputs["prompt"])
+        prompt_ids, answers = answer_window(self, model, inputs["prompt"], self.args.completions)
         columns = [name for name in inputs if name not in ("prompt", ROW)]
         share = {
             "prompts": [last_user_text(prompt) for prompt in inputs["prompt"]],
@@ -141,7 +141,7 @@ class D2POTrainer(OnlineTrainer):
 
     def evaluation_metrics(self, dataset, name):
         """Means over held-out answers, see [`evaluate_answers`]."""
-        return evaluate_answers(self, dataset)
+        return evaluate_answers(self, self.judge, dataset)
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         if not resume_from_checkpoint:

@@ -1,7 +1,6 @@
 """The rows of a window: in which order prompts come, and how one rank keeps the pairs it will train on."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Sampler
+
+from datasets_builders.io import atomic_writer
 
 
 class WindowSampler(Sampler[int]):
@@ -74,9 +75,8 @@ class Pairs:
         return tuple(value.to(device) for value in (prompt_ids, prompt_mask, completion_ids, completion_mask))
 
     def write(self, path: Path) -> None:
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        os.replace(beside, path)
+        with atomic_writer(path) as file:
+            json.dump(asdict(self), file)
 
     @staticmethod
     def read(path: Path) -> "Pairs":

@@ -7,11 +7,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from trl import DPOConfig, DPOTrainer
 
-from .margins import Margin, MarginSpec, resolve_margins
+from .margins import Margin, MarginSpec, resolve_margins, short_form
 
 # In TRL 0.29 Liger's fused loss runs the reference model itself; in 1.x only its layer kernels are used.
 _LIGER_LOSS = hasattr(DPOTrainer, "_compute_loss_liger")
-_SOURCES = ("adapter", "function", "classifier")
 
 
 def _spec(fields: Any, where: str) -> MarginSpec:
@@ -70,18 +69,8 @@ class MODPOConfig(DPOConfig):
         self.resolve()
 
     def _specs(self) -> list[MarginSpec]:
-        sources = {kind: getattr(self, f"margin_{kind}") for kind in _SOURCES}
-        sources = {kind: source for kind, source in sources.items() if source is not None}
-        options = {key: getattr(self, f"margin_{key}") for key in ("role", "weight", "beta")}
-        options = {key: value for key, value in options.items() if value is not None}
-        if options and not sources:
-            raise ValueError(f"margin_{next(iter(options))} is set but no margin source is")
-        if sources and self.margins:
-            raise ValueError("set either margins or the short form margin_*, not both")
-        if len(sources) > 1:
-            raise ValueError(f"the short form takes one margin, got {sorted(sources)}; use margins for several")
-        if sources:
-            return [_spec({**sources, **options}, f"margin_{next(iter(sources))}")]
+        if one := short_form(self, lambda field: field):
+            return [_spec(one, f"margin_{next(iter(one))}")]
         if not isinstance(self.margins or [], list):
             raise ValueError(f"margins: a list of mappings is needed, found {self.margins!r}")
         return [_spec(fields, f"margins[{index}]") for index, fields in enumerate(self.margins or [])]

@@ -5,16 +5,16 @@ The interface carries every sign: weights are positive, `role: reward` pushes to
 words when the run starts.
 """
 
-import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from datasets_builders.choices import did_you_mean
 from trl_ext.objectives.text import get_text_function
 
 # What a higher value of a function margin means for the reader of the log, and its opposite.
@@ -26,12 +26,6 @@ _HIGHER_MEANS = {
     "short_words": ("shorter words", "longer words"),
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-def nearest_name_hint(name: str, known: Sequence[str]) -> str:
-    """`; did you mean 'x'?` or an empty string."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class MarginSpec(BaseModel):
@@ -65,8 +59,7 @@ class MarginSpec(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    hint = nearest_name_hint(key, list(cls.model_fields))
-                    raise ValueError(f"a margin has no field {key!r}{hint}")
+                    raise ValueError(f"a margin has no field {key!r}{did_you_mean(key, cls.model_fields)}")
         return data
 
     @model_validator(mode="after")
@@ -164,6 +157,30 @@ def resolve_margins(specs: Sequence[MarginSpec], w: float, beta: float, normaliz
         if names.count(name) > 1:
             raise ValueError(f"two margins are called {name!r}: give each a `name`")
     return margins
+
+
+def short_form(settings: Any, named: Callable[[str], str]) -> dict[str, Any]:
+    """The fields of the one margin that is set by `margin_*`; none where no source is.
+
+    Args:
+        settings: has `margins` and the fields `margin_adapter`, `margin_role`, ....
+        named: a field -> what the user calls it.
+
+    Raises:
+        ValueError: two sources, none of them, or the list of margins too.
+    """
+
+    def given(*fields: str) -> dict[str, Any]:
+        return {name: value for name in fields if (value := getattr(settings, f"margin_{name}")) is not None}
+
+    sources, options = given("adapter", "function", "classifier"), given("role", "weight", "beta")
+    if options and not sources:
+        raise ValueError(f"{named(f'margin_{next(iter(options))}')} is set but no margin source is")
+    if sources and settings.margins:
+        raise ValueError(f"set either {named('margins')} or the short form {named('margin_')}*, not both")
+    if len(sources) > 1:
+        raise ValueError(f"the short form takes one margin, got {sorted(sources)}; use {named('margins')} for several")
+    return sources | options
 
 
 def read_adapter_config(path: str) -> dict:

@@ -8,7 +8,6 @@ settings of the forward pass. Whatever changes changes the name, so no stale fil
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import PeftModel
 from tqdm import tqdm
+
+from datasets_builders.io import atomic_writer
 
 from .adapters import MarginAdapters
 from .digest import describe_margin, describe_model
@@ -93,12 +94,8 @@ def cached(accelerator: Accelerator, dataset: Dataset, identity: list, compute: 
         return found[0]
     array = compute()
     if accelerator.is_main_process:
-        beside = path.with_suffix(f".{os.getpid()}")
-        with beside.open("wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        with atomic_writer(path) as file:
+            np.save(file.buffer, array)
     return array
 
 

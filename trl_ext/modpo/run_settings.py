@@ -1,20 +1,16 @@
 """What a run was started with, kept beside each checkpoint and compared when it is continued."""
 
 import json
-import os
 from pathlib import Path
+
+from datasets_builders.io import write_json
 
 SETTINGS_FILE = "modpo_settings.json"
 
 
 def save_settings(folder: Path, settings: dict) -> None:
     """Writes the file whole or not at all."""
-    beside = folder / f".{SETTINGS_FILE}.{os.getpid()}"
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(settings, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, folder / SETTINGS_FILE)
+    write_json(folder / SETTINGS_FILE, settings)
 
 
 def refuse_other_settings(folder: Path, settings: dict) -> None:

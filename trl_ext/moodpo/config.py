@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from datasets_builders.choices import check_choice
 from trl_ext.objectives.weights import WeightSampler
-from trl_ext.online_dpo.config import OnlineConfig, check_choice
+from trl_ext.online_dpo.config import OnlineConfig
 
 from .rewards import RewardSpec, get_reward_specs
 
@@ -93,8 +94,8 @@ class MOODPOConfig(OnlineConfig):
 
     def __post_init__(self):
         count = len(self.specs)
-        check_choice("normalisation", self.normalisation, ("running", "stored", "none"))
-        check_choice("ties", self.ties, ("skip", "half"))
+        check_choice("--normalisation", self.normalisation, ("running", "stored", "none"))
+        check_choice("--ties", self.ties, ("skip", "half"))
         if (self.normalisation == "stored") != (self.reward_stats_path is not None):
             raise ValueError(
                 f"--normalisation is {self.normalisation!r} and --reward_stats_path {self.reward_stats_path!r}: "

@@ -1,11 +1,11 @@
 """K reward models or functions behind one call. Everything that a trainer or a script needs of rewards is found here."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from datasets_builders.python_names import function_at
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
 from trl_ext.online_dpo.prompts import Prompt, completion_text, last_user_text
 
@@ -123,11 +123,4 @@ def load_function(spec: RewardSpec) -> Callable[..., list[float]]:
     """
     if spec.source in FUNCTIONS:
         return get_text_function(spec.source)
-    module, _, name = spec.source.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"reward {spec.name!r}: {spec.source} cannot be imported: {error}") from error
-    if not callable(function):
-        raise ValueError(f"reward {spec.name!r}: {spec.source} is a {type(function).__name__}, not a function")
-    return function
+    return function_at(spec.source, f"reward {spec.name!r}: {spec.source}")

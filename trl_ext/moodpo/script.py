@@ -24,9 +24,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
+from datasets_builders.choices import check_choice
 from trl_ext.checkpoints import resume_folder
 from trl_ext.modpo.model_dir import check_whole
-from trl_ext.online_dpo.config import check_choice
 from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from trl_ext.script import ScriptParser
 from trl_ext.shutdown import let_gloo_finish_at_exit
@@ -69,7 +69,7 @@ class ScriptArguments:
     disable_wandb: bool = field(default=False, metadata={"help": "Do not report to Weights & Biases."})
 
     def __post_init__(self):
-        check_choice("exp_type", self.exp_type, ("assistant", "summary"))
+        check_choice("--exp_type", self.exp_type, ("assistant", "summary"))
         if self.lora_rank < 1:
             raise ValueError(f"--lora_rank is {self.lora_rank}: at least 1 is valid")
 

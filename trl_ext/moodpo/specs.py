@@ -1,12 +1,12 @@
 """Objectives by name: the known reward models, other classifiers, and functions."""
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from datasets_builders.choices import did_you_mean
 from trl_ext.objectives.text import FUNCTIONS
 
 from .instruction import check_names
@@ -105,8 +105,7 @@ def _spec(text: str) -> RewardSpec:
     marked = _WITH_LOGIT.fullmatch(source)
     path, logit = (marked[1], int(marked[2])) if marked else (source, None)
     if not (os.path.isdir(path) or "/" in path):
-        near = difflib.get_close_matches(source, [*REGISTRY, *FUNCTIONS], n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(source, [*REGISTRY, *FUNCTIONS]) or "."
         raise ValueError(f"unknown reward model {text!r}{hint} Valid: {_VALID}")
     if given in REGISTRY:
         if marked:

@@ -9,7 +9,7 @@ import torch
 from trl_ext.online_dpo.trainer import ROW, OnlineTrainer, refuse_without_effect, whole_models
 
 from .config import MOODPOConfig
-from .evaluation import evaluate_vectors
+from .evaluation import score_vectors, vector_metrics
 from .instruction import annotate, has_system_role
 from .rewards import Normaliser, RewardBundle, read_statistics, scalarise
 
@@ -131,7 +131,9 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
 
     def evaluation_metrics(self, dataset, name):
         """Generates for every vector of `args.evaluation_vectors`: how the scores follow the weights."""
-        return evaluate_vectors(self, dataset, name)
+        vectors = self.args.evaluation_vectors
+        raw = score_vectors(self, self.rewards, self.annotate, list(dataset["prompt"]), vectors)
+        return vector_metrics(raw, np.array(vectors), self.names, self.hypervolume_references, name)
 
     def _settings(self) -> dict[str, Any]:
         names = ("fixed_weights", "listed_weights", "normalisation", "ties", "beta", "ref", "model_path", "seed")

@@ -105,8 +105,8 @@ def score_spread(scores: Sequence[float | None], group_size: int) -> dict[str, f
     there = [score for score in scores if score is not None and not math.isnan(score)]
     if not there:
         return {}
-    groups = [scores[start : start + group_size] for start in range(0, len(scores), group_size)]
-    groups = [[one for one in group if one is not None and not math.isnan(one)] for group in groups]
+    parts = [scores[start : start + group_size] for start in range(0, len(scores), group_size)]
+    groups = [[one for one in part if one is not None and not math.isnan(one)] for part in parts]
     means = [statistics.fmean(group) for group in groups if group]
     variances = [statistics.variance(group) for group in groups if len(group) > 1]
     spread = {"mean": statistics.fmean(there), "distinct": float(len({round(score, 3) for score in there}))}

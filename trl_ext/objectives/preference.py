@@ -8,10 +8,10 @@ With d = score(chosen) - score(rejected) and m = gold(chosen) - gold(rejected) >
                   -log sigma((d_i - d_j) - (m_i - m_j))       (the reward model of D2PO's code, there `prefoverpref`)
 """
 
-import difflib
-
 import torch
 import torch.nn.functional as F
+
+from datasets_builders.choices import check_choice
 
 LOSSES = ("bt", "margin", "margin_order")
 
@@ -30,10 +30,7 @@ def preference_loss(difference: torch.Tensor, margin: torch.Tensor | None = None
     Raises:
         ValueError: no such kind, no pair, a missing margin, or shapes that do not fit.
     """
-    if kind not in LOSSES:
-        near = difflib.get_close_matches(kind, LOSSES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"preference loss {kind!r}: valid are {list(LOSSES)}{hint}")
+    check_choice("preference loss", kind, LOSSES)
     if difference.ndim != 1 or not len(difference):
         raise ValueError(f"difference has shape {tuple(difference.shape)}, expected (B,) with at least one pair")
     if kind == "bt":

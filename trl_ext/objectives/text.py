@@ -4,11 +4,12 @@ Every function takes `(prompts, responses, *, response_tokens)`, three equally l
 response. Higher is better: a cost is used with `role: cost`, never by writing a minus sign into a private copy.
 """
 
-import difflib
-import importlib
 import math
 import re
 from collections.abc import Callable, Sequence
+
+from datasets_builders.choices import did_you_mean
+from datasets_builders.python_names import function_at
 
 TextFunction = Callable[..., list[float]]
 
@@ -72,17 +73,10 @@ def get_text_function(name: str) -> TextFunction:
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     if "." not in name:
-        near = difflib.get_close_matches(name, FUNCTIONS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown function {name!r}: registered are {sorted(FUNCTIONS)}{hint}")
-    module_name, attribute = name.rsplit(".", 1)
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"function {name!r} cannot be imported: {error}") from error
-    if not callable(function):
-        raise ValueError(f"function {name!r} is a {type(function).__name__}, not a callable")
-    return function
+        raise ValueError(
+            f"unknown function {name!r}: registered are {sorted(FUNCTIONS)}{did_you_mean(name, FUNCTIONS)}"
+        )
+    return function_at(name, f"function {name!r}")
 
 
 def call_text_function(

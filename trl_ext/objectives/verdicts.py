@@ -47,7 +47,8 @@ def is_well_formed(text: str) -> bool:
 
 def swap_label(label: str | None) -> str | None:
     """The same judgement when A and B change places; its own inverse."""
-    return {"A": "B", "B": "A"}.get(label, label)
+    swapped: dict[str | None, str | None] = {"A": "B", "B": "A"}
+    return swapped.get(label, label)
 
 
 def check_label(label: object) -> str:

@@ -1,24 +1,15 @@
 """TRL's OnlineDPOConfig with defaults that run and without the settings that train on wrong data."""
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trl
 from packaging.version import Version
 from trl.experimental.online_dpo import OnlineDPOConfig
 
+from datasets_builders.choices import check_choice
+
 # TRL 0.29.1 flattens the server's answer into completions of one token; 1.16.0 is the first version checked to be right.
 SERVER_MODE_WORKS = Version("1.16.0")
-
-
-def check_choice(flag: str, value: object, valid: Sequence[str]) -> None:
-    """Raises a ValueError that names the flag, what was found, what is valid and the nearest name."""
-    if value in valid:
-        return
-    near = difflib.get_close_matches(str(value), valid, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"--{flag} is {value!r}: valid are {list(valid)}{hint}")
 
 
 @dataclass
@@ -55,7 +46,7 @@ class OnlineConfig(OnlineDPOConfig):
             self.beta = self.beta[0]
         if not self.beta > 0:
             raise ValueError(f"--beta is {self.beta}: a number above 0 is valid")
-        check_choice("ref", self.ref, ("base", "previous"))
+        check_choice("--ref", self.ref, ("base", "previous"))
         if self.ref == "previous" and self.model_path is None:
             raise ValueError("--ref previous needs --model_path, the checkpoint that the reference is a copy of")
         if self.remove_unused_columns:

@@ -5,7 +5,6 @@ Everything that is taken from `trl.experimental` goes through this folder. Seams
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from transformers.integrations import deepspeed
 from trl.data_utils import is_conversational
 from trl.experimental.online_dpo import OnlineDPOTrainer
 
+from datasets_builders.io import write_json
 from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint, refuse_occupied
 
 from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
@@ -252,7 +252,4 @@ class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
         self.save_parts(folder)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:  # last of all: a folder with this file is whole
-            path = folder / self.state_file
-            beside = path.with_suffix(".part")
-            beside.write_text(json.dumps(self.state_dict(), indent=2) + "\n", encoding="utf-8")
-            os.replace(beside, path)
+            write_json(folder / self.state_file, self.state_dict())

@@ -72,7 +72,7 @@ def test_an_unknown_name_is_refused(name, near):
             get_gold(name)
         return
     with pytest.raises(
-        ValueError, match=rf"unknown gold function '{name}'; did you mean '{near}'\? *\. Valid: bagofwords"
+        ValueError, match=rf"unknown gold function '{name}'; did you mean '{near}'\? Valid: bagofwords"
     ):
         get_gold(name)
 
@@ -87,7 +87,7 @@ def test_a_name_inside_another_is_not_enough():
 def test_unknown_arguments_are_refused():
     with pytest.raises(ValueError, match="'nouns' takes no argument 'taggers'; did you mean 'tagger'"):
         get_gold("nouns", taggers="rules")
-    with pytest.raises(ValueError, match=r"'math' takes no argument 'depth'. Valid: noise, noise_seed"):
+    with pytest.raises(ValueError, match=r"'math' takes no argument 'depth'; Valid: noise, noise_seed"):
         get_gold("math", depth=1)
     with pytest.raises(ValueError, match="'ultrafeedbackgold' takes no argument 'noise'"):
         get_gold("ultrafeedbackgold", noise=1.0)
@@ -167,7 +167,7 @@ def test_only_what_is_used_is_imported():
     code = (
         "import sys; from trl_ext.d2po.gold import get_gold;"
         "get_gold('nouns')(['a'], ['b']); get_gold('math')(['1+1'], ['2']);"
-        "print([n for n in ('torch', 'transformers', 'spacy', 'nltk', 'HanTa', 'datasets_builders') if n in sys.modules])"
+        "print([n for n in ('torch', 'transformers', 'spacy', 'nltk', 'HanTa', 'datasets_builders.teacher') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

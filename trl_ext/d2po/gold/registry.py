@@ -1,11 +1,13 @@
 """Gold functions by their exact names."""
 
-import difflib
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from datasets_builders.choices import nearest
+from datasets_builders.python_names import function_at
 
 from .base import BatchScore, GoldFunction, with_noise
 
@@ -54,8 +56,7 @@ def get_gold(name: str, **arguments: Any) -> GoldFunction:
         factory = _python_function(name)
     else:
         raise ValueError(
-            f"unknown gold function {name!r}{_nearest(name, GOLD_NAMES)}. Valid: {', '.join(GOLD_NAMES)}, or "
-            "package.module:function"
+            f"unknown gold function {name!r}; {nearest(name, GOLD_NAMES)}, or package.module:function"
         )
     valid = list(inspect.signature(factory).parameters)
     if name == PAID:
@@ -69,23 +70,9 @@ def get_gold(name: str, **arguments: Any) -> GoldFunction:
 def _check_arguments(name: str, arguments: Iterable[str], valid: list[str]) -> None:
     for argument in arguments:
         if argument not in valid:
-            listed = ", ".join(valid)
-            raise ValueError(
-                f"gold function {name!r} takes no argument {argument!r}{_nearest(argument, valid)}. Valid: {listed}"
-            )
-
-
-def _nearest(word: str, valid: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"gold function {name!r} takes no argument {argument!r}; {nearest(argument, valid)}")
 
 
 def _python_function(path: str) -> Callable[[], BatchScore]:
-    module, function = path.split(":")
-    try:
-        scores = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"gold function {path!r} cannot be imported: {error}") from error
-    if not callable(scores):
-        raise ValueError(f"gold function {path!r} is a {type(scores).__name__}, not a function")
+    scores = function_at(path, f"gold function {path!r}")
     return lambda: scores

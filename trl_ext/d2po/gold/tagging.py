@@ -1,9 +1,10 @@
 """Parts of speech: which words of a text are nouns, adjectives and verbs."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
+
+from datasets_builders.choices import check_choice
 
 from .tag_rules import tag_tokens
 from .words import word_tokens
@@ -28,16 +29,13 @@ def get_tagger(tagger: str = "rules", model: str = SPACY_MODEL) -> Tagger:
     Raises:
         ValueError: no such tagger, or what it needs is not installed.
     """
+    check_choice("tagger", tagger, TAGGERS)
     if tagger == "rules":
         return lambda texts: [tag_tokens(word_tokens(text)) for text in texts]
     if tagger == "hanta":
         return _hanta()
-    if tagger == "spacy":
-        pipeline = load_spacy(model)
-        return lambda texts: [[(t.text, penn_part(t.tag_)) for t in document] for document in pipeline.pipe(texts)]
-    near = difflib.get_close_matches(tagger, TAGGERS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"tagger is {tagger!r}: valid are {list(TAGGERS)}{hint}")
+    pipeline = load_spacy(model)
+    return lambda texts: [[(t.text, penn_part(t.tag_)) for t in document] for document in pipeline.pipe(texts)]
 
 
 def penn_part(tag: str) -> PartOfSpeech:

@@ -1,0 +1,44 @@
+"""Names that are loaded when they are used, and functions that a user names."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from datasets_builders.python_names import function_at, loaded_when_used
+
+
+def test_a_name_is_loaded_when_it_is_used_and_no_sooner():
+    code = (
+        "import sys, datasets_builders, trl_ext.objectives, swift_ext.modpo, trl_ext.d2po.discriminator;"
+        "print([name for name in ('datasets_builders.io', 'torch', 'pydantic_settings') if name in sys.modules]);"
+        "print(datasets_builders.write_json.__module__, 'datasets_builders.io' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "datasets_builders.io True"]
+
+
+def test_a_name_that_a_package_has_not_is_no_attribute_of_it():
+    load = loaded_when_used("json", {"JSONDecoder": ".decoder"})
+    assert load("JSONDecoder") is json.JSONDecoder
+    with pytest.raises(AttributeError, match=r"^module 'json' has no attribute 'nothing'$"):
+        load("nothing")
+
+
+@pytest.mark.parametrize("path", ["json:loads", "json.loads", "json.decoder:JSONDecoder", "json.decoder.JSONDecoder"])
+def test_a_function_by_its_path(path):
+    assert function_at(path, "it") in (json.loads, json.JSONDecoder)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_such_module:f", "^reward 'a' cannot be imported: No module named 'no_such_module'$"),
+        ("json.nothing", "^reward 'a' cannot be imported: .*nothing"),
+        ("math:pi", "^reward 'a' is a float, not a function$"),
+    ],
+)
+def test_what_is_no_function_is_refused(path, message):
+    with pytest.raises(ValueError, match=message):
+        function_at(path, "reward 'a'")
