@@ -20,7 +20,7 @@ from launch.answers.backends import (
     TransformersBackend,
     is_failed,
 )
-from launch.answers.options import MAX_FAILED_SHARE, add_model_options, add_server_options, load_policy
+from launch.answers.options import MAX_FAILED_SHARE, add_model_options, add_server_options, load_policy, settle_template
 from launch.answers.policy import resolve_adapter
 from launch.answers.prompts import Prompt, read_prompts, shard
 from launch.answers.records import NO_COUNTS, check_label, shard_name
@@ -205,6 +205,7 @@ def _check_backend(args: argparse.Namespace) -> None:
             raise ValueError("--backend transformers needs --model")
         if args.base_url or args.api_model:
             raise ValueError("--base_url and --api_model belong to --backend openai")
+        settle_template(args, [args.adapter] if args.adapter else [])
         return
     if not args.base_url or not args.api_model:
         raise ValueError("--backend openai needs --base_url and --api_model")

@@ -15,10 +15,10 @@ from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
-from launch.answers.chat_policy import ChatPolicy
 from launch.answers.checkpoint_answers import ANSWERS_FILE, Question, read_questions
 from launch.answers.checkpoints import Checkpoint, find_checkpoints
 from launch.answers.generate import generate_shard, is_complete
+from launch.answers.policy import Policy
 from launch.answers.records import shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
 from launch.cli.verbs import verb_parser
@@ -61,7 +61,12 @@ def generate(
     if is_complete(target, retry_failed=False):
         print(f"{target}: complete already")
         return target
-    policy = ChatPolicy(checkpoint.model, checkpoint.adapter, torch_dtype=torch_dtype)
+    policy = Policy(
+        checkpoint.model,
+        adapters={"policy": checkpoint.adapter} if checkpoint.adapter else None,
+        kind="assistant",
+        torch_dtype=torch_dtype,
+    )
     generate_shard(
         [question.prompt for question in questions],
         TransformersBackend(policy, decoding, max_input_length),

@@ -1,21 +1,25 @@
 """Flags that several commands share."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from datasets_builders.choices import positive_integer, share
+from launch.answers.forms import check_swift
 from launch.answers.policy import Policy
 from launch.cli.flags import add_torch_dtype
+from launch.models.merge_lora import swift_arguments
 
 MAX_FAILED_SHARE = 0.05
+OWN_TEMPLATE = "default: as trained by ms-swift, else the tokenizer's chat template"
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Adds the flags that say which model to load and how its conversations are written."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", required=required, metavar="PATH", help="model directory or hub name")
-    group.add_argument("--model_type", help="ms-swift model type, such as llama")
-    group.add_argument("--template", help="ms-swift template type, such as chatml")
+    group.add_argument("--model_type", help=f"ms-swift model type, such as llama ({OWN_TEMPLATE})")
+    group.add_argument("--template", help=f"ms-swift template type, such as chatml ({OWN_TEMPLATE})")
     group.add_argument("--system", help="system message of prompts that have none (default: the template's)")
     add_torch_dtype(group)
     group.add_argument("--max_length", type=positive_integer, help="longest row in tokens (default: the model's limit)")
@@ -35,8 +39,30 @@ def add_failure_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retry_failed", action="store_true", help="ask for those of earlier runs again")
 
 
+def settle_template(args: argparse.Namespace, adapters: Iterable[str] = ()) -> None:
+    """Where neither --model_type nor --template is given, takes them from the run of ms-swift that left the weights.
+
+    Args:
+        adapters: folders that come before that of `--model`.
+
+    Raises:
+        ValueError: ms-swift is asked for, by a flag or by the `args.json` beside the weights, and is not there.
+    """
+    asked = {"--model_type": args.model_type, "--template": args.template}
+    if args.model_type is None and args.template is None:
+        for folder in map(Path, (*adapters, args.model)):
+            trained = swift_arguments(folder)
+            args.model_type, args.template = trained.get("model_type"), trained.get("template")
+            if args.model_type or args.template:
+                file = folder / "args.json"
+                asked = {f"{file}: model_type": args.model_type, f"{file}: template": args.template}
+                break
+    check_swift(asked)
+
+
 def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | None = None) -> Policy:
-    """The policy that the flags of `add_model_options` describe. Errors: see `Policy`."""
+    """The policy that the flags of `add_model_options` describe. Errors: see `settle_template` and `Policy`."""
+    settle_template(args, (adapters or {}).values())
     return Policy(
         args.model,
         adapters=adapters,

@@ -1,22 +1,22 @@
-"""A language model as ms-swift trains it: the same loader, the same template, the same scored tokens.
+"""A language model that answers and scores, in eval mode, with the conversations in the form that it was trained on.
 
 Shapes: B rows, T tokens.
 """
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from launch.answers.forms import IGNORED, EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
 from launch.answers.records import Messages
+from launch.models.merge_lora import with_adapter
 from trl_ext.modpo.model_dir import check_dtype, check_finite, check_finite_weights, resolve_model
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED = -100
-
-EncodedRow = tuple[list[int], list[int]]
 
 
 def resolve_adapter(path: str) -> str:
@@ -31,18 +31,31 @@ def resolve_adapter(path: str) -> str:
     return path
 
 
+def load_tokenizer(model: str, adapter: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of the adapter's folder where it holds one, else the model's. No weights are read."""
+    from transformers import AutoTokenizer
+
+    directory = resolve_model(model, trust_remote_code)
+    own = adapter is not None and Path(resolve_adapter(adapter), "tokenizer_config.json").is_file()
+    return AutoTokenizer.from_pretrained(adapter if own else directory, trust_remote_code=trust_remote_code)
+
+
 class Policy:
-    """One model with its template and any number of named adapters, in eval mode.
+    """One model with the form of its conversations and any number of named adapters, in eval mode.
+
+    With `model_type` or `template_type` ms-swift loads the model and writes its conversations; otherwise both is done by
+    transformers alone, with the tokenizer's own chat template, see `launch.answers.forms`.
 
     Args:
         path: model directory or hub name.
-        adapters: name -> adapter directory.
-        model_type, template_type, system, max_length, use_chat_template, enable_thinking: as `swift rlhf` takes them;
-            None leaves ms-swift's choice.
+        adapters: name -> adapter directory; the tokenizer is that of the first one where it holds one.
+        kind, system, use_chat_template, enable_thinking: see `TokenizerForm`; the last three are `swift rlhf`'s, too.
         torch_dtype: float32, bfloat16 or float16; None takes the model's own.
+        max_length: longest row in tokens; None is the model's limit.
 
     Raises:
-        ValueError: a path that is no model or adapter, an unknown type, code in the model directory, or weights that are not finite.
+        ValueError: a path that is no model or adapter, an adapter that does not fit, an unknown type, a type of ms-swift
+            where there is none, code in the model directory, or weights that are not finite.
     """
 
     def __init__(
@@ -52,6 +65,7 @@ class Policy:
         adapters: Mapping[str, str] | None = None,
         model_type: str | None = None,
         template_type: str | None = None,
+        kind: str | None = None,
         system: str | None = None,
         torch_dtype: str | None = None,
         max_length: int | None = None,
@@ -59,36 +73,38 @@ class Policy:
         enable_thinking: bool | None = None,
         trust_remote_code: bool = False,
     ):
+        check_swift({"--model_type": model_type, "--template": template_type})
         directory = resolve_model(path, trust_remote_code)
         adapters = {name: resolve_adapter(place) for name, place in (adapters or {}).items()}
         check_dtype(torch_dtype)
-
-        import torch
-        from swift.model import MODEL_MAPPING, get_model_processor
-        from swift.template import get_template
-
-        if model_type is not None and model_type not in MODEL_MAPPING:
-            raise ValueError(f"model_type {model_type!r} is unknown to ms-swift")
-        model, processor = get_model_processor(
-            directory,
-            torch_dtype=getattr(torch, torch_dtype) if torch_dtype else None,
-            model_type=model_type,
-            task_type="causal_lm",
-        )
-        # last_round: preference training scores the final answer only, whatever the conversation holds before it.
-        self.template = get_template(
-            processor,
-            default_system=system,
-            template_type=template_type,
-            max_length=max_length,
-            loss_scale="last_round",
-            use_chat_template=use_chat_template,
-            enable_thinking=enable_thinking,
-        )
-        self.tokenizer = self.template.tokenizer
-        self.adapters = tuple(adapters)
+        settings = {
+            "system": system,
+            "max_length": max_length,
+            "use_chat_template": use_chat_template,
+            "enable_thinking": enable_thinking,
+        }
+        self.form: Form
+        if model_type is None and template_type is None:
+            tokenizer = load_tokenizer(directory, next(iter(adapters.values()), None), trust_remote_code)
+            model, self.form = _load(directory, tokenizer, torch_dtype, trust_remote_code, kind, settings)
+        else:
+            model, self.form = _load_by_swift(directory, model_type, template_type, torch_dtype, settings)
         check_finite(model, path)
-        self.model = _with_adapters(model, adapters).eval()
+        self.adapters = tuple(adapters)
+        for name, place in adapters.items():
+            model = with_adapter(model, Path(place), name)
+        self.model = model.eval()
+
+    def speaking(self, form: Form) -> "Policy":
+        """The same model with its conversations in another form; nothing is loaded again."""
+        other = copy.copy(self)
+        other.form = form
+        return other
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of the form."""
+        return self.form.tokenizer
 
     @property
     def device(self) -> "torch.device":
@@ -98,13 +114,12 @@ class Policy:
     @property
     def max_length(self) -> int:
         """Longest encoded row, in tokens."""
-        return self.template.max_length
+        return self.form.max_length
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens that end an answer: the template's end token and the tokenizer's."""
-        ids = {self.template.template_meta.stop_token_id, self.tokenizer.eos_token_id}
-        return sorted(token for token in ids if token is not None)
+        """Tokens that end an answer."""
+        return self.form.stop_ids
 
     @property
     def pad_id(self) -> int:
@@ -114,36 +129,12 @@ class Policy:
         return next((token for token in candidates if token is not None and token not in ends), ends[0])
 
     def encode_prompt(self, messages: Messages) -> list[int]:
-        """Tokens (T,) of the conversation up to where the answer starts. Never truncated.
-
-        Raises:
-            ValueError: the messages do not fit the template.
-        """
-        self.template.set_mode("transformers")
-        limit, self.template.max_length = self.template.max_length, None
-        try:
-            return self.template.encode({"messages": messages})["input_ids"]
-        except AssertionError as error:
-            raise ValueError(f"the messages do not fit the template: {error}") from error
-        finally:
-            self.template.max_length = limit
+        """See `Form`."""
+        return self.form.encode_prompt(messages)
 
     def encode_pair_row(self, messages: Messages) -> EncodedRow:
-        """Tokens and labels, both (T,), of a conversation that ends with the answer to score.
-
-        Labels are -100 on the prompt; the answer and the end that training appends to it are scored.
-
-        Raises:
-            ValueError: no answer at the end, or more than `max_length` tokens.
-        """
-        if not messages or messages[-1]["role"] != "assistant":
-            raise ValueError("a row to score must end with an assistant message")
-        self.template.set_mode("train")
-        try:
-            encoded = self.template.encode({"messages": messages})
-        except AssertionError as error:
-            raise ValueError(f"the messages do not fit the template: {error}") from error
-        return encoded["input_ids"], encoded["labels"]
+        """See `Form`."""
+        return self.form.encode_pair_row(messages)
 
     @staticmethod
     def response_tokens(row: EncodedRow) -> int:
@@ -216,13 +207,48 @@ class Policy:
         return torch.stack(sums).cpu()
 
 
-def _with_adapters(model, adapters: Mapping[str, str]):
-    if not adapters:
-        return model
-    from peft import PeftModel
+def _load(
+    directory: str, tokenizer: Any, torch_dtype: str | None, trust_remote_code: bool, kind: str | None, settings: dict
+) -> tuple[Any, TokenizerForm]:
+    import torch
+    from transformers import AutoModelForCausalLM
 
-    (first, place), *others = adapters.items()
-    model = PeftModel.from_pretrained(model, place, adapter_name=first)
-    for name, place in others:
-        model.load_adapter(place, adapter_name=name)
-    return model
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch_dtype or "auto", trust_remote_code=trust_remote_code
+    )
+    ends = model.generation_config.eos_token_id
+    ids = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id}
+    limit = settings["max_length"] or getattr(
+        model.config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length
+    )
+    stop_ids = sorted(token for token in ids if token is not None)
+    form = TokenizerForm(tokenizer, kind, stop_ids=stop_ids, **settings | {"max_length": limit})
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), form
+
+
+def _load_by_swift(
+    directory: str, model_type: str | None, template_type: str | None, torch_dtype: str | None, settings: dict
+) -> tuple[Any, SwiftForm]:
+    import torch
+    from swift.model import MODEL_MAPPING, get_model_processor
+    from swift.template import get_template
+
+    if model_type is not None and model_type not in MODEL_MAPPING:
+        raise ValueError(f"model_type {model_type!r} is unknown to ms-swift")
+    model, processor = get_model_processor(
+        directory,
+        torch_dtype=getattr(torch, torch_dtype) if torch_dtype else None,
+        model_type=model_type,
+        task_type="causal_lm",
+    )
+    # last_round: preference training scores the final answer only, whatever the conversation holds before it.
+    template = get_template(
+        processor,
+        default_system=settings["system"],
+        template_type=template_type,
+        max_length=settings["max_length"],
+        loss_scale="last_round",
+        use_chat_template=settings["use_chat_template"],
+        enable_thinking=settings["enable_thinking"],
+    )
+    return model, SwiftForm(template)

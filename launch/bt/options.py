@@ -13,6 +13,7 @@ from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from datasets_builders.scoring.tags import refuse_swallowed_tags
 from launch.answers.backends import Backend, Decoding, TransformersBackend
+from launch.answers.forms import check_swift
 from launch.answers.options import add_server_options
 from launch.answers.policy import Policy
 from launch.answers.server import OpenAIBackend, server_settings
@@ -33,8 +34,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--run_dir", metavar="DIR", help="folder of a training run; its args.json names the base model")
     group.add_argument("--checkpoint", metavar="NAME", help="in --run_dir, or a folder; checkpoint-0: before training")
     group.add_argument("--model", metavar="PATH", help="a model of its own, or the base of an adapter that moved")
-    group.add_argument("--model_type", help="ms-swift model type (default: as trained)")
-    group.add_argument("--template", help="ms-swift template type (default: as trained)")
+    group.add_argument("--model_type", help="ms-swift model type (default: as trained by ms-swift)")
+    group.add_argument(
+        "--template", help="ms-swift template type (default: as trained by ms-swift, else the tokenizer's)"
+    )
     group.add_argument("--system", help="system message (default: as trained)")
     group.add_argument("--no_chat_template", action="store_true", help="plain text (default: as trained)")
     add_torch_dtype(group, "as trained")
@@ -180,6 +183,13 @@ def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
         template=args.template,
         system=args.system,
         dtype=args.torch_dtype,
+    )
+    run = found.home / "args.json"
+    check_swift(
+        {
+            f"{run}: model_type" if args.model_type is None else "--model_type": found.model_type,
+            f"{run}: template" if args.template is None else "--template": found.template,
+        }
     )
     if not args.no_chat_template:
         return found

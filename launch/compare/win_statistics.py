@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from launch.common.statistics import share
 from launch.judge.metrics import evaluate_rows
-from launch.judge.verdicts import JudgedRow, group_orders
+from launch.judge.verdicts import JudgedRow, combine_orders, group_orders
 from trl_ext.objectives.verdicts import swap_label
 
 POINTS = {"A": 1.0, "tie": 0.5, "B": 0.0}
@@ -26,16 +26,14 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(pair_id: str, original: JudgedRow | None, swapped: JudgedRow | None) -> Outcome:
-    """The outcome of a pair. A verdict counts when both orders give it; where they differ the pair is a tie.
-
-    A pair with a verdict in one order only has none: taking it would let a judge's liking for a place decide.
-    """
+    """The outcome of a pair, see `combine_orders`; one that was asked about in one order only has none."""
     votes = (original and original.vote, swap_label(swapped and swapped.vote))
-    if None in votes:
+    verdict = None if original is None or swapped is None else combine_orders(original, swapped)
+    if verdict is None:
         return Outcome(pair_id, None, "no verdict" if votes == (None, None) else "verdict in one order only", votes)
     if votes[0] != votes[1]:
-        return Outcome(pair_id, "tie", DISAGREE, votes)
-    return Outcome(pair_id, votes[0], SAID if votes[0] == "tie" else "both orders agree", votes)
+        return Outcome(pair_id, verdict, DISAGREE, votes)
+    return Outcome(pair_id, verdict, SAID if verdict == "tie" else "both orders agree", votes)
 
 
 def outcomes(rows: Iterable[JudgedRow]) -> list[Outcome]:

@@ -49,9 +49,10 @@ def backend_maker(settings: RewardSettings) -> Callable[[], Backend]:
     if settings.base_url:
         server = OpenAIBackend(settings.base_url, settings.api_model, decoding, rpm_limit=settings.rpm_limit)
         return lambda: server
-    from launch.answers.chat_policy import ChatPolicy
+    from launch.answers.policy import Policy
 
-    policy = ChatPolicy(settings.model, settings.adapter, torch_dtype=settings.torch_dtype)
+    adapters = {"judge": settings.adapter} if settings.adapter else None
+    policy = Policy(settings.model, adapters=adapters, torch_dtype=settings.torch_dtype)
     # One backend a call: it keeps the tokens of every prompt that it has seen, and a training run has no end of them.
     return lambda: TransformersBackend(policy, decoding)
 

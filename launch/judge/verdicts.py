@@ -106,7 +106,8 @@ def group_orders(rows: Iterable[JudgedRow]) -> dict[str, tuple[JudgedRow | None,
 def combine_orders(original: JudgedRow | None, swapped: JudgedRow | None) -> str | None:
     """The verdict on a pair from the votes on both orders, in the frame of the original order.
 
-    Both say the same: that label. They differ: `tie`. One order has no verdict: the other's. None has one: None.
+    Both say the same: that label. They differ: `tie`. One of them has no verdict: None, because taking the other's
+    would let a judge's liking for a place decide. An order that nobody asked about (None) has no say.
 
     Raises:
         ValueError: rows of different pairs, or sides that are not 0 and 1.
@@ -116,11 +117,11 @@ def combine_orders(original: JudgedRow | None, swapped: JudgedRow | None) -> str
             raise ValueError(f"pair {row.pair_id}: expected the row of side {side}; found side {row.side}")
     if original is not None and swapped is not None and original.pair_id != swapped.pair_id:
         raise ValueError(f"rows of two pairs: {original.pair_id} and {swapped.pair_id}")
-    first = original.vote if original is not None else None
-    second = swap_label(swapped.vote) if swapped is not None else None
-    if first is None or second is None:
-        return first if second is None else second
-    return first if first == second else "tie"
+    votes = [original.vote] if original is not None else []
+    votes += [swap_label(swapped.vote)] if swapped is not None else []
+    if not votes or None in votes:
+        return None
+    return votes[0] if len(set(votes)) == 1 else "tie"
 
 
 def _parse(record: dict[str, Any], where: str) -> JudgedRow:

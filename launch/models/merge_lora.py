@@ -121,8 +121,8 @@ def swift_arguments(adapter: Path) -> dict:
     return {name: arguments[name] for name in MODEL_ARGUMENTS if arguments.get(name) is not None}
 
 
-def with_adapter(model, adapter: Path):
-    """The model with the adapter on it, every one of its weights in place.
+def with_adapter(model, adapter: Path, name: str = "default"):
+    """The model with the adapter on it under that name, every one of its weights in place; it may hold others.
 
     Raises:
         ValueError: the adapter was made for another architecture or size, or holds values that are not finite.
@@ -132,8 +132,9 @@ def with_adapter(model, adapter: Path):
     check_finite_weights(adapter)
 
     try:
-        model = PeftModel.from_pretrained(model, adapter)
-        result = model.load_adapter(adapter, adapter_name="default")
+        if not isinstance(model, PeftModel):
+            model = PeftModel.from_pretrained(model, adapter, adapter_name=name)
+        result = model.load_adapter(adapter, adapter_name=name)
     except (RuntimeError, KeyError, ValueError) as error:  # how peft reports shapes and targets that do not fit
         raise ValueError(f"--adapter {adapter} does not fit the base model: {error}") from error
     # peft keeps quiet about these; what is missing would be merged as no change at all.

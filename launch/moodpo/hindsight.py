@@ -14,10 +14,10 @@ import numpy as np
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
-from launch.answers.chat_policy import load_form
 from launch.answers.records import shard_name
 from launch.cli.verbs import verb_parser
 from launch.moodpo.points import read_points
+from launch.moodpo.steered import load_form
 from launch.moodpo.weights import lattice
 
 

@@ -17,7 +17,6 @@ from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_json, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
-from launch.answers.chat_policy import ChatPolicy, load_form
 from launch.answers.generate import generate_shard
 from launch.answers.prompts import Prompt, read_prompts
 from launch.answers.records import prompt_id, shard_name
@@ -26,6 +25,7 @@ from launch.cli.verbs import verb_parser
 from launch.common.resume import check_settings
 from launch.moodpo import pareto_draw
 from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, write_points
+from launch.moodpo.steered import asking, load_form, load_policy
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
@@ -93,9 +93,9 @@ def generate_points(
 
 def _generate_with(place, points, names, prompts, options, decoding) -> None:
     # A function of its own, so that one model is gone before the next one is loaded.
-    policy = ChatPolicy(*place, kind=options.exp_type, torch_dtype=options.torch_dtype)
+    policy = load_policy(*place, options.exp_type, options.torch_dtype)
     for point in points:
-        asked = policy.asking(point.names, asked_weights(point, names)) if point.names else policy
+        asked = asking(policy, point.names, asked_weights(point, names)) if point.names else policy
         print(point.label, flush=True)
         generate_shard(
             prompts,

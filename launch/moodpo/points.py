@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets_builders.io import write_json
-from launch.answers.chat_policy import STATE_FILE, read_settings
 from launch.answers.records import check_label
 from launch.moodpo.soup import read_mixtures
+from launch.moodpo.steered import STATE_FILE, read_settings
 from launch.moodpo.weights import percentages
 
 Kind = Literal["moodpo", "fixed", "soup", "untouched"]

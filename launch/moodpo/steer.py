@@ -5,9 +5,9 @@ import json
 
 from datasets_builders.command_line import Parser
 from launch.answers.backends import Decoding
-from launch.answers.chat_policy import ChatPolicy, ask, load_form, objectives_of
 from launch.cli.flags import add_max_new_tokens, add_torch_dtype
 from launch.cli.verbs import verb_parser
+from launch.moodpo.steered import ask, asking, load_form, load_policy, objectives_of
 from launch.moodpo.weights import parse_weights, write_weights
 
 
@@ -74,9 +74,9 @@ def main(argv: list[str]) -> int:
             asked = form.asked([{"role": "user", "content": options.prompt}], names, vector)
             print(json.dumps({"prompt" if isinstance(asked, str) else "messages": asked}, ensure_ascii=False))
         return 0
-    policy = ChatPolicy(options.model, options.adapter, kind=options.exp_type, torch_dtype=options.torch_dtype)
+    policy = load_policy(options.model, options.adapter, options.exp_type, options.torch_dtype)
     for vector in vectors:
-        answer = ask(policy.asking(names, vector), options.prompt, decoding)
+        answer = ask(asking(policy, names, vector), options.prompt, decoding)
         if len(vectors) > 1:
             print(f"--- {write_weights(names, vector)}")
         print(answer.response, flush=True)

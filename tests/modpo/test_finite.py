@@ -30,12 +30,18 @@ def _discriminator(kind):
 
 
 def _asked_with_weights(folder):
-    from launch.answers.chat_policy import ChatPolicy
+    from launch.moodpo.steered import load_policy
 
-    ChatPolicy(str(folder))
+    load_policy(str(folder), None)
 
 
 def _policy(folder):
+    from launch.answers.policy import Policy
+
+    Policy(str(folder))
+
+
+def _policy_of_swift(folder):
     pytest.importorskip("swift")
     from launch.answers.policy import Policy
 
@@ -55,6 +61,7 @@ LOADERS = {
     "discriminator from a policy": _discriminator("dpo"),
     "steered policy": _asked_with_weights,
     "policy": _policy,
+    "policy of ms-swift": _policy_of_swift,
     "adapter of a policy": _policy_with_adapter,
 }
 LANGUAGE = ("discriminator from a policy", "steered policy", "policy")

@@ -27,7 +27,7 @@ class JudgedPair(NamedTuple):
 
     @property
     def combined(self) -> str | None:
-        """`right`, `wrong` or `tie` from both orders together (see `combine_orders`); None without any verdict."""
+        """`right`, `wrong` or `tie` from both orders together (see `combine_orders`); None where an order has no verdict."""
         verdict = combine_orders(self.original, self.swapped)
         if verdict in (None, "tie"):
             return verdict

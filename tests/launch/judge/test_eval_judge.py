@@ -74,7 +74,7 @@ def test_a_file_of_verdicts_is_scored_as_it_is(verdicts, tmp_path, capsys):
     assert (tmp_path / "out/confusion.png").read_bytes().startswith(PNG)
     pairs = [json.loads(line) for line in (tmp_path / "out/pairs.jsonl").read_text().splitlines()]
     assert [(pair["pair_id"], pair["verdict"]) for pair in pairs] == [
-        ("p1", "A"), ("p2", "tie"), ("p3", "tie"), ("p4", "B"),
+        ("p1", "A"), ("p2", "tie"), ("p3", "tie"), ("p4", None),
     ]  # fmt: skip
     printed = capsys.readouterr().out.splitlines()
     cell = result["metrics"]["accuracy"]

@@ -58,11 +58,11 @@ WORKED = [
 
 
 def test_worked_numbers():
-    """Pair means 1, 1/2, 3/4, 1/4, 1; strictly 1, 1/2, 1/2, 0, 1; both together A, tie, tie, tie against A, B, tie, A."""
+    """Pair means 1, 1/2, 3/4, 1/4, 1; strictly 1, 1/2, 1/2, 0, 1; both together A, tie, tie, none against A, B, tie, A."""
     found = evaluate_rows(WORKED)
     assert values(found) == pytest.approx({
         "accuracy": 3.5 / 5, "single_sample_accuracy": 3.5 / 5, "three_class_accuracy": 3 / 5,
-        "accuracy_without_true_ties": 2.75 / 4, "combined_accuracy": (1 + 0.5 + 1 + 0.5) / 4,
+        "accuracy_without_true_ties": 2.75 / 4, "combined_accuracy": (1 + 0.5 + 1 + 0) / 4,
         "macro_accuracy": (2.25 / 3 + 1.25 / 2) / 2, "swap_consistency": 1 / 4, "consistent_and_right": 1 / 4,
         # p4 has no verdict in one order; +1 and -1, +1 and +1, 0 and +1 in the others.
         "position_bias": (0 + 1 + 0.5) / 3,
@@ -212,8 +212,7 @@ def slow(rows):
         lists["single_sample_accuracy"].append(sum(sum(one) / len(one) for one in singles) / n)
         if n == 2:
             told = [votes[0], TURNED[votes[1]]]
-            given = [one for one in told if one is not None]
-            together = None if not given else given[0] if len(set(given)) == 1 else "tie"
+            together = None if None in told else told[0] if len(set(told)) == 1 else "tie"
             lists["combined_accuracy"].append(worth(together, own[0].ground_truth))
             lists["consistent_and_right"].append(int(all(votes[side] == own[side].ground_truth for side in own)))
         for side, row in own.items():

@@ -20,7 +20,7 @@ def test_a_pair_of_which_only_the_swapped_order_is_there_is_turned_back():
 
 def test_one_order_without_a_vote_neither_agrees_nor_disagrees():
     (pair,) = pair_records([row(0, None), row(1, "A", truth="B", strength=2)])
-    assert (pair["verdict"], pair["agree"], pair["votes"]) == ("B", None, [None, "B"])
+    assert (pair["verdict"], pair["agree"], pair["votes"]) == (None, None, [None, "B"])
 
 
 def test_worked_summary():

@@ -52,11 +52,11 @@ COMBINED = {
     ("B", "B"): "tie",
     ("A", "tie"): "tie",
     ("tie", "B"): "tie",
-    ("A", None): "A",
-    ("tie", None): "tie",
-    (None, "A"): "B",
-    (None, "B"): "A",
-    (None, "tie"): "tie",
+    ("A", None): None,
+    ("tie", None): None,
+    (None, "A"): None,
+    (None, "B"): None,
+    (None, "tie"): None,
     (None, None): None,
 }
 

@@ -9,8 +9,8 @@ import pytest
 
 from launch.__main__ import main as launch
 from launch.answers.backends import Decoding
-from launch.answers.chat_policy import ChatPolicy, ask
 from launch.moodpo.page import Card, Desk, check_access
+from launch.moodpo.steered import ask, asking, load_policy
 from tests.launch.moodpo.browser import needs_browser, open_browser
 from tests.launch.moodpo.conftest import NAMES
 
@@ -20,12 +20,12 @@ PROMPT = "Name three <b>animals</b> & more."
 
 @pytest.fixture(scope="module")
 def desk(base, steered):
-    return Desk(ChatPolicy(str(base), str(steered)), NAMES, Decoding(max_new_tokens=10))
+    return Desk(load_policy(str(base), str(steered)), NAMES, Decoding(max_new_tokens=10))
 
 
 def test_a_new_answer_replaces_the_current_one_and_pinned_ones_stay(desk):
     cards = desk.generate([], PROMPT, (70, 30))
-    expected = ask(desk.policy.asking(NAMES, (0.7, 0.3)), PROMPT, desk.decoding)
+    expected = ask(asking(desk.policy, NAMES, (0.7, 0.3)), PROMPT, desk.decoding)
     assert cards == [Card("current", (70, 30), PROMPT, expected.response, expected.capped)]
     cards = desk.generate(desk.pin(cards), "Another?", (0, 100))
     assert [(card.kind, card.percents) for card in cards] == [("current", (0, 100)), ("pinned", (70, 30))]
@@ -34,7 +34,7 @@ def test_a_new_answer_replaces_the_current_one_and_pinned_ones_stay(desk):
     cards = desk.generate_alone(cards, PROMPT)
     cards = desk.generate_alone(cards, PROMPT)
     assert [(card.kind, card.percents) for card in cards[2:]] == [("alone", (100, 0)), ("alone", (0, 100))]
-    assert cards[2].answer == ask(desk.policy.asking(NAMES, (1, 0)), PROMPT, desk.decoding).response
+    assert cards[2].answer == ask(asking(desk.policy, NAMES, (1, 0)), PROMPT, desk.decoding).response
     assert cards[2].answer != cards[3].answer
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main as launch
-from launch.answers.chat_policy import ChatPolicy, PromptForm, load_form, objectives_of, read_settings
+from launch.moodpo.steered import SteeredForm, asking, load_form, load_policy, objectives_of, read_settings
 from tests.launch.moodpo.conftest import NAMES, mark
 from tests.tiny import build_adapter
 from trl_ext.moodpo.instruction import annotate, parse
@@ -77,7 +77,7 @@ def test_draws_depend_on_the_seed(base, steered, capsys):
 
 
 def test_the_printed_prompt_is_what_the_policy_reads(base, steered, capsys):
-    """Given to any other client, the printed messages end up as the tokens of `ChatPolicy`."""
+    """Given to any other client, the printed messages end up as the tokens of the policy."""
     assert (
         steer(
             base,
@@ -97,7 +97,7 @@ def test_the_printed_prompt_is_what_the_policy_reads(base, steered, capsys):
     assert [parse(text) for text in sentences] == [
         {"brevity": 0.7, "rich_vocabulary": 0.3}, {"brevity": 1.0, "rich_vocabulary": 0.0},
     ]  # fmt: skip
-    policy = ChatPolicy(str(base), str(steered)).asking(NAMES, (0.7, 0.3))
+    policy = asking(load_policy(str(base), str(steered)), NAMES, (0.7, 0.3))
     template = policy.tokenizer.apply_chat_template
     text = template(lines[0]["messages"], tokenize=False, add_generation_prompt=True)
     assert (
@@ -117,16 +117,16 @@ def test_prompts_have_the_form_of_training(base):
     with_words = form.asked([{"role": "user", "content": "\n\nHuman: Why?\n\nAssistant:"}], NAMES, (1, 0))
     assert with_words.startswith("[Begin System Instruction]\nBalance your answer as follows: 100% brevity")
     assert with_words.endswith("\n\nHuman: Why?\n\nAssistant:")
-    post = PromptForm(form.tokenizer, "summary").plain([{"role": "user", "content": "My dog ate it."}])
+    post = SteeredForm(form.tokenizer, "summary").plain([{"role": "user", "content": "My dog ate it."}])
     assert "one-sentence summary" in post[0]["content"] and "### Input: My dog ate it." in post[0]["content"]
     bare = load_form(str(base)).tokenizer
     bare.chat_template = None
-    assert PromptForm(bare).plain([{"role": "user", "content": " Why? "}]) == "Why?"
-    assert PromptForm(bare).asked([{"role": "user", "content": "Why?"}], NAMES, (1, 0)).endswith("]\nWhy?")
+    assert SteeredForm(bare).plain([{"role": "user", "content": " Why? "}]) == "Why?"
+    assert SteeredForm(bare).asked([{"role": "user", "content": "Why?"}], NAMES, (1, 0)).endswith("]\nWhy?")
     conversation = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
     assert form.plain(conversation) == conversation
     with pytest.raises(ValueError, match="no chat template: only single prompts"):
-        PromptForm(bare).plain(conversation)
+        SteeredForm(bare).plain(conversation)
 
 
 def test_a_text_prompt_is_printed_as_text(base, steered, capsys):
@@ -147,7 +147,7 @@ def test_every_end_token_ends_an_answer(base, tmp_path):
     more = shutil.copytree(base, tmp_path / "more")
     settings = json.loads((more / "generation_config.json").read_text())
     (more / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [2, 77]}))
-    policy = ChatPolicy(str(more))
+    policy = load_policy(str(more), None)
     assert policy.stop_ids == [2, 77] and policy.pad_id == 0 and policy.max_length == 256
 
 
