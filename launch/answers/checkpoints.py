@@ -9,6 +9,18 @@ from typing import NamedTuple
 _STEP = re.compile(r"(?:checkpoint-|step_)(\d+)")
 
 
+def step_of(place: str | Path) -> int | None:
+    """N of `checkpoint-N` or `step_N`, at the end of a name or path; None for any other name."""
+    match = _STEP.fullmatch(Path(place).name)
+    return int(match[1]) if match else None
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """The folders of checkpoints in the folder of a run, by their steps."""
+    found = [entry for entry in run.iterdir() if step_of(entry) is not None and entry.is_dir()] if run.is_dir() else []
+    return sorted(found, key=lambda entry: (step_of(entry), entry.name))
+
+
 class Checkpoint(NamedTuple):
     """One state of a policy.
 
@@ -49,13 +61,13 @@ def find_checkpoints(
     found = {}
     for pattern in patterns:
         folders = [Path(place) for place in sorted(glob.glob(pattern)) if Path(place).is_dir()]
-        inner = [place for folder in folders for place in folder.iterdir() if _STEP.fullmatch(place.name)]
-        for folder in (place for place in [*folders, *inner] if _STEP.fullmatch(place.name)):
+        inner = [place for folder in folders for place in list_checkpoints(folder)]
+        for folder in (place for place in [*folders, *inner] if step_of(place) is not None):
             if found.setdefault(folder.name, folder).resolve() != folder.resolve():
                 raise ValueError(f"{folder} and {found[folder.name]} have one name: give each run an --out of its own")
     if not found:
         raise ValueError(f"--checkpoints {' '.join(patterns)}: no folder named checkpoint-STEP or step_STEP there")
-    steps = {name: int(_STEP.fullmatch(name)[1]) for name in found}
+    steps = {name: step_of(name) for name in found}
     kept = [
         name
         for name in sorted(steps, key=lambda name: (steps[name], name))

@@ -6,7 +6,6 @@ the likeliest tokens. Models are loaded with transformers and peft alone.
 
 import dataclasses
 import gc
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,11 @@ from datasets_builders.io import read_rows, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
 from launch.answers.checkpoint_answers import ANSWERS_FILE, Question, read_questions
 from launch.answers.checkpoints import Checkpoint, find_checkpoints
-from launch.answers.generate import generate_shard, is_complete
+from launch.answers.draw import draw, prompt_facts, weight_facts
 from launch.answers.policy import Policy
 from launch.answers.records import shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
 from launch.cli.verbs import verb_parser
-from launch.common.resume import check_settings
-from trl_ext.modpo.digest import model_digest
-from trl_ext.modpo.model_dir import resolve_model
 
 
 def generate(
@@ -45,32 +41,27 @@ def generate(
     Raises:
         ValueError: the folder holds answers made with other settings, or the model cannot be loaded.
     """
-    folder = out / checkpoint.name
-    target = folder / shard_name(0, 1)
-    ids = "".join(question.prompt.prompt_id for question in questions)
-    settings = dataclasses.asdict(decoding) | {
-        "model_fingerprint": model_digest(resolve_model(checkpoint.model)),
-        "adapter_fingerprint": model_digest(checkpoint.adapter) if checkpoint.adapter else None,
-        "prompts": len(questions),
-        "prompts_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+    target = out / checkpoint.name / shard_name(0, 1)
+    prompts = [question.prompt for question in questions]
+    settings = {
+        **dataclasses.asdict(decoding),
+        **weight_facts(checkpoint.model, checkpoint.adapter),
+        **prompt_facts(prompts),
         "batch_size": batch_size,
         "max_input_length": max_input_length,
         "torch_dtype": torch_dtype,
     }
-    check_settings(folder / "generate.json", settings)
-    if is_complete(target, retry_failed=False):
-        print(f"{target}: complete already")
-        return target
-    policy = Policy(
-        checkpoint.model,
-        adapters={"policy": checkpoint.adapter} if checkpoint.adapter else None,
-        kind="assistant",
-        torch_dtype=torch_dtype,
-    )
-    generate_shard(
-        [question.prompt for question in questions],
-        TransformersBackend(policy, decoding, max_input_length),
-        target=target,
+
+    def backend() -> TransformersBackend:
+        adapters = {"policy": checkpoint.adapter} if checkpoint.adapter else None
+        policy = Policy(checkpoint.model, adapters=adapters, kind="assistant", torch_dtype=torch_dtype)
+        return TransformersBackend(policy, decoding, max_input_length)
+
+    draw(
+        prompts,
+        backend,
+        target,
+        settings=settings,
         label=checkpoint.name,
         num_samples=decoding.num_samples,
         batch_size=batch_size,

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from datasets_builders.choices import positive_integer, share
+from launch.answers.draw import MAX_FAILED_SHARE
 from launch.answers.forms import check_swift
 from launch.answers.policy import Policy
 from launch.cli.flags import add_torch_dtype
 from launch.models.merge_lora import swift_arguments
 
-MAX_FAILED_SHARE = 0.05
 OWN_TEMPLATE = "default: as trained by ms-swift, else the tokenizer's chat template"
 
 

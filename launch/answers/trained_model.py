@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launch.answers.checkpoints import list_checkpoints
 from trl_ext.modpo.model_dir import DTYPES
 
 START = "checkpoint-0"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _VERSION = re.compile(r"v(\d+)-.*")
 
 
@@ -63,20 +63,6 @@ def resolve_run_dir(folder: str) -> Path:
     return max(runs)[1]
 
 
-def list_checkpoints(run_dir: Path) -> list[str]:
-    """Names of the `checkpoint-N` folders in `run_dir`, by N."""
-    found = [
-        (int(match[1]), entry.name) for entry in run_dir.iterdir() if entry.is_dir() and (match := _match(entry.name))
-    ]
-    return [name for _, name in sorted(found)]
-
-
-def step_of(label: str) -> int | None:
-    """N of `checkpoint-N`, at the end of a name or path; None for any other name."""
-    match = _match(Path(label).name)
-    return int(match[1]) if match else None
-
-
 def resolve_checkpoint(run_dir: str | None, checkpoint: str | None, model: str | None) -> Checkpoint:
     """What the three flags name together.
 
@@ -91,7 +77,7 @@ def resolve_checkpoint(run_dir: str | None, checkpoint: str | None, model: str |
     run = resolve_run_dir(run_dir) if run_dir else None
     if checkpoint is None:
         if run is not None:
-            names = ", ".join([START, *list_checkpoints(run)])
+            names = ", ".join([START, *_names(run)])
             raise ValueError(f"--run_dir {run} needs --checkpoint; there are: {names} (the untrained model is {START})")
         if model is None:
             raise ValueError("say what to evaluate: --model, or --checkpoint, or --run_dir with --checkpoint")
@@ -119,6 +105,10 @@ def resolve_checkpoint(run_dir: str | None, checkpoint: str | None, model: str |
     return _trained(folder.name, str(folder), None, home, args)
 
 
+def _names(run: Path) -> list[str]:
+    return [place.name for place in list_checkpoints(run)]
+
+
 def _find(run: Path | None, checkpoint: str) -> Path | None:
     # None: the untrained model of the run, asked for by name.
     for folder in ([run / checkpoint] if run else []) + [Path(checkpoint)]:
@@ -127,7 +117,7 @@ def _find(run: Path | None, checkpoint: str) -> Path | None:
     if run is None:
         raise ValueError(f"--checkpoint {checkpoint}: no such folder (a bare name needs --run_dir)")
     if checkpoint != START:
-        names = ", ".join([START, *list_checkpoints(run)])
+        names = ", ".join([START, *_names(run)])
         raise ValueError(
             f"--checkpoint {checkpoint}: not in {run}; there are: {names} (the untrained model is {START})"
         )
@@ -135,7 +125,7 @@ def _find(run: Path | None, checkpoint: str) -> Path | None:
 
 
 def _start(run: Path, model: str | None) -> Checkpoint:
-    args = _read_args(run) or next((found for name in list_checkpoints(run) if (found := _read_args(run / name))), {})
+    args = _read_args(run) or next((found for place in list_checkpoints(run) if (found := _read_args(place))), {})
     base = model or args.get("model")
     if not base:
         raise ValueError(
@@ -184,7 +174,3 @@ def _has_weights(folder: Path, stem: str) -> bool:
         entry.name.startswith(stem) and entry.suffix in (".safetensors", ".bin") and "training_args" not in entry.name
         for entry in folder.iterdir()
     )
-
-
-def _match(name: str) -> re.Match | None:
-    return _CHECKPOINT.fullmatch(name)

@@ -15,12 +15,10 @@ from datasets_builders.io import read_rows
 from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from launch.answers.backends import Backend, is_failed
-from launch.answers.generate import generate_shard, is_complete
-from launch.answers.options import MAX_FAILED_SHARE
+from launch.answers.draw import MAX_FAILED_SHARE, draw
 from launch.answers.prompts import Prompt
-from launch.answers.records import check_label, prompt_id
+from launch.answers.records import prompt_id
 from launch.bt.scored import ScoredPair
-from launch.common.resume import check_settings
 
 SAMPLES = "samples.jsonl"
 SETTINGS = "settings.json"
@@ -88,25 +86,25 @@ def judge(
         make_backend: called when answers are missing; it is not closed here.
         settings: what decides the answers; stored, and compared upon a rerun.
         batch_pairs: pairs whose answers are drawn at once, all samples of both replies.
-        max_failed_share: see `generate_shard`, as for `retry_failed`.
+        max_failed_share: see `draw`, as for `retry_failed`.
 
     Raises:
         ValueError: `folder` was made with other settings, or holds a damaged file.
     """
-    check_settings(folder / SETTINGS, settings)
     asked = {one.prompt_id: one for comparison in comparisons for one in prompts_for(comparison, prompt)}
     target = folder / SAMPLES
-    if not is_complete(target, retry_failed):
-        generate_shard(
-            list(asked.values()),
-            make_backend(),
-            target=target,
-            label=check_label(label),
-            num_samples=num_samples,
-            batch_size=2 * batch_pairs * num_samples,
-            max_failed_share=max_failed_share,
-            retry_failed=retry_failed,
-        )
+    draw(
+        list(asked.values()),
+        make_backend,
+        target,
+        settings=settings,
+        settings_file=SETTINGS,
+        label=label,
+        num_samples=num_samples,
+        batch_size=2 * batch_pairs * num_samples,
+        max_failed_share=max_failed_share,
+        retry_failed=retry_failed,
+    )
     records = {(row["prompt_id"], row["sample"]): row for _, row in read_rows(target)}
     if missing := [(key, k) for key in asked for k in range(num_samples) if (key, k) not in records]:
         raise ValueError(f"{target}: no answer to prompt {missing[0][0]} sample {missing[0][1]}; delete the folder")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.answers.trained_model import step_of
+from launch.answers.checkpoints import step_of
 from launch.common.table import number
 
 Result = Mapping[str, Any]

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer, write_bytes, write_json
-from launch.answers.trained_model import START, list_checkpoints, resolve_run_dir
+from launch.answers.checkpoints import list_checkpoints
+from launch.answers.trained_model import START, resolve_run_dir
 from launch.bt import eval_bt
 from launch.bt.device_queue import DeviceQueue, Job
 from launch.bt.pictures import can_draw, draw_curves
@@ -97,7 +98,7 @@ def plan_sweep(args: argparse.Namespace, rest: list[str]) -> tuple[Path, list[Ev
     if run != Path(args.run_dir):
         print(f"run: {run}")
     out = Path(args.out) if args.out else run / FOLDER
-    labels = _words(args.ckpts) if args.ckpts else [START, *(name for name in list_checkpoints(run) if name != START)]
+    labels = _words(args.ckpts) if args.ckpts else [START, *(place.name for place in list_checkpoints(run) if place.name != START)]
     try:
         seeds = [int(seed) for seed in _words(args.seeds)]
     except ValueError:

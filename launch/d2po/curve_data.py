@@ -2,19 +2,18 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.journal import read_lines
+from launch.answers.checkpoints import list_checkpoints
 from launch.common.statistics import student_mean
 from trl_ext.d2po.ledger import LEDGER_FILE
 
 SCORE, LABELS = "eval_gold", "eval_gold_labels"
 STATE_FILE = "trainer_state.json"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 class Evaluation(NamedTuple):
@@ -78,7 +77,7 @@ def _evaluation(row: Mapping[str, Any], file: Path) -> Evaluation:
 
 
 def _newest_state(folder: Path) -> tuple[dict, Path]:
-    places = [folder, *(place for place in folder.glob("checkpoint-*") if _CHECKPOINT.fullmatch(place.name))]
+    places = [folder, *list_checkpoints(folder)]
     found = []
     for place in places:
         file = place / STATE_FILE

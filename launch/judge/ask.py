@@ -8,11 +8,9 @@ from typing import Any
 
 from datasets_builders.io import read_rows, write_jsonl
 from launch.answers.backends import Backend
-from launch.answers.generate import generate_shard, is_complete
-from launch.answers.options import MAX_FAILED_SHARE
+from launch.answers.draw import MAX_FAILED_SHARE, draw
 from launch.answers.prompts import Prompt
-from launch.answers.records import check_label, prompt_id
-from launch.common.resume import check_settings
+from launch.answers.records import prompt_id
 from launch.judge.verdicts import JudgedRow
 from trl_ext.objectives.verdicts import parse_verdict
 
@@ -46,26 +44,25 @@ def ask(
         label: names the judge in the answers.
         num_samples: answers a row.
         batch_pairs: pairs whose answers are drawn at once, all samples of both orders.
-        max_failed_share: see `generate_shard`, as for `retry_failed`.
+        max_failed_share: see `draw`, as for `retry_failed`.
 
     Raises:
         ValueError: `folder` was made with other settings or rows, or holds a damaged file; or an error of the backend.
     """
     keys = [prompt_id(row["messages"]) for row in rows]
-    check_settings(folder / SETTINGS, {**settings, "rows": len(rows), "rows_sha256": digest_rows(rows)})
     target = folder / ANSWERS
-    if not is_complete(target, retry_failed):
-        prompts = {key: Prompt(key, row["messages"]) for key, row in zip(keys, rows, strict=True)}
-        generate_shard(
-            list(prompts.values()),
-            make_backend(),
-            target=target,
-            label=check_label(label),
-            num_samples=num_samples,
-            batch_size=2 * batch_pairs * num_samples,
-            max_failed_share=max_failed_share,
-            retry_failed=retry_failed,
-        )
+    draw(
+        [Prompt(key, row["messages"]) for key, row in dict(zip(keys, rows, strict=True)).items()],
+        make_backend,
+        target,
+        settings={**settings, "rows": len(rows), "rows_sha256": digest_rows(rows)},
+        settings_file=SETTINGS,
+        label=label,
+        num_samples=num_samples,
+        batch_size=2 * batch_pairs * num_samples,
+        max_failed_share=max_failed_share,
+        retry_failed=retry_failed,
+    )
     answers = read_answers(target)
     if missing := [(key, k) for key in keys for k in range(num_samples) if (key, k) not in answers]:
         raise ValueError(f"{target}: no answer to prompt {missing[0][0]} sample {missing[0][1]}; delete the folder")
@@ -84,7 +81,7 @@ def digest_rows(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def read_answers(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """(prompt_id, sample) -> the record of the answer, see `launch.answers.generate.make_record`.
+    """(prompt_id, sample) -> the record of the answer, see `launch.answers.draw.make_record`.
 
     Raises:
         ValueError: `FILE:LINE: ...` for a line that is no such record.

@@ -17,7 +17,7 @@ from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_json, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
-from launch.answers.generate import generate_shard
+from launch.answers.draw import draw, prompt_facts
 from launch.answers.prompts import Prompt, read_prompts
 from launch.answers.records import prompt_id, shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
@@ -62,7 +62,6 @@ def generation_settings(
 ) -> dict[str, Any]:
     """Everything that the answers of a point depend on."""
     model, adapter = place_of(point, options.model)
-    ids = "".join(prompt.prompt_id for prompt in prompts)
     return {
         **dataclasses.asdict(decoding),
         **{name: getattr(options, name) for name in ("batch_size", "torch_dtype", "exp_type")},
@@ -70,7 +69,7 @@ def generation_settings(
         "adapter_fingerprint": digest(adapter) if adapter else None,
         "instruction": list(point.names),
         "weights": list(point.weights) if point.names else None,
-        "prompts_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+        "prompts_sha256": prompt_facts(prompts)["prompts_sha256"],
     }
 
 
@@ -97,10 +96,11 @@ def _generate_with(place, points, names, prompts, options, decoding) -> None:
     for point in points:
         asked = asking(policy, point.names, asked_weights(point, names)) if point.names else policy
         print(point.label, flush=True)
-        generate_shard(
+        draw(
             prompts,
-            TransformersBackend(asked, decoding),
-            target=options.out / "generations" / point.label / SHARD,
+            functools.partial(TransformersBackend, asked, decoding),
+            options.out / "generations" / point.label / SHARD,
+            settings=generation_settings(point, options, decoding, prompts),
             label=point.label,
             num_samples=decoding.num_samples,
             batch_size=options.batch_size,

@@ -1,12 +1,12 @@
 """A policy that is asked with weights: what it was trained to read, and the objectives that it was trained for."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from launch.answers.backends import Answer, Decoding, Item, TransformersBackend
+from launch.answers.checkpoints import list_checkpoints
 from launch.answers.forms import TokenizerForm
 from launch.answers.policy import Policy, load_tokenizer
 from launch.answers.prompts import Prompt
@@ -15,7 +15,6 @@ from trl_ext.moodpo.instruction import annotate, check_names, has_system_role
 
 STATE_FILE = "moodpo_state.json"
 ADAPTER = "policy"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 def read_settings(folder: str | Path) -> dict[str, Any] | None:
@@ -27,8 +26,7 @@ def read_settings(folder: str | Path) -> dict[str, Any] | None:
         ValueError: a file that is there and cannot be read.
     """
     folder = Path(folder)
-    inner = sorted((int(m[1]), path) for path in folder.glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(path.name)))
-    for place in (folder, *(path for _, path in reversed(inner))):
+    for place in (folder, *reversed(list_checkpoints(folder))):
         file = place / STATE_FILE
         if file.is_file():
             try:

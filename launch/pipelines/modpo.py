@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets_builders.io import write_json
+from launch.answers.checkpoints import list_checkpoints
 from launch.common.processes import Lease
 
 from .config import PipelineConfig, load_config
@@ -50,8 +51,8 @@ def native_bf16() -> bool:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a training folder. transformers writes `trainer_state.json` last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    found = [path for path in list_checkpoints(folder) if (path / "trainer_state.json").is_file()]
+    return found[-1] if found else None
 
 
 class ModpoPipeline:

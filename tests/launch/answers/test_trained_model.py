@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from launch.answers.trained_model import list_checkpoints, resolve_checkpoint, resolve_run_dir, step_of
+from launch.answers.checkpoints import list_checkpoints, step_of
+from launch.answers.trained_model import resolve_checkpoint, resolve_run_dir
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_a_model_alone(tmp_path):
 
 
 def test_checkpoints_are_sorted_by_number(run):
-    assert list_checkpoints(run) == [f"checkpoint-{n}" for n in (2, 10, 100, 1000, 2000)]
+    assert [place.name for place in list_checkpoints(run)] == [f"checkpoint-{n}" for n in (2, 10, 100, 1000, 2000)]
     assert [step_of(name) for name in ("checkpoint-30", "/a-1/checkpoint-7", "checkpoint-x", "best")] == [
         30,
         7,
