@@ -20,6 +20,6 @@ TORCH_EXTENSIONS_DIR="$root/.venv/torch_extensions" .venv/bin/python -m pytest "
 # What needs ms-swift is not collected there; the rest must hold in both.
 TORCH_EXTENSIONS_DIR="$root/.venv-trl/torch_extensions" \
     .venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/d2po tests/datasets_builders tests/trl_modpo \
-    tests/launch/answers/test_checkpoint_answers.py tests/launch/scores/test_eval_rm.py tests/launch/scores/test_score_gold.py \
+    tests/launch/answers/test_checkpoint_answers.py tests/launch/answers/test_forms.py tests/launch/scores/test_eval_rm.py tests/launch/scores/test_score_gold.py \
     tests/launch/d2po tests/launch/doctor tests/launch/test_run_files.py tests/pairwise_judge tests/parity \
     tests/test_documented_commands.py

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from launch.answers import generate
-from launch.answers.backends import Decoding, TransformersBackend
+from launch.answers.backends import Decoding, Item, TransformersBackend
 from launch.answers.prompts import read_prompts
 from launch.answers.records import prompt_id, read_generations
 from launch.answers.sampling import RowwiseSampler, draw_seed
@@ -184,7 +184,7 @@ def test_long_prompts_lose_their_beginning_and_are_flagged(policy, write_rows):
 
     backend.policy.model.generate = spy
     try:
-        answers = backend.generate([generate.Item(prompt, 0) for prompt in prompts])
+        answers = backend.generate([Item(prompt, 0) for prompt in prompts])
     finally:
         del backend.policy.model.generate
     assert [answer.prompt_truncated for answer in answers] == [False, True]
