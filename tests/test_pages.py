@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from datasets_builders.__main__ import BUILDERS
-from launch.__main__ import VERBS
+from datasets_builders.command_line import OLD_NAMES
+from launch.cli.verbs import OLD_VERBS, VERBS
 from launch.doctor.seam_table import SEAMS
 from tests.conftest import REPOSITORY
 
@@ -48,6 +49,14 @@ def test_the_page_of_verbs_has_every_verb_once():
     assert sorted(verbs) == sorted(VERBS)
     builders = [row[0].strip("`") for row in rows("verbs.md") if row[0].strip("`") in BUILDERS]
     assert sorted(builders) == sorted(BUILDERS)
+
+
+def test_the_page_of_verbs_has_every_old_name_beside_its_new_one():
+    found = {}
+    for row in rows("verbs.md"):
+        old, new = (re.findall(r"`([\w-]+)", cell) for cell in row[:2])
+        found |= dict(zip(old, new if len(new) == len(old) else new[:1] * len(old), strict=True)) if new else {}
+    assert (OLD_NAMES | OLD_VERBS).items() <= found.items()
 
 
 def test_the_page_of_outputs_names_every_verb_that_writes_and_no_other():
