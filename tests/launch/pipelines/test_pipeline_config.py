@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ pytest.importorskip("doit")
 
 from datasets_builders.io import write_json
 from launch.__main__ import main as launch
+from launch.cli.verbs import VERBS
 from launch.pipelines.config import CRITICAL, PRESETS, PipelineConfig, load_config
 from launch.pipelines.modpo import ModpoPipeline, shared_environment
 from launch.pipelines.preflight import check_folder, preflight
-from launch.pipelines.stages import StageRunner
+from launch.pipelines.stages import Command, StageRunner
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
@@ -72,6 +74,19 @@ def test_the_score_of_a_trained_margin_follows_its_training(tmp_path):
         "score": {"merge", "margin", "generate_sft", "generate_w0.5", "validate"},
         "report": {"generate_sft", "generate_w0.5", "score"},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verb_takes_the_flags_that_a_stage_gives_it(name, tmp_path, capsys):
+    """Under their names of today: nothing is said about an old one."""
+    config, _ = load_config(["--preset", name, "--out", str(tmp_path / "run")])
+    stages = ModpoPipeline(config).stages()
+    commands = [one.argv for stage in stages for one in stage.commands if isinstance(one, Command)]
+    verbs = [argv[3:] for argv in commands if argv[1:3] == ["-m", "launch"] and argv[3] != "precompute-margins"]
+    assert {"generate", "score", "report"} <= {argv[0] for argv in verbs}
+    for verb, *flags in verbs:
+        import_module(VERBS[verb].module).make_parser().parse_args(flags)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
