@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from datasets_builders.files.location import kind_of
+
 
 class RowError(Exception):
     """A source row that cannot be used.
@@ -37,14 +39,21 @@ def require_text(row: Mapping[str, Any], name: str) -> str:
     """
     value = require(row, name)
     if not isinstance(value, str):
-        raise RowError("wrong_type", f"field {name!r} must be a text, found a {type(value).__name__}")
+        raise RowError("wrong_type", f"field {name!r} must be a text, found a {kind_of(value)}")
     if not value or value.isspace():
         raise RowError(f"empty_{name}", f"field {name!r} is empty")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowError("invalid_unicode", f"field {name!r} cannot be stored as UTF-8: {error}") from error
+    if fault := text_fault(value):
+        raise RowError("invalid_unicode", f"field {name!r} cannot be stored as UTF-8: {fault}")
     return value
+
+
+def text_fault(text: str) -> str | None:
+    """Why UTF-8 cannot hold a text, or None: JSON can carry half a character as an escape."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"character {error.start} is one half of a surrogate pair, which is no text"
+    return None
 
 
 def require_rating(row: Mapping[str, Any], name: str, low: int, high: int) -> int:

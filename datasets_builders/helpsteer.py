@@ -12,8 +12,10 @@ from typing import Any
 from datasets_builders.choices import one_of, positive_integer
 from datasets_builders.fields import require_rating, require_text
 from datasets_builders.io import SkipCounter
+from datasets_builders.messages import Messages
 from datasets_builders.output import add_output_arguments, write_pairs
-from datasets_builders.pairs import PreferencePair, user
+from datasets_builders.pairs import PreferencePair
+from datasets_builders.prompt_rows import as_messages, prompt_of
 from datasets_builders.scratch import digest, scratch_database
 from datasets_builders.source import parse_rows, rows_from
 
@@ -68,10 +70,18 @@ def parse_row(row: dict[str, Any]) -> tuple[str, str, tuple[int, ...]]:
     """Prompt, response and the five ratings in the order of ``ATTRIBUTES``.
 
     Raises:
-        RowError: a missing or empty field, or a rating that is not a whole number from 0 to 4.
+        RowError: a missing or empty field, a conversation with a turn too many or too few (HelpSteer2 marks the turns of
+            its prompts), or a rating that is not a whole number from 0 to 4.
     """
     ratings = tuple(require_rating(row, name, LOWEST_RATING, HIGHEST_RATING) for name in ATTRIBUTES)
-    return require_text(row, "prompt"), require_text(row, "response"), ratings
+    prompt, response = require_text(row, "prompt"), require_text(row, "response")
+    conversation_of(prompt)
+    return prompt, response, ratings
+
+
+def conversation_of(prompt: str) -> Messages:
+    """The messages of the text of a prompt. Errors: see ``prompt_rows.prompt_of``."""
+    return as_messages(prompt_of(prompt, "prompt"))
 
 
 def rated_pairs(
@@ -121,5 +131,5 @@ def rated_pairs(
             report["filtered"]["below_gap"] += 1
         else:
             report["pairs"] += 1
-            pair = PreferencePair([user(prompt)], response_j, response_k, {"margin": margin})
+            pair = PreferencePair(conversation_of(prompt), response_j, response_k, {"margin": margin})
             yield pair if margin > 0 else pair.swap()

@@ -17,7 +17,9 @@ def add_output_arguments(parser: argparse.ArgumentParser, max_skipped_share: flo
     """Declare --format, --out, --sft, --limit, --source and --max_skipped_share (with the given default)."""
     parser.add_argument("--format", required=True, type=one_of(PREFERENCE_WRITERS), help="swift or trl")
     parser.add_argument("--out", required=True, help="JSONL file to write; a report goes to OUT.report.json")
-    parser.add_argument("--source", help="file, folder or glob (JSONL, JSONL.gz, Parquet) to read instead of the hub")
+    parser.add_argument(
+        "--source", help="file, folder or glob to read instead of the hub: JSONL, JSON, CSV, TSV, Parquet, Arrow"
+    )
     parser.add_argument("--sft", action="store_true", help="write each distinct prompt and chosen reply once, no pairs")
     parser.add_argument("--limit", type=positive_integer, help="stop after this many written rows")
     parser.add_argument(

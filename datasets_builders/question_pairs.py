@@ -2,27 +2,27 @@
 
 ``response_j`` is the preferred answer. ``magnitude``, where a row has one, says by how much, in the unit of the scores
 that the pairs were made from; both upstreams subtract it from the score difference as ``margin``:
--log sigmoid(r_j - r_k - magnitude).
+-log sigmoid(r_j - r_k - magnitude). Rows in the formats of ms-swift and TRL are read too, see ``pair_rows``.
 """
 
 import argparse
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from datasets_builders.choices import one_of
-from datasets_builders.fields import RowError, require, require_text
-from datasets_builders.io import SkipCounter
+from datasets_builders.fields import RowError, require
+from datasets_builders.io import SkipCounter, read_located_rows
 from datasets_builders.output import add_output_arguments, write_pairs
-from datasets_builders.pairs import MARGIN_WRITERS, PREFERENCE_WRITERS, PreferencePair, user
+from datasets_builders.pair_rows import read_pair
+from datasets_builders.pairs import MARGIN_WRITERS, PREFERENCE_WRITERS, PreferencePair
 from datasets_builders.preference import ALL, kept_pairs
 from datasets_builders.readers.base import Filtered, Part
 from datasets_builders.scratch import SeenOnDisk, scratch_database
 from datasets_builders.source import parse_rows
-from datasets_builders.tables import read_table
 
-TEXTS = ("question", "response_j", "response_k")
 SPLITS = {ALL: Part(ALL), "train": Part(ALL, 0, 90), "validation": Part(ALL, 90, 100)}
 # Both trainers hold margins in single precision, where a larger number is infinite.
 LARGEST_MAGNITUDE = 3.4028234663852886e38
@@ -43,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Build the file that the options describe and return the report. Errors: see ``output.write_pairs``."""
     if options.source is None:
-        raise ValueError("--source is needed: a JSONL, Parquet or CSV file, or a folder written by save_to_disk")
+        raise ValueError("--source is needed: a file (JSONL, JSON, CSV, TSV, Parquet, Arrow), a folder or a glob")
     if options.sft and options.magnitude:
         raise ValueError("--magnitude has no meaning with --sft: supervised rows hold no margin")
     skips = SkipCounter()
     report = {"split": options.split, "magnitude": options.magnitude, "rows": 0, "pairs": 0, "filtered": Counter()}
-    rows = read_table(options.source)
+    rows = read_located_rows(options.source)
     parsed = parse_rows(rows, lambda row: read(row, options.magnitude), skips, options.max_skipped_share)
     with scratch_database() as connection:
         outcomes = without_repeats((outcome for _, outcome in parsed), SeenOnDisk(connection))
@@ -68,10 +68,12 @@ def read(row: Mapping[str, Any], magnitude: bool) -> PreferencePair | Filtered:
         RowError: a field is missing or holds what is no text (no number, for the magnitude).
     """
     try:
-        question, chosen, rejected = (require_text(row, name) for name in TEXTS)
+        pair = read_pair(row)
     except RowError as error:
         if error.reason.startswith("empty_"):
             return Filtered(error.reason)
+        if error.reason == "identical_replies":
+            return Filtered("identical_responses")
         raise
     meta = {}
     if magnitude:
@@ -81,10 +83,7 @@ def read(row: Mapping[str, Any], magnitude: bool) -> PreferencePair | Filtered:
         if value <= 0:
             return Filtered("magnitude_not_positive")
         meta = {"margin": value}
-    # Answers that differ in the white space around them only say nothing about what is preferred.
-    if chosen.strip() == rejected.strip():
-        return Filtered("identical_responses")
-    return PreferencePair([user(question)], chosen, rejected, meta)
+    return replace(pair, meta=meta)
 
 
 def without_repeats(
@@ -93,7 +92,7 @@ def without_repeats(
     """The outcomes, with ``Filtered("duplicates")`` in place of a question whose two answers came before, so ordered."""
     for outcome in outcomes:
         if isinstance(outcome, PreferencePair) and not seen.add(
-            outcome.prompt[-1]["content"], outcome.chosen, outcome.rejected
+            *(message["content"] for message in outcome.prompt), outcome.chosen, outcome.rejected
         ):
             outcome = Filtered("duplicates")
         yield outcome

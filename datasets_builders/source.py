@@ -1,5 +1,6 @@
 """Source rows: from files given by the user, or streamed from the hub."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -36,6 +37,11 @@ def rows_from(
         raise OSError(f"{label}: {error}; a local copy can be given with --source") from error
     for number, row in enumerate(stream, start=1):
         yield Location(label, number), row
+
+
+def each_row(source: str | os.PathLike[str], parse: Callable[[dict[str, Any]], Parsed]) -> Iterator[tuple[Location, Parsed]]:
+    """Parse each row of a file, folder or glob. Raises: ValueError, ``FILE:LINE: ...`` at the first unusable row."""
+    yield from parse_rows(read_located_rows(source), parse, SkipCounter(), 0.0)
 
 
 def parse_rows(

@@ -1,7 +1,7 @@
 """What the scripts of this package share: TRL's own data and model arguments, taken as TRL's scripts take them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -95,7 +95,7 @@ def _deepest(error: BaseException) -> BaseException:
     return error
 
 
-def pick(splits: DatasetDict | IterableDatasetDict, split: str, flag: str):
+def pick(splits: Mapping[str, Any], split: str, flag: str):
     if split not in splits:
         raise ValueError(f"{flag}: the data has no split {split!r}, it has {sorted(splits)}")
     return splits[split]

@@ -32,7 +32,8 @@ def rating_of(completion: Mapping[str, Any], dimension: str) -> float | None:
     """The rating of a completion in one of ``DIMENSIONS``, or None."""
     if dimension == OVERALL:
         return parse_rating(completion.get("overall_score"))
-    annotation = (completion.get("annotations") or {}).get(dimension)
+    annotations = completion.get("annotations")
+    annotation = annotations.get(dimension) if isinstance(annotations, Mapping) else None
     return parse_rating(annotation.get("Rating")) if isinstance(annotation, Mapping) else None
 
 

@@ -1,33 +1,37 @@
-"""Checks a file of preference pairs in ms-swift's format row by row and writes it where a pipeline reads it."""
+"""Checks a file of preference pairs row by row and writes it in ms-swift's format, where a pipeline reads it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_builders.command_line import Parser
-from datasets_builders.io import read_rows, write_jsonl
+from datasets_builders.io import write_jsonl
+from datasets_builders.pair_rows import read_sides
+from datasets_builders.source import each_row
 from launch.cli.verbs import verb_parser
 
 
 def checked_pairs(source: str) -> Iterator[dict]:
-    """Rows with `messages` (ending with the chosen answer) and `rejected_response`.
+    """Rows with `messages` (ending with the chosen answer) and `rejected_response` or `rejected_messages`, and what the
+    rows hold beside them; which formats are read, see `datasets_builders.pair_rows`.
 
     Raises:
-        ValueError: the first row that lacks a field, ends with another role, or has two equal or empty answers; the
-            file and the line are named. Or there is no row at all.
+        ValueError: `FILE:LINE: ...` for the first row that is no pair. Or there is no row at all.
     """
-    line = 0
-    for line, row in read_rows(source):
-        for name in ("messages", "rejected_response"):
-            if not row.get(name):
-                raise ValueError(f"{source}:{line}: missing or empty field {name!r}")
-        last = row["messages"][-1]
-        if last.get("role") != "assistant":
-            raise ValueError(f"{source}:{line}: messages must end with the chosen assistant answer, found {last.get('role')!r}")
-        if not last["content"].strip() or last["content"] == row["rejected_response"]:
-            raise ValueError(f"{source}:{line}: the chosen answer is empty or equals the rejected one")
-        yield row
-    if line == 0:  # said before the end of the rows, so that the file that was there is not replaced
+    empty = True
+    for _, sides in each_row(source, read_sides):
+        empty = False
+        yield sides.swift_row()
+    if empty:  # said before the end of the rows, so that the file that was there is not replaced
         raise ValueError(f"{source} holds no pair")
+
+
+def sft_rows(rows: Iterator[dict]) -> Iterator[dict]:
+    """Each distinct prompt with its chosen answer once, with its tools and pictures."""
+    seen = set()
+    for row in rows:
+        if (text := str(row["messages"])) not in seen:
+            seen.add(text)
+            yield {name: value for name, value in row.items() if not name.startswith("rejected_") and name != "margin"}
 
 
 def make_parser() -> Parser:
@@ -43,8 +47,7 @@ def main(argv: list[str]) -> int:
     options = make_parser().parse_args(argv)
     rows = checked_pairs(options.pairs)
     if options.sft:
-        distinct = {str(row["messages"]): {"messages": row["messages"]} for row in rows}
-        rows = iter(distinct.values())
+        rows = sft_rows(rows)
     count = write_jsonl(options.out, rows)
     print(f"{count} rows in {options.out}")
     return 0

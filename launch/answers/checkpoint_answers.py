@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.io import read_rows
-from datasets_builders.tables import read_table
-from launch.answers.prompts import Prompt
-from launch.answers.records import check_messages, prompt_id, read_generations
+from datasets_builders.prompt_rows import PROMPT_FIELDS, as_messages, read_prompt
+from datasets_builders.source import each_row
+from launch.answers.prompts import Prompt, keyed
+from launch.answers.records import read_generations
 
 ANSWERS_FILE = "answers.jsonl"
-PROMPT_FIELDS = ("question", "prompt", "messages")
 
 
 class Question(NamedTuple):
@@ -35,27 +35,17 @@ def read_questions(source: str | Path, limit: int | None = None) -> list[Questio
     """The first `limit` distinct prompts of a file (all, when None), in its order.
 
     Args:
-        source: rows with `question`, `prompt` (text or messages) or `messages` (a trailing answer is left out), as
-            JSON lines, Parquet, CSV or a folder written by `datasets.save_to_disk`. Of a prompt that comes again, the
-            first row counts.
+        source: a file, folder or glob; which rows hold a prompt, see `datasets_builders.prompt_rows`. Of a prompt that
+            comes again, the first row counts.
 
     Raises:
-        ValueError: a row without a prompt, one that does not end with the user, or no rows.
+        ValueError: `FILE:LINE: ...` for a row without a prompt, or no rows.
     """
     questions: dict[str, Question] = {}
-    for where, row in read_table(source):
-        name = next((name for name in PROMPT_FIELDS if row.get(name)), None)
-        if name is None:
-            raise ValueError(f"{where}: a row needs one of {', '.join(PROMPT_FIELDS)}, found {sorted(row)}")
-        value = [{"role": "user", "content": row[name]}] if isinstance(row[name], str) else row[name]
-        messages = check_messages(value, str(where))
-        if messages[-1]["role"] == "assistant":
-            messages.pop()
-        if not messages or messages[-1]["role"] != "user":
-            raise ValueError(f"{where}: the prompt must end with a user message")
+    for _, (asked, row) in each_row(source, lambda row: (read_prompt(row), row)):
+        prompt = keyed(as_messages(asked))
         metadata = {key: value for key, value in row.items() if key not in PROMPT_FIELDS}
-        key = prompt_id(messages)
-        questions.setdefault(key, Question(Prompt(key, messages), metadata))
+        questions.setdefault(prompt.prompt_id, Question(prompt, metadata))
         if len(questions) == limit:
             break
     if not questions:
@@ -105,5 +95,8 @@ def _read_place(place: Path) -> Iterator[Answer]:
             raise ValueError(f"{file}:{line}: 'metadata' must be an object, found a {type(metadata).__name__}")
         checkpoint = row.get("checkpoint")
         checkpoint = file.stem if checkpoint is None else str(checkpoint)
+        sample = 0 if row.get("sample") is None else row["sample"]
+        if type(sample) is not int:
+            raise ValueError(f"{file}:{line}: 'sample' must be a whole number, found {sample!r:.60}")
         key = str(row.get("prompt_id", row["question"]))
-        yield Answer(key, row["question"], row["response"], checkpoint, int(row.get("sample", 0)), metadata)
+        yield Answer(key, row["question"], row["response"], checkpoint, sample, metadata)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from launch.answers.records import Messages
+from datasets_builders.messages import Messages
 from trl_ext.online_dpo.prompts import policy_prompt
 
 IGNORED = -100

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets_builders.messages import Messages
 from launch.answers.forms import IGNORED, EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
-from launch.answers.records import Messages
 from launch.models.merge_lora import with_adapter
 from trl_ext.modpo.model_dir import check_dtype, check_finite, check_finite_weights, resolve_model
 

@@ -1,10 +1,14 @@
 """The evaluation set: distinct prompts, in the order of the file."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets_builders.io import read_rows
-from launch.answers.records import Messages, check_messages, prompt_id
+from datasets_builders.messages import Messages
+from datasets_builders.prompt_rows import as_messages, read_prompt
+from datasets_builders.source import each_row
+from launch.answers.records import prompt_id
 
 
 class Prompt(NamedTuple):
@@ -14,6 +18,11 @@ class Prompt(NamedTuple):
     messages: Messages
 
 
+def keyed(messages: Messages) -> Prompt:
+    """The prompt of these messages."""
+    return Prompt(prompt_id(messages), messages)
+
+
 def read_prompts(path: str | Path, eval_size: int | None = None) -> list[Prompt]:
     """The first `eval_size` distinct prompts of `path` (all, when None).
 
@@ -21,33 +30,25 @@ def read_prompts(path: str | Path, eval_size: int | None = None) -> list[Prompt]
     interval would come out too narrow.
 
     Args:
-        path: rows with `messages` (a trailing assistant message is left out) or `prompt` (text or messages).
+        path: a file, folder or glob; which rows hold a prompt, see `datasets_builders.prompt_rows`.
 
     Raises:
-        ValueError: a row with neither, a prompt that does not end with the user, or no rows.
+        ValueError: `FILE:LINE: ...` for a row without a prompt, or no rows.
     """
     if eval_size is not None and eval_size < 1:
         raise ValueError(f"--limit must be at least 1, got {eval_size}")
-    prompts: dict[str, Prompt] = {}
-    for line, row in read_rows(path):
-        where = f"{path}:{line}"
-        value = row.get("messages", row.get("prompt"))
-        if value is None:
-            raise ValueError(f"{where}: a prompt row needs 'messages' or 'prompt', found {sorted(row)}")
-        if isinstance(value, str):
-            value = [{"role": "user", "content": value}]
-        messages = check_messages(value, where)
-        if messages[-1]["role"] == "assistant":
-            messages.pop()
-        if not messages or messages[-1]["role"] != "user":
-            raise ValueError(f"{where}: the prompt must end with a user message")
-        key = prompt_id(messages)
-        prompts.setdefault(key, Prompt(key, messages))
-        if len(prompts) == eval_size:
-            break
+    prompts = list(islice(_distinct(keyed(as_messages(one)) for _, one in each_row(path, read_prompt)), eval_size))
     if not prompts:
         raise ValueError(f"{path}: no prompts")
-    return list(prompts.values())
+    return prompts
+
+
+def _distinct(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
+    seen = set()
+    for prompt in prompts:
+        if prompt.prompt_id not in seen:
+            seen.add(prompt.prompt_id)
+            yield prompt
 
 
 def shard(prompts: list[Prompt], rank: int, world_size: int) -> list[Prompt]:

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.fields import RowError
 from datasets_builders.io import read_rows
-
-Messages = list[dict[str, str]]
+from datasets_builders.messages import read_messages
 
 GENERATION_KEYS = (
     "prompt_id", "sample", "messages", "prompt", "response", "response_tokens",
     "prompt_tokens", "prompt_truncated", "capped", "label",
 )  # fmt: skip
+
+RECORD_TYPES = {
+    "prompt_id": str, "sample": int, "prompt": str, "response": str, "prompt_truncated": bool, "capped": bool, "label": str,
+}  # fmt: skip
 
 COUNTS_TOKENS = "negative_response_tokens"
 NO_COUNTS = "no_token_counts"
@@ -27,26 +31,6 @@ def prompt_id(messages: Sequence[dict[str, str]]) -> str:
     """16 hexadecimal digits: sha256 of the canonical JSON (sorted keys, no spaces, UTF-8) of the prompt's messages."""
     text = json.dumps(list(messages), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def check_messages(value: Any, where: str) -> Messages:
-    """`value` as a list of `{"role": str, "content": str}`; other keys of a message are left out.
-
-    Raises:
-        ValueError: `where: ...` when it is anything else.
-    """
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{where}: 'messages' must be a non-empty list of messages, found {type(value).__name__}")
-    messages = []
-    for index, message in enumerate(value):
-        fields = message if isinstance(message, dict) else {}
-        role, content = fields.get("role"), fields.get("content")
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise ValueError(
-                f"{where}: message {index} must have 'role' and 'content', both text, found {message!r:.120}"
-            )
-        messages.append({"role": role, "content": content})
-    return messages
 
 
 def check_label(label: str) -> str:
@@ -88,8 +72,7 @@ def read_generations(directory: str | Path) -> list[dict[str, Any]]:
     seen = set()
     for _, (_, file) in sorted(shards.items()):
         for line, record in read_rows(file):
-            if absent := [key for key in GENERATION_KEYS if key not in record]:
-                raise ValueError(f"{file}:{line}: no field {', '.join(absent)}")
+            check_record(record, f"{file}:{line}", GENERATION_KEYS)
             key = record["prompt_id"], record["sample"]
             if key in seen:
                 raise ValueError(f"{file}:{line}: prompt {key[0]} sample {key[1]} appears twice")
@@ -98,6 +81,23 @@ def read_generations(directory: str | Path) -> list[dict[str, Any]]:
     if not records:
         raise ValueError(f"{directory}: the generation files are empty")
     return records
+
+
+def check_record(record: dict[str, Any], where: str, keys: Sequence[str]) -> None:
+    """Refuses a row that is no record of an answer.
+
+    Raises:
+        ValueError: `where: ...`, a field of `keys` is absent or of another type than generation writes.
+    """
+    if absent := [key for key in keys if key not in record]:
+        raise ValueError(f"{where}: no field {', '.join(absent)}")
+    for name, kind in RECORD_TYPES.items():
+        if name in record and type(record[name]) is not kind:
+            raise ValueError(f"{where}: field {name!r} must be of type {kind.__name__}, found {record[name]!r:.60}")
+    try:
+        read_messages(record["messages"], "messages")
+    except RowError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def token_counts(records: Sequence[dict[str, Any]], function: str) -> list[int]:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
+from datasets_builders.messages import Messages
 from datasets_builders.teacher.access import SERVICES, check_address, find_access
 from datasets_builders.teacher.answers import Refused
 from datasets_builders.teacher.clients import OpenAIClient
 from datasets_builders.teacher.endpoints import Endpoint, Unanswered
 from launch.answers.backends import Answer, Decoding, Item, Keep
 from launch.answers.prompts import Prompt
-from launch.answers.records import NO_COUNTS, Messages
+from launch.answers.records import NO_COUNTS
 from launch.answers.sampling import draw_seed
 
 SERVER_RETRIES = 5

@@ -13,7 +13,7 @@ Key = tuple[str, int]
 
 
 class PartialFile:
-    """Finished records, one JSON object a line, on the disk before `append` returns. A context manager.
+    """Finished records, one JSON object per line, on the disk before `append` returns. A context manager.
 
     A record that was written again replaces the earlier one. Errors: see `datasets_builders.journal.Journal`.
     """

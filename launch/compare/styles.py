@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from datasets_builders.choices import nearest
 from datasets_builders.fields import RowError, require, require_rating, require_text
 from datasets_builders.helpsteer import ATTRIBUTES
+from datasets_builders.pair_rows import read_pair
 from datasets_builders.readers.beavertails import LABEL_OF
 from datasets_builders.readers.ultrafeedback import DIMENSIONS, parse_rating, rating_of
-from launch.answers.records import check_messages
 from trl_ext.objectives.text import FUNCTIONS, call_text_function
 
 PREFERRED = "preferred"
@@ -61,23 +61,18 @@ def read_safe_rlhf(row: Mapping[str, Any], objectives: Sequence[str]) -> Rated:
 
 
 def read_pairs(row: Mapping[str, Any], objectives: Sequence[str]) -> Rated:
-    """A row of `datasets_builders` for ms-swift: `messages` that end with the chosen reply, and `rejected_response`.
+    """A preference pair in any format of `datasets_builders.pair_rows` with one prompt.
 
     `preferred` rates the chosen reply 1 and the other 0; every other objective is a function of the text.
 
     Raises:
         RowError: a row of another form.
     """
-    try:
-        messages = check_messages(row.get("messages"), "row")
-    except ValueError as error:
-        raise RowError("wrong_type", str(error)) from error
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise RowError("wrong_type", "'messages' must end with the chosen assistant message")
-    replies, prompts = [messages[-1]["content"], require_text(row, "rejected_response")], [messages[-2]["content"]] * 2
+    pair = read_pair(row, must_teach=False)  # equal replies are counted where replies are compared
+    replies, prompts = [pair.chosen, pair.rejected], [pair.prompt[-1]["content"]] * 2
     columns = [[1.0, 0.0] if name == PREFERRED else call_text_function(name, prompts, replies, [0, 0])
                for name in objectives]  # fmt: skip
-    return json.dumps(messages[:-1]), [
+    return json.dumps(pair.prompt), [
         (text, [column[side] for column in columns]) for side, text in enumerate(replies)
     ]
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datasets_builders.judging.prompt import PairwisePrompt
+from datasets_builders.messages import Messages
 from datasets_builders.scratch import digest
 from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM, Item
-from launch.answers.records import Messages
 
 Records = Sequence[Mapping[str, Any]]
 

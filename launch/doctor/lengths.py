@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from datasets_builders.fields import RowError
 from datasets_builders.io import read_rows
 from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
@@ -58,7 +59,7 @@ def count_tokens(conversation: Conversation, tokenizer: Any, answer_follows: boo
 def usable_rows(path: str, rows: str) -> Iterator[Row]:
     """The usable ones of the first rows."""
     for line, row in islice(read_rows(path), MOST_ROWS):
-        with suppress(ValueError):
+        with suppress(ValueError, RowError):
             if FAULTS[rows](row, f"{path}:{line}") is None:
                 yield row
 

@@ -1,8 +1,7 @@
 """Prompts of the online methods: kept and left out by reason, and room for weights and an answer."""
 
-from itertools import islice
+from itertools import chain, islice
 
-from datasets_builders.io import read_rows
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.rows import readable
 from launch.doctor.setup import Setup, here
@@ -50,20 +49,18 @@ def _moodpo(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Fin
 
 
 def _d2po(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Finding]:
-    from datasets import Dataset
-
+    from datasets_builders.files.find import split_files
+    from datasets_builders.files.read import read_file
     from trl_ext.d2po.script import PromptArguments, prepare_rows
     from trl_ext.online_dpo.prompts import count_tokens
 
     options = next(one for one in setup.objects if isinstance(one, PromptArguments))
-    rows = [row for _, row in islice(read_rows(source), limit)]
-    if absent := sum("prompt" not in row for row in rows):
-        return error(NAME, f"{source}: {absent} of {len(rows)} rows have no column prompt", "name the column prompt")
-    texts = sum(isinstance(row["prompt"], str) for row in rows)
-    if 0 < texts < len(rows):
-        found = f"{source}: {texts} of {len(rows)} prompts are texts, the others lists of messages"
-        return error(NAME, found, "write all of them as texts or all as lists of messages")
-    kept, dropped = prepare_rows(Dataset.from_list(rows), tokenizer, options.max_prompt_tokens)
+    split = str(setup.value("dataset_train_split") or "train")
+    splits = split_files(source, split)
+    if split not in splits:
+        return error(NAME, f"{source} has no split {split!r}", f"dataset_train_split: {' or '.join(splits)}")
+    rows = islice(chain.from_iterable(map(read_file, splits[split])), limit)
+    kept, total, dropped = prepare_rows(rows, tokenizer, options.max_prompt_tokens)
     if len(kept):
         needed = max(count_tokens(one, tokenizer) for one in kept["prompt"]) + setup.value("max_new_tokens")
         if needed > setup.value("max_length"):
@@ -71,7 +68,7 @@ def _d2po(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Findi
                 f"the longest prompt and an answer need {needed} tokens, --max_length is {setup.value('max_length')}"
             )
             return error(NAME, found, f"max_length: {needed}, or a smaller max_prompt_tokens")
-    return _judge(source, len(kept), len(rows), dict(dropped))
+    return _judge(source, len(kept), total, dict(dropped))
 
 
 def _judge(source: str, kept: int, total: int, dropped: dict[str, int]) -> list[Finding]:

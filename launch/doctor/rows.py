@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
+from datasets_builders.fields import RowError
 from datasets_builders.io import SUFFIXES, SkipCounter, read_located_rows
-from launch.answers.records import check_messages
 from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.setup import Setup, here
+from trl_ext.modpo.pair_rows import check_pair
 
 NAME = "rows"
 # A few bad rows of many are the builders' counted skips; more means that the file is of another kind.
@@ -45,15 +46,9 @@ def _said(response: list[dict[str, Any]]) -> str:
 
 
 def trl_pair_fault(row: Row, where: str) -> str | None:
-    """The same for TRL's DPO; a prompt may be implied by two conversations."""
-    for name in ("chosen", "rejected"):
-        if not row.get(name):
-            return f"no {name}"
-        if not isinstance(row[name], str):
-            check_messages(row[name], where)
-    if not row.get("prompt") and isinstance(row["chosen"], str):
-        return "no prompt"
-    return EQUAL if row["chosen"] == row["rejected"] else None
+    """The same for TRL's DPO, by the reader with which MODPO's script checks its rows; a RowError says why not."""
+    check_pair(row)
+    return None
 
 
 def prompt_fault(row: Row, where: str) -> str | None:
@@ -82,11 +77,14 @@ def count_faults(source: str, fault: Callable[[Row, str], str | None], limit: in
         counter.skip(problem.reason, str(problem))
 
     for where, row in islice(read_located_rows(source, bad_line), limit):
+        first = str(where)
         try:
-            reason = fault(row, str(where))
+            reason = fault(row, first)
+        except RowError as problem:
+            reason, first = problem.reason, f"{where}: {problem}"
         except ValueError:
             reason = "messages are no list of role and content"
-        counter.keep() if reason is None else counter.skip(reason, str(where))
+        counter.keep() if reason is None else counter.skip(reason, first)
     return counter
 
 

@@ -1,6 +1,6 @@
 """The pairs that a judge is asked about: rows of the builder as they are, or raw pairs put into the prompt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,14 @@ from datasets_builders.fields import RowError
 from datasets_builders.io import SkipCounter, read_located_rows
 from datasets_builders.judging.prompt import LABELS, PairwisePrompt
 from datasets_builders.judging.rows import PairToJudge, label_of
-from datasets_builders.judging.turns import SIGN, parse_turns
-from launch.answers.records import check_messages
+from datasets_builders.messages import read_reply, text_of
+from datasets_builders.pair_rows import SHAPES, read_pair
+from datasets_builders.prompt_rows import as_messages, read_prompt
 from trl_ext.objectives.verdicts import STRONGEST
 
 ORDERS = ("both", "original")
 BUILT = ("messages", "pair_id", "side")
-# Of `chosen` and `rejected`, the first is the better one by its name.
-REPLIES = (("response_1", "response_2"), ("response_a", "response_b"), ("chosen", "rejected"))
+REPLIES = (("response_1", "response_2"), ("response_a", "response_b"))
 
 
 def read_pairs(path: str | Path, prompt: PairwisePrompt, orders: str) -> tuple[list[dict[str, Any]], SkipCounter]:
@@ -28,9 +28,13 @@ def read_pairs(path: str | Path, prompt: PairwisePrompt, orders: str) -> tuple[l
     | `prompt` and `chosen`, `rejected` | both orders, `chosen` is A in the original one |
 
     A prompt is a text (that of HelpSteer2 with its turns in it) or messages that end with the user's, a reply is a text
-    or a list of one message. Where known, `preference_strength` says from -3 to 3 how much better the second reply is;
-    `ground_truth` (A, B or tie) and `subset` are read in every shape. A pair, or a row of the builder, that comes again
-    is skipped and counted.
+    or a list of one message; `chosen` and `rejected` are read in every format of `datasets_builders.pair_rows`. Where
+    known, `preference_strength` says from -3 to 3 how much better the second reply is; `ground_truth` (A, B or tie) and
+    `subset` are read in every shape.
+
+    Skipped and counted: a row of the same pair in the same order; one in the other order, where both orders are asked
+    anyway (with `original` it is asked as the pair's other side); and one whose truth, seen in the order of the pair's
+    first row, is another one: the first counts.
 
     Args:
         orders: `both`, or `original`, which leaves out the swapped order.
@@ -39,103 +43,127 @@ def read_pairs(path: str | Path, prompt: PairwisePrompt, orders: str) -> tuple[l
         ValueError: `FILE:LINE: ...` for a row that is none of these or contradicts itself; `FILE: ...` for none at all.
     """
     rows: list[dict[str, Any]] = []
-    counts, seen = SkipCounter(), set()
+    counts, asked = SkipCounter(), Asked()
     for where, record in read_located_rows(path):
-        built = all(name in record for name in BUILT)
-        made = [_built_row(record, str(where))] if built else _raw_rows(record, prompt, orders, str(where))
-        keys = {(row["pair_id"], row["side"]) for row in made}
-        if orders == "original" and made[0]["side"] == 1:
+        built = all(record.get(name) is not None for name in BUILT)
+        try:
+            made = [_built_row(record)] if built else asked.sides_of(_raw_pair(record, orders), prompt, orders)
+        except (RowError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from error
+        if isinstance(made, str):
+            counts.skip(made, str(where))
+        elif built and orders == "original" and made[0]["side"] == 1:
             counts.skip("swapped order")
-        elif keys & seen:
-            counts.skip("pair comes again", f"{where}: pair {made[0]['pair_id']}")
+        elif reason := asked.fault(made):
+            counts.skip(reason, f"{where}: pair {made[0]['pair_id']}")
         else:
             counts.keep()
-            seen |= keys
             rows += made
     if not rows:
         raise ValueError(f"{path}: no pairs")
     return rows, counts
 
 
-def _built_row(record: Mapping[str, Any], where: str) -> dict[str, Any]:
+AGAIN = "pair comes again"
+OTHER_ORDER = "pair comes again in the other order, in which it is asked about anyway"
+OTHER_TRUTH = "pair comes again with another truth, the first one counts"
+
+
+class Asked:
+    """The pairs so far: what was said of each, and in which order of the replies."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, PairToJudge] = {}
+        self._truth: dict[tuple[str, int], str | None] = {}
+
+    def fault(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """Why these rows are not asked about again; None, and they are remembered, where they are new."""
+        keys = [(row["pair_id"], row["side"]) for row in rows]
+        for key, row in zip(keys, rows, strict=True):
+            if key in self._truth:
+                return AGAIN if _agree(self._truth[key], row["ground_truth"]) else OTHER_TRUTH
+        self._truth |= {key: row["ground_truth"] for key, row in zip(keys, rows, strict=True)}
+        return None
+
+    def sides_of(self, pair: PairToJudge, prompt: PairwisePrompt, orders: str) -> Sequence[dict[str, Any]] | str:
+        """The rows of a raw pair, side 0 being its first appearance; or why there are none."""
+        first = self._first.setdefault(pair.pair_id, pair)
+        if pair.responses == first.responses:
+            both = pair.rows(prompt)
+            return both if orders == "both" else both[:1]
+        turned = pair.swap()
+        if not _agree(first.label, turned.label):
+            return OTHER_TRUTH
+        return OTHER_ORDER if orders == "both" else turned.rows(prompt)[1:]
+
+
+def _agree(first: str | None, second: str | None) -> bool:
+    """Whether two truths of one order can both hold; nobody's word contradicts nothing."""
+    return None in (first, second) or first == second
+
+
+def _built_row(record: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(record["pair_id"], str) or not record["pair_id"]:
-        raise ValueError(f"{where}: pair_id must be a text; found {record['pair_id']!r}")
+        raise ValueError(f"pair_id must be a text; found {record['pair_id']!r:.60}")
     if type(record["side"]) is not int or record["side"] not in (0, 1):
-        raise ValueError(f"{where}: side must be 0 or 1; found {record['side']!r}")
-    label, strength = _truth(record, where)
+        raise ValueError(f"side must be 0 or 1; found {record['side']!r:.60}")
+    label, strength = _truth(record)
     return {
-        "messages": _ending_with_user(check_messages(record["messages"], where), where),
+        "messages": as_messages(read_prompt(record, "messages")),
         "pair_id": record["pair_id"],
         "side": record["side"],
         "ground_truth": label,
         "preference_strength": strength,
-        "subset": _subset(record, where),
+        "subset": _subset(record),
     }
 
 
-def _raw_rows(record: Mapping[str, Any], prompt: PairwisePrompt, orders: str, where: str) -> tuple[dict[str, Any], ...]:
-    names = next((names for names in REPLIES if all(name in record for name in names)), None)
-    if names is None or "prompt" not in record:
+def _raw_pair(record: Mapping[str, Any], orders: str) -> PairToJudge:
+    names = next((names for names in REPLIES if all(record.get(name) is not None for name in names)), None)
+    label, strength = _truth(record)
+    if names is not None and record.get("prompt") is not None:
+        conversation = as_messages(read_prompt(record, "prompt"))
+        replies = tuple(_reply(record[name], name) for name in names)
+    elif names is not None or not preferred(record):
         shapes = "; ".join(f"prompt, {', '.join(names)}" for names in REPLIES)
-        raise ValueError(f"{where}: found {sorted(record)}; valid: {', '.join(BUILT)}; {shapes}")
-    label, strength = _truth(record, where)
-    if names == REPLIES[-1]:
+        raise ValueError(f"found {sorted(map(str, record))[:20]}; valid: {', '.join(BUILT)}; {shapes}; {SHAPES}")
+    else:
+        pair = read_pair(record)
         if orders == "original":
-            raise ValueError(f"{where}: the original order shows 'chosen' first in every pair; use --orders both")
+            raise ValueError("the original order shows 'chosen' first in every pair; use --orders both")
         if label not in (None, "A"):
-            raise ValueError(f"{where}: the truth {label} contradicts 'chosen', which is A")
-        label = "A"
-    conversation = tuple(_conversation(record["prompt"], where))
-    first, second = (_reply(record[name], f"{where}: {name}") for name in names)
-    pair = PairToJudge(conversation, (first, second), label, strength, _subset(record, where))
-    both = pair.rows(prompt)
-    return both if orders == "both" else both[:1]
+            raise ValueError(f"the truth {label} contradicts 'chosen', which is A")
+        label, conversation, replies = "A", pair.prompt, (pair.chosen, pair.rejected)
+    return PairToJudge(tuple(conversation), replies, label, strength, _subset(record))
 
 
-def _conversation(value: Any, where: str) -> list[dict[str, str]]:
-    messages = _turns(value, where) if isinstance(value, str) else check_messages(value, where)
-    return _ending_with_user(messages, where)
+def preferred(record: Mapping[str, Any]) -> bool:
+    """Whether a row names its better reply by the name of the field."""
+    return any(record.get(name) is not None for name in ("chosen", "rejected_response", "rejected_messages", "response_j"))
 
 
-def _ending_with_user(messages: list[dict[str, str]], where: str) -> list[dict[str, str]]:
-    if messages[-1]["role"] != "user":
-        raise ValueError(f"{where}: the prompt must end with a user message")
-    return messages
-
-
-def _turns(text: str, where: str) -> list[dict[str, str]]:
-    if SIGN not in text:
-        return [{"role": "user", "content": text}]
-    try:
-        return list(parse_turns(text))
-    except RowError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _reply(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    messages = check_messages(value, where)
+def _reply(value: Any, name: str) -> str:
+    messages = read_reply(value, name)
     if len(messages) != 1 or messages[0]["role"] != "assistant":
-        raise ValueError(f"{where}: a reply is a text or a list of one assistant message")
-    return messages[0]["content"]
+        raise ValueError(f"{name}: a reply is a text or a list of one assistant message")
+    return text_of(messages[0])
 
 
-def _truth(record: Mapping[str, Any], where: str) -> tuple[str | None, float | None]:
+def _truth(record: Mapping[str, Any]) -> tuple[str | None, float | None]:
     label, strength = record.get("ground_truth"), record.get("preference_strength")
     if label is not None and label not in LABELS:
-        raise ValueError(f"{where}: ground_truth must be one of {', '.join(LABELS)}; found {label!r}")
+        raise ValueError(f"ground_truth must be one of {', '.join(LABELS)}; found {label!r:.60}")
     if strength is None:
         return label, None
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not abs(strength) <= STRONGEST:
-        raise ValueError(f"{where}: preference_strength must be from -{STRONGEST} to {STRONGEST}; found {strength!r}")
+        raise ValueError(f"preference_strength must be from -{STRONGEST} to {STRONGEST}; found {strength!r:.60}")
     if label not in (None, label_of(strength)):
-        raise ValueError(f"{where}: ground_truth {label} contradicts preference_strength {strength} (below 0: A)")
+        raise ValueError(f"ground_truth {label} contradicts preference_strength {strength} (below 0: A)")
     return label_of(strength), strength
 
 
-def _subset(record: Mapping[str, Any], where: str) -> str:
+def _subset(record: Mapping[str, Any]) -> str:
     subset = record.get("subset")
     if subset is not None and not isinstance(subset, str):
-        raise ValueError(f"{where}: subset must be a text; found {subset!r}")
+        raise ValueError(f"subset must be a text; found {subset!r}")
     return subset or ""

@@ -19,7 +19,7 @@ from datasets_builders.io import read_rows, write_json, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
 from launch.answers.draw import draw, prompt_facts
 from launch.answers.prompts import Prompt, read_prompts
-from launch.answers.records import prompt_id, shard_name
+from launch.answers.records import shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
 from launch.cli.verbs import verb_parser
 from launch.common.resume import check_settings
@@ -30,22 +30,9 @@ from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
 from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
-from trl_ext.online_dpo.prompts import read_prompts as read_prompt_column
 
 SHARD = shard_name(0, 1)
 digest = functools.cache(model_digest)
-
-
-def load_prompts(path: str, eval_size: int | None) -> list[Prompt]:
-    """Distinct prompts of a file in its order: rows with `messages` or `prompt`, or a .csv with a column `prompt`."""
-    if not path.endswith(".csv"):
-        return read_prompts(path, eval_size)
-    texts = [text for text in read_prompt_column(path, "prompt") if text.strip()]
-    prompts = [[{"role": "user", "content": text}] for text in texts]
-    distinct = {prompt_id(messages): Prompt(prompt_id(messages), messages) for messages in prompts}
-    if not distinct:
-        raise ValueError(f"{path}: no prompts")
-    return list(distinct.values())[:eval_size]
 
 
 def place_of(point: Point, base: str) -> tuple[str, str | None]:
@@ -190,7 +177,7 @@ def main(argv: list[str]) -> int:
     decoding = Decoding(
         max_new_tokens=options.max_new_tokens, num_samples=options.num_samples, seed=options.seed, **sampling
     )
-    prompts = load_prompts(options.prompts, options.eval_size)
+    prompts = read_prompts(options.prompts, options.eval_size)
     generate_points(points, names, prompts, options, decoding)
     score_points(points, options.objectives, prompts, options)
     write_points(options.out, names, vectors, points)

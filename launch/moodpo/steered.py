@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.messages import Messages
 from launch.answers.backends import Answer, Decoding, Item, TransformersBackend
 from launch.answers.checkpoints import list_checkpoints
 from launch.answers.forms import TokenizerForm
 from launch.answers.policy import Policy, load_tokenizer
 from launch.answers.prompts import Prompt
-from launch.answers.records import Messages, prompt_id
+from launch.answers.records import prompt_id
 from trl_ext.moodpo.instruction import annotate, check_names, has_system_role
 
 STATE_FILE = "moodpo_state.json"

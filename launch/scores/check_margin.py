@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.command_line import Parser
-from datasets_builders.io import read_rows, write_json
+from datasets_builders.io import write_json
+from datasets_builders.messages import Messages, plain
+from datasets_builders.pair_rows import read_sides
+from datasets_builders.source import each_row
 from launch.answers.options import add_model_options, load_policy
 from launch.answers.policy import EncodedRow, Policy
-from launch.answers.records import Messages, check_messages
 from launch.cli.flags import add_batch_size, add_limit
 from launch.cli.verbs import verb_parser
 from launch.common.statistics import share
@@ -40,21 +42,13 @@ def read_pairs(path: str | Path, max_examples: int | None = None) -> list[tuple[
     """The first `max_examples` pairs (chosen conversation, rejected conversation).
 
     Args:
-        path: rows with `messages`, ending with the chosen assistant message, and `rejected_response`.
+        path: a file, folder or glob; which rows are pairs, see `datasets_builders.pair_rows`.
 
     Raises:
-        ValueError: a row that is not such a pair, or no rows.
+        ValueError: `FILE:LINE: ...` for a row that is no pair, or no rows.
     """
-    pairs = []
-    for line, row in islice(read_rows(path), max_examples):
-        where = f"{path}:{line}"
-        chosen = check_messages(row.get("messages"), where)
-        rejected = row.get("rejected_response")
-        if len(chosen) < 2 or chosen[-1]["role"] != "assistant":
-            raise ValueError(f"{where}: 'messages' must end with the chosen assistant message")
-        if not isinstance(rejected, str):
-            raise ValueError(f"{where}: 'rejected_response' must be text, found {type(rejected).__name__}")
-        pairs.append((chosen, [*chosen[:-1], {"role": "assistant", "content": rejected}]))
+    found = islice(each_row(path, lambda row: read_sides(row, must_teach=False)), max_examples)
+    pairs = [(plain(sides.chosen), plain(sides.rejected)) for _, sides in found]
     if not pairs:
         raise ValueError(f"{path}: no pairs")
     return pairs

@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 from datasets_builders.beside import made_beside
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.fields import RowError
 from datasets_builders.io import write_json
+from datasets_builders.pair_rows import read_pair
 from datasets_builders.pairs import Message, PreferencePair
-from datasets_builders.question_pairs import TEXTS, read
-from datasets_builders.tables import read_table
-from launch.answers.records import check_messages
+from datasets_builders.source import each_row
 from launch.cli.flags import add_batch_size, add_torch_dtype
 from launch.cli.verbs import verb_parser
 from launch.common.statistics import Estimate, bootstrap_mean_interval, share
@@ -67,34 +65,12 @@ def judge(chosen: Sequence[float], rejected: Sequence[float], seed: int = 0) -> 
 
 
 def read_preference(source: str | Path) -> Iterator[PreferencePair]:
-    """The pairs of a file in TRL's or ms-swift's format, or of question, response_j, response_k.
+    """The pairs of a file, folder or glob; which rows are pairs, see `datasets_builders.pair_rows`.
 
     Raises:
-        ValueError: a row of another shape, or one whose answers are empty or equal.
+        ValueError: `FILE:LINE: ...` for a row that is no pair, or whose sides have no prompt in common.
     """
-    for where, row in read_table(source):
-        try:
-            yield _pair(row, str(where))
-        except (RowError, KeyError, TypeError, IndexError) as error:
-            raise ValueError(
-                f"{where}: not a pair: {error}; valid are prompt, chosen, rejected (lists of messages), messages with "
-                f"rejected_response, or {', '.join(TEXTS)}; found {sorted(row)}"
-            ) from error
-
-
-def _pair(row: dict[str, Any], where: str) -> PreferencePair:
-    if "rejected_response" in row:
-        messages = check_messages(row["messages"], where)
-        if messages[-1]["role"] != "assistant":
-            raise ValueError(f"{where}: 'messages' must end with the chosen answer")
-        return PreferencePair(messages[:-1], messages[-1]["content"], str(row["rejected_response"]))
-    if "chosen" in row:
-        sides = [check_messages(row[name], where)[-1]["content"] for name in ("chosen", "rejected")]
-        return PreferencePair(check_messages(row["prompt"], where), *sides)
-    pair = read(row, magnitude=False)
-    if not isinstance(pair, PreferencePair):
-        raise ValueError(f"{where}: {pair.reason}; python -m datasets_builders pairs leaves such rows out")
-    return pair
+    return (pair for _, pair in each_row(source, read_pair))
 
 
 def score_pairs(

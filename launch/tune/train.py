@@ -17,6 +17,7 @@ from launch.tune.callback import RungCallback
 from launch.tune.rungs import RungFiles
 from launch.tune.trainer import RankingMODPOTrainer
 from trl_ext.modpo.config import MODPOConfig
+from trl_ext.modpo.pair_rows import checked
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 
 
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
         test = pick(splits, script_args.dataset_test_split, "dataset_test_split")
         refuse_shared_rows(train, test)
+        train, test = checked(train, "dataset_train_split"), checked(test, "dataset_test_split")
         set_seed(args.seed)  # TRL 0.29 draws new LoRA weights before it sets the seed
         args.model_init_kwargs = {**model_init_kwargs(model_args), **(args.model_init_kwargs or {})}
         callback = RungCallback(rungs.rung_steps, RungFiles(Path(rungs.rung_folder)))

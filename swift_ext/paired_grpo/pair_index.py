@@ -86,8 +86,8 @@ def missing_columns(data_source: Any, columns: PairColumns) -> list[str]:
 def index_pairs(data_source: Any, columns: PairColumns = PREFERRED_SIDE) -> PairIndex:
     """The index of a `datasets.Dataset` (its columns are read, no row is decoded) or of a sequence of rows.
 
-    Counted are pairs with a row whose side is not 0 or 1 or that has no judgement (`invalid_side`; that row is
-    ignored), with a side missing (`incomplete`; left out), whose rows disagree (`contradictory`; left out), or with a row too many (`duplicated`; the last row of a side counts). A pair is counted once, under the first of these.
+    Counted are pairs with a row whose side is not 0 or 1 (`invalid_side`; that row is ignored) or that has no judgement
+    (`no_` and the column's name, such as `no_ground_truth`; ignored too), with a side missing (`incomplete`; left out), whose rows disagree (`contradictory`; left out), or with a row too many (`duplicated`; the last row of a side counts). A pair is counted once, under the first of these.
 
     Raises:
         ValueError: a column is missing.
@@ -100,7 +100,8 @@ def index_pairs(data_source: Any, columns: PairColumns = PREFERRED_SIDE) -> Pair
         )
     code, side, judgement = _columns(data_source, columns)
     pairs = int(code.max()) + 1 if len(code) else 0
-    valid = ((side == 0) | (side == 1)) & (judgement >= 0)
+    has_side, judged = (side == 0) | (side == 1), judgement >= 0
+    valid = has_side & judged
     slot = code[valid] * 2 + side[valid]
     count = np.bincount(slot, minlength=2 * pairs).reshape(pairs, 2)
     votes = np.bincount(code[valid], weights=judgement[valid], minlength=pairs)
@@ -110,7 +111,8 @@ def index_pairs(data_source: Any, columns: PairColumns = PREFERRED_SIDE) -> Pair
     incomplete = (count == 0).any(axis=1)
     contradictory = count.sum(axis=1) * squares != votes**2  # equal exactly when all judgements of a pair are
     reasons = {
-        "invalid_side": np.bincount(code[~valid], minlength=pairs) > 0,
+        "invalid_side": np.bincount(code[~has_side], minlength=pairs) > 0,
+        f"no_{columns.judgement}": np.bincount(code[~judged], minlength=pairs) > 0,
         "incomplete": incomplete,
         "contradictory": contradictory,
         "duplicated": (count > 1).any(axis=1),

@@ -148,8 +148,8 @@ def checkpoints(folder: Path) -> list[Path]:
     ("overrides", "message"),
     [
         ({"gold": "bagofword"}, "bagofwords"),
-        ({"dataset_name": "none.jsonl"}, "no file none.jsonl"),
-        ({"dataset_name": "null.jsonl"}, "prompts, row 2: message 1 (user) has the content None"),
+        ({"dataset_name": "none.jsonl"}, "none.jsonl: no such file"),
+        ({"dataset_name": "null.jsonl"}, "null.jsonl:2: message 1 of 'prompt' (user) has the content None"),
         ({"window_pairs": 6}, "--window_pairs is 6: a multiple of 4 is valid"),
         ({"max_length": 20}, "--max_length is 20: the longest prompt and an answer need"),
         ({"eval_strategy": "steps"}, "--eval_prompts"),

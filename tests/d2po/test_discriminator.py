@@ -376,11 +376,11 @@ def test_replay_draws_from_the_first_pairs_too(models, tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "a", "chosen": "b"}, "line 2: KeyError 'rejected'"),
-        ({"prompt": None, "chosen": "b", "rejected": "c"}, "line 2: ValueError prompt: None is neither"),
-        ({"prompt": "a", "chosen": "b", "rejected": "b"}, "both are equal"),
+        ({"prompt": "a", "chosen": "b"}, r"first\.jsonl:2: not a pair, found chosen, prompt; valid"),
+        ({"prompt": None, "chosen": "b", "rejected": "c"}, r"first\.jsonl:2: .* the row has no field 'prompt'"),
+        ({"prompt": "a", "chosen": "b", "rejected": "b"}, "the answers in 'chosen' and 'rejected' are equal"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "has margin None"),
-        ([1], "line 2: TypeError"),
+        ([1], r"first\.jsonl:2: expected one JSON object per line"),
     ],
 )
 def test_first_pairs_that_are_none_are_refused_by_line(tmp_path, row, message):

@@ -240,3 +240,18 @@ def test_peak_memory_does_not_grow_with_the_rows(tmp_path, mode):
         peaks.append(int(done.stderr))
         source.unlink()
     assert peaks[1] < 1.15 * peaks[0], f"peak memory in KiB: {peaks}"
+
+
+def test_the_turns_of_helpsteer2_are_messages(tmp_path, capsys):
+    """Its prompts hold a conversation with markers, which were words of the user."""
+    prompt = "Hello\n<extra_id_1>Assistant\nHi\n<extra_id_1>User\nWhich?"
+    source = dump(tmp_path / "rows.jsonl", [rated(prompt, "This.", 4), rated(prompt, "That.", 1)])
+    flags = ["--attribute", "helpfulness", "--split", "train", "--format", "trl", "--source", source]
+    assert build(capsys, "helpsteer", *flags, "--out", tmp_path / "o.jsonl")[0] == 0
+    ((row),) = load(tmp_path / "o.jsonl")
+    assert [(turn["role"], turn["content"]) for turn in row["prompt"]] == [
+        ("user", "Hello"), ("assistant", "Hi"), ("user", "Which?"),
+    ]  # fmt: skip
+    broken = dump(tmp_path / "broken.jsonl", [rated("Hello\n<extra_id_1>Assistant\nHi", "This.", 4)])
+    code, _, error = build(capsys, "helpsteer", *flags[:-1], broken, "--out", tmp_path / "b.jsonl")
+    assert code == 2 and "broken.jsonl:1: the prompt ends with a turn of the assistant" in error

@@ -15,7 +15,7 @@ import math
 import pytest
 
 from datasets_builders.choices import nearest
-from datasets_builders.tables import read_table
+from datasets_builders.io import read_located_rows
 
 from .helpers import build, dump, load
 
@@ -132,15 +132,15 @@ def test_a_saved_data_set_of_several_splits_names_them(tmp_path):
     one = datasets.Dataset.from_list([row()])
     datasets.DatasetDict({"train": one, "test": one}).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match=r"name one: .*saved/test, .*saved/train"):
-        next(read_table(tmp_path / "saved"))
-    assert next(read_table(tmp_path / "saved" / "train"))[1] == row()
+        next(read_located_rows(tmp_path / "saved"))
+    assert next(read_located_rows(tmp_path / "saved" / "train"))[1] == row()
 
 
 @pytest.mark.parametrize("text", ["question,response_j,response_k\na,b\n", "question,response_j,response_k\na,b,c,d\n"])
 def test_a_csv_row_of_another_length_is_refused(tmp_path, text):
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(ValueError, match=r"rows.csv:2: not as many cells as the header has \(3\)"):
-        list(read_table(tmp_path / "rows.csv"))
+        list(read_located_rows(tmp_path / "rows.csv"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ import pytest
 
 from tests.tiny import build_tokenizer
 from trl_ext.online_dpo.prompt_check import check_prompts, is_empty, prompt_fault
-from trl_ext.online_dpo.prompts import count_tokens, policy_prompt, prepare_prompts, read_prompts, split_prompts
+from trl_ext.online_dpo.prompts import (
+    count_tokens,
+    policy_prompt,
+    prepare_prompts,
+    prompts_and_columns,
+    read_prompts,
+    split_prompts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +38,15 @@ def test_three_formats_give_the_same_prompts(tmp_path):
         assert read_prompts(str(tmp_path / name), "ask") == prompts
 
 
+def test_rows_of_other_columns_are_read_where_no_column_is_asked_for(tmp_path):
+    """D2PO's own rows are of `question`; a null column beside a prompt is none; a blank one is left for the filter."""
+    rows = [{"question": "Why?"}, {"messages": None, "prompt": "How?"}, {"prompt": [user([{"type": "text", "text": "So?"}])]}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": " "}]))
+    assert read_prompts(str(tmp_path / "p.jsonl"), "prompt") == ["Why?", "How?", [user("So?")], ""]
+    columns = prompts_and_columns([("1", {"question": "Why?", "n": 1}), ("2", {"prompt": "How?"})])[1]
+    assert columns == {"n": [1, None]}
+
+
 def test_conversations_are_read(tmp_path):
     chat = [{"role": "user", "content": "Hi"}]
     (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": chat}) + "\n")
@@ -40,11 +56,11 @@ def test_conversations_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("p.csv", "prompt\na\n", r"--prompt_column 'ask' is not in .*p\.csv: its columns are \['prompt'\]"),
-        ("p.jsonl", '{"ask": "a"}\n\n{"ask": 3}\n', r"p\.jsonl line 3, 'ask': 3 is neither a text nor"),
-        ("p.jsonl", '{"ask": "a"}\n{"ask"\n', r"p\.jsonl line 2 is not JSON"),
-        ("p.jsonl", '{"ask": "a"}\n["ask"]\n', r"p\.jsonl line 2: .* is not a JSON object"),
-        ("p.txt", "a", r"a \.csv, \.jsonl or \.parquet file is valid"),
+        ("p.csv", "prompt\na\n", r"p\.csv:2: --prompt_column 'ask': no field 'ask' with a value; the row has: prompt"),
+        ("p.jsonl", '{"ask": "a"}\n\n{"ask": 3}\n', r"p\.jsonl:3: field 'ask' must be a text or a list of messages, found a int: 3"),
+        ("p.jsonl", '{"ask": "a"}\n{"ask"\n', r"p\.jsonl:2: not a JSON object"),
+        ("p.jsonl", '{"ask": "a"}\n["ask"]\n', r"p\.jsonl:2: expected one JSON object per line, found a list"),
+        ("p.txt", "a", r"p\.txt: the name must end in one of"),
     ],
 )
 def test_mistakes_in_files_are_named(tmp_path, name, text, message):
@@ -108,8 +124,10 @@ def test_a_row_without_a_prompt_is_refused_by_every_way_in(tokenizer, tmp_path, 
     with pytest.raises(ValueError, match=f"train_dataset row 2.*{message}"):
         check_prompts([[user("Why?")], prompt], "train_dataset")
     (tmp_path / "p.jsonl").write_text(json.dumps({"ask": "Why?"}) + "\n" + json.dumps({"ask": prompt}) + "\n")
-    with pytest.raises(ValueError, match=rf"p\.jsonl line 2, 'ask': {message}"):
-        read_prompts(str(tmp_path / "p.jsonl"), "ask")
+    # A file's parts of text are joined, and its empty lists are left out as empty prompts.
+    if prompt not in ([], [user([{"type": "text", "text": "a"}])]):
+        with pytest.raises(ValueError, match=r"p\.jsonl:2: "):
+            read_prompts(str(tmp_path / "p.jsonl"), "ask")
 
 
 def test_what_says_nothing_is_left_out_and_counted(tokenizer):

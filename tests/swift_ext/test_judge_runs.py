@@ -84,7 +84,7 @@ def test_the_index_finds_whole_pairs_and_counts_faults():
     rows[5]["ground_truth"] = "A"  # a tie in the other order
     rows[6]["ground_truth"] = None
     index = index_pairs(Dataset.from_list(rows[:-1]), columns)
-    assert index.bad == {"invalid_side": 1, "incomplete": 1, "contradictory": 2} and len(index) == 2
+    assert index.bad == {"no_ground_truth": 1, "incomplete": 1, "contradictory": 2} and len(index) == 2
     with pytest.raises(ValueError, match=r"ground_truth .*helpsteer2-pairwise writes them"):
         index_pairs(Dataset.from_list([{"pair_id": 1, "side": 0}]), columns)
 

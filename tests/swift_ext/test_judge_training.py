@@ -136,7 +136,7 @@ def test_two_processes_resumed_in_the_second_epoch_have_its_order(train, tmp_pat
     ("change", "message"),
     [
         ({"dataset": "half"}, "12 incomplete"),
-        ({"dataset": "unlabelled"}, "1 invalid_side"),
+        ({"dataset": "unlabelled"}, "1 no_ground_truth"),
         ({"dataset": "contradictory"}, "1 contradictory"),
         ({"reward_funcs": "accuracy", "reward_weights": None}, "no reward function of this run reads verdicts"),
         ({"num_generations": 4}, "pairs would be cut in two"),

@@ -1,17 +1,17 @@
 """The pairs that a discriminator was first trained on, for replay."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from trl_ext.online_dpo.prompt_check import prompt_fault
-from trl_ext.online_dpo.prompts import completion_text, last_user_text
+from datasets_builders.fields import RowError
+from datasets_builders.io import read_located_rows
+from datasets_builders.pair_rows import read_pair
+from trl_ext.online_dpo.prompts import last_user_text
 
 from .discriminator_interface import LabelledPair, check_pairs
 
 
 def read_first_pairs(path: str, loss: str) -> list[LabelledPair]:
-    """The rows of a .jsonl file as TRL's RewardTrainer takes them: prompt, chosen, rejected (texts or message lists).
+    """The pairs of a file, folder or glob, as `datasets_builders.pair_rows` reads them.
 
     Args:
         loss: of the discriminator; all but `bt` need a column `margin`.
@@ -19,30 +19,20 @@ def read_first_pairs(path: str, loss: str) -> list[LabelledPair]:
     Raises:
         ValueError: no such file, no rows, or a line that is no such pair.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"--discriminator_first_pairs {path}: no such file; a .jsonl file is valid")
     pairs = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
+    for where, row in read_located_rows(path):
         try:
-            pairs.append(_pair(json.loads(line)))
+            pairs.append(_pair(row))
             check_pairs(pairs[-1:], loss)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path} line {number}: {type(error).__name__} {error}; prompt, chosen and rejected are valid, texts or lists "
-                "of messages, and margin, a number above 0"
-            ) from error
+        except (RowError, ValueError) as error:
+            raise ValueError(f"--discriminator_first_pairs {where}: {error}") from error
     if not pairs:
         raise ValueError(f"{path}: no pairs")
     return pairs
 
 
 def _pair(row: dict[str, Any]) -> LabelledPair:
-    if fault := prompt_fault(row["prompt"]):
-        raise ValueError(f"prompt: {fault}")
-    sides = [completion_text(row[side]) for side in ("chosen", "rejected")]
-    if not all(text.strip() for text in sides) or sides[0] == sides[1]:
-        raise ValueError("an answer is empty, or both are equal")
-    margin = row.get("margin")
-    return LabelledPair(last_user_text(row["prompt"]), *sides, None if margin is None else float(margin))
+    pair, margin = read_pair(row), row.get("margin")
+    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float)):
+        raise ValueError(f"margin must be a number above 0, found {margin!r:.60}")
+    return LabelledPair(last_user_text(pair.prompt), pair.chosen, pair.rejected, None if margin is None else float(margin))

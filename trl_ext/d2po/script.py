@@ -1,7 +1,8 @@
 """Trains with D2PO (arXiv 2405.01511): `accelerate launch -m trl_ext.d2po.script --config run.yaml`.
 
 The arguments are TRL's data and model arguments, the fields of [`trl_ext.D2POConfig`] and those of [`PromptArguments`].
-`dataset_name` may also be a local .json or .jsonl file. A row needs `prompt`; its other columns reach gold functions.
+`dataset_name` may also be a local file, or a folder: JSON lines, CSV, Parquet, Arrow, what `save_to_disk` wrote. A row needs
+`prompt`, `messages` or `question`; its other columns reach gold functions.
 """
 
 from trl_ext.launched import end_with_launcher
@@ -9,19 +10,26 @@ from trl_ext.launched import end_with_launcher
 if __name__ == "__main__":
     end_with_launcher()  # here and in `main`: the imports below take seconds, in which the launcher may be killed
 
+import os
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
+import pyarrow
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.utils import logging
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_config
 
+from datasets_builders.files.find import SUFFIXES, split_files
+from datasets_builders.files.read import read_file
 from trl_ext.checkpoints import resume_folder
 from trl_ext.modpo.model_dir import check_whole
-from trl_ext.online_dpo.prompts import count_tokens, sift_prompts, split_prompts
+from trl_ext.online_dpo.prompts import count_tokens, prompts_and_columns, sift_prompts, split_prompts
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
@@ -44,26 +52,52 @@ class PromptArguments:
     eval_prompts: int = field(default=0, metadata={"help": "Prompts kept from training for evaluation."})
 
 
-def prepare_rows(rows: Dataset, tokenizer, longest: int) -> tuple[Dataset, Counter]:
-    """The rows whose prompt is new and at most `longest` tokens, in the policy's form; counts of the others by reason."""
-    kept, dropped = sift_prompts(rows["prompt"], tokenizer, "assistant", 1, longest)
-    prompts = [prompt for _, prompt in kept]
-    chosen = rows.select([place for place, _ in kept]).remove_columns("prompt")
-    return chosen.add_column("prompt", prompts) if chosen.column_names else Dataset.from_dict(
-        {"prompt": prompts}
-    ), dropped
+def prepare_rows(rows: Iterable[tuple[Any, dict[str, Any]]], tokenizer, longest: int) -> tuple[Dataset, int, Counter]:
+    """The rows of (place, row) whose prompt is new and at most `longest` tokens, in the policy's form; the number of all
+    rows, and counts of those left out by reason.
+
+    Raises:
+        ValueError: a row that holds no prompt (its place is named), or another column with values of several types.
+    """
+    prompts, columns = prompts_and_columns(rows)
+    kept, dropped = sift_prompts(prompts, tokenizer, "assistant", 1, longest)
+    chosen = {name: [values[place] for place, _ in kept] for name, values in columns.items()}
+    try:
+        dataset = Dataset.from_dict({**chosen, "prompt": [prompt for _, prompt in kept]})
+    except (pyarrow.ArrowException, OverflowError) as error:
+        raise ValueError(f"rows whose columns are of one type are valid: {error}") from error
+    return dataset, len(prompts), dropped
+
+
+def read_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> dict[str, Iterable[tuple[Any, dict]]]:
+    """Split -> (place, row), of local files and folders by this pack's reader, of the hub by TRL's.
+
+    Raises:
+        ValueError: no data set is named, a local file is missing or damaged, a stream.
+    """
+    name = script_args.dataset_name
+    if name and not mixture.datasets and (os.path.exists(name) or name.endswith(SUFFIXES)):
+        files = split_files(name, script_args.dataset_train_split)
+        return {split: chain.from_iterable(map(read_file, found)) for split, found in files.items()}
+    splits = load_splits(script_args, mixture)
+    if streams := [split for split, rows in splits.items() if not isinstance(rows, Dataset)]:
+        raise ValueError(f"dataset_streaming: the data set is a stream ({streams[0]}); whole data sets are valid")
+    return {split: _numbered(f"{name or 'datasets'} {split} row", rows) for split, rows in splits.items()}
+
+
+def _numbered(label: str, rows: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, row in enumerate(rows, start=1):
+        yield f"{label} {number}", row
 
 
 def load_data(
     script_args, mixture, options: PromptArguments, args: D2POConfig, tokenizer
 ) -> tuple[Dataset, Dataset | None]:
     """Training rows and, when there is evaluation, held-out rows: the test split or `eval_prompts` of the training rows."""
-    splits = load_splits(script_args, mixture)
+    splits = read_splits(script_args, mixture)
     train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
-    if not isinstance(train, Dataset) or "prompt" not in train.column_names:
-        raise ValueError(f"the data has the columns {train.column_names}: rows with a column 'prompt' are valid")
-    rows, dropped = prepare_rows(train, tokenizer, options.max_prompt_tokens)
-    logger.warning(f"{len(rows)} of {len(train)} prompts kept; left out: {dict(dropped) or 'none'}")
+    rows, total, dropped = prepare_rows(train, tokenizer, options.max_prompt_tokens)
+    logger.warning(f"{len(rows)} of {total} prompts kept; left out: {dict(dropped) or 'none'}")
     if not len(rows):
         raise ValueError(f"no prompt is left; left out were {dict(dropped)}")
     needed = options.max_prompt_tokens + args.max_new_tokens
@@ -77,8 +111,8 @@ def load_data(
         return rows, None
     if script_args.dataset_test_split in splits:
         test = splits[script_args.dataset_test_split]
-        held_out, dropped = prepare_rows(test, tokenizer, options.max_prompt_tokens)
-        logger.warning(f"{len(held_out)} of {len(test)} prompts kept for evaluation; left out: {dict(dropped) or 'none'}")
+        held_out, total, dropped = prepare_rows(test, tokenizer, options.max_prompt_tokens)
+        logger.warning(f"{len(held_out)} of {total} prompts kept for evaluation; left out: {dict(dropped) or 'none'}")
         if not len(held_out):
             raise ValueError(f"no prompt is left for evaluation; left out were {dict(dropped)}")
         return rows, held_out

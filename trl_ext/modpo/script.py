@@ -20,6 +20,7 @@ from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MODPOConfig
 from .model_dir import check_whole
+from .pair_rows import checked
 from .trainer import MODPOTrainer
 
 
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         evaluate = args.eval_strategy != "no"
         train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
         test = pick(splits, script_args.dataset_test_split, "dataset_test_split") if evaluate else None
+        train, test = checked(train, "dataset_train_split"), checked(test, "dataset_test_split")
         set_seed(args.seed)  # TRL 0.29 draws new LoRA weights before it sets the seed
         args.model_init_kwargs = {**model_init_kwargs(model_args), **(args.model_init_kwargs or {})}
         trainer = MODPOTrainer(

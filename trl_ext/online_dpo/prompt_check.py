@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from datasets_builders.fields import text_fault
+
 
 def prompt_fault(prompt: Any) -> str | None:
     """Why a policy cannot be asked this, or None: a prompt is a text, or a list of messages whose contents are texts.
@@ -10,7 +12,7 @@ def prompt_fault(prompt: Any) -> str | None:
     A prompt that says nothing (`is_empty`) has no fault: scripts leave such rows out and count them.
     """
     if isinstance(prompt, str):
-        return _text_fault(prompt)
+        return text_fault(prompt)
     if not isinstance(prompt, list) or not prompt:
         return f"{prompt!r:.80} is neither a text nor a list of messages"
     for number, message in enumerate(prompt, start=1):
@@ -19,18 +21,10 @@ def prompt_fault(prompt: Any) -> str | None:
         content = message.get("content")
         if not isinstance(content, str):
             return f"message {number} ({message['role']}) has the content {content!r:.60}: a text is valid"
-        if fault := _text_fault(content):
+        if fault := text_fault(content):
             return f"message {number} ({message['role']}): {fault}"
     if not any(message["role"] == "user" for message in prompt):
         return f"no message of the role 'user', only {sorted({message['role'] for message in prompt})}"
-    return None
-
-
-def _text_fault(text: str) -> str | None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"character {error.start} is one half of a surrogate pair, which is no text"
     return None
 
 

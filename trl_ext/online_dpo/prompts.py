@@ -1,68 +1,59 @@
 """Prompts of a file: read, put into the policy's form, filtered by tokens with counts, and split without overlap."""
 
-import csv
 import json
 import random
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
+
+from datasets_builders.fields import RowError
+from datasets_builders.io import read_located_rows
+from datasets_builders.prompt_rows import PROMPT_FIELDS, Prompt, read_prompt
 
 from .prompt_check import is_empty, kind_of, prompt_fault
 
-Prompt = str | list[dict[str, Any]]
-
+DEFAULT_COLUMN = "prompt"
 _TURN = re.compile(r"\n\n(?:Human|Assistant):")
 _SUMMARY = "### Instruction: Write a one-sentence summary of this post. ### Input: {post} ### Response: "
 
 
 def read_prompts(path: str, column: str) -> list[Prompt]:
-    """The column of a .csv, .jsonl or .parquet file, in order: texts, or message lists where the format has lists.
+    """The prompts of a file, folder or glob in order, an empty one as an empty text.
+
+    Args:
+        column: read this one; rows without the default, `prompt`, may have `messages` or `question` instead.
 
     Raises:
-        ValueError: no such file, another kind of file, no such column, or a line that holds no prompt.
+        ValueError: no such file, no such column, or a line that holds no prompt; the place is named.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"--csv_path {path}: no such file")
-    if file.suffix == ".csv":
-        with file.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or [])
-    elif file.suffix == ".jsonl":
-        rows = [(number, _json_row(path, number, line)) for number, line in _lines(file) if line.strip()]
-        columns = list(rows[0][1]) if rows else []
-    elif file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        table = pyarrow.parquet.read_table(file)
-        columns = table.column_names
-        rows = list(enumerate(table.to_pylist(), start=1))
-    else:
-        raise ValueError(f"--csv_path {path}: a .csv, .jsonl or .parquet file is valid")
-    if column not in columns:
-        raise ValueError(f"--prompt_column {column!r} is not in {path}: its columns are {columns}")
-    for number, row in rows:
-        if fault := prompt_fault(row.get(column)):
-            raise ValueError(f"{path} line {number}, {column!r}: {fault}")
-    return [row[column] for _, row in rows]
+    prompts, _ = prompts_and_columns(read_located_rows(path), column)
+    return prompts
 
 
-def _lines(file: Path):
-    with file.open(encoding="utf-8") as lines:
-        yield from enumerate(lines, start=1)
+def prompts_and_columns(
+    rows: Iterable[tuple[Any, dict[str, Any]]], column: str = DEFAULT_COLUMN
+) -> tuple[list[Prompt], dict[str, list[Any]]]:
+    """The prompts of (place, row), see `read_prompts`, and the other columns of the rows; null where a row has none.
 
-
-def _json_row(path: str, number: int, line: str) -> dict:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} line {number} is not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{path} line {number}: {line.strip()[:80]!r} is not a JSON object")
-    return row
+    Raises:
+        ValueError: `PLACE: ...` for a row that holds no prompt.
+    """
+    prompts: list[Prompt] = []
+    columns: dict[str, list[Any]] = {}
+    for where, row in rows:
+        try:
+            prompts.append(read_prompt(row, None if column == DEFAULT_COLUMN and row.get(column) is None else column))
+        except RowError as error:
+            if error.reason != "empty_prompt":
+                flag = f"--prompt_column {column!r}: " if column not in row else ""
+                raise ValueError(f"{where}: {flag}{error}") from error
+            prompts.append("")
+        for name, value in row.items():
+            if name not in (*PROMPT_FIELDS, column):
+                before = columns.setdefault(name, [])
+                before += [None] * (len(prompts) - 1 - len(before)) + [value]
+    return prompts, {name: values + [None] * (len(prompts) - len(values)) for name, values in columns.items()}
 
 
 def policy_prompt(prompt: Prompt, kind: str, has_template: bool) -> Prompt:

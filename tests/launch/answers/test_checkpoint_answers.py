@@ -72,8 +72,8 @@ def test_questions_in_every_field_distinct_with_what_lies_beside(tmp_path):
     ("rows", "message"),
     [
         ([], "no prompts"),
-        ([{"text": "a"}], "needs one of question, prompt, messages, found"),
-        ([{"messages": [{"role": "assistant", "content": "a"}]}], "must end with a user message"),
+        ([{"text": "a"}], "no field 'messages' or 'prompt' or 'question' with a value; the row has: text"),
+        ([{"messages": [{"role": "assistant", "content": "a"}]}], "no message of the role 'user'"),
     ],
 )
 def test_questions_that_are_none(tmp_path, rows, message):

@@ -210,10 +210,10 @@ def test_prompts_are_distinct_in_order_and_without_their_answers(write_rows):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "x"}, "needs 'messages' or 'prompt'"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "end with a user"),
-        ({"messages": [{"role": "user"}]}, "'role' and 'content'"),
-        ({"prompt": 3}, "non-empty list"),
+        ({"text": "x"}, "no field 'messages' or 'prompt' or 'question'"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "no message of the role 'user'"),
+        ({"messages": [{"role": "user"}]}, "has the content None: a text is valid"),
+        ({"prompt": 3}, "'prompt' must be a text or a list of messages, found a int: 3"),
     ],
 )
 def test_prompt_errors_name_the_line(write_rows, row, message):

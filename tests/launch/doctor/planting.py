@@ -138,7 +138,8 @@ def prompt_without_content(place: Place) -> None:
 
 
 def mixed_prompts(place: Place) -> None:
-    _prompts(place, [{"role": "user", "content": "say it"}])
+    """Texts beside messages are one kind where the tokenizer has a chat template; a transcript stays text."""
+    _prompts(place, "Human: Say it.\n\nAssistant:")
 
 
 def transcript_among_texts(place: Place) -> None:

@@ -211,13 +211,35 @@ def test_the_prompt_follows_its_flags_and_the_turns(serve, tmp_path):
     }  # fmt: skip
 
 
+def exchanged(row):
+    return {**row, "response_1": row["response_2"], "response_2": row["response_1"]}
+
+
 def test_a_pair_that_comes_again_is_counted(serve, tmp_path, capsys):
-    exchanged = {**RAW[0], "response_1": RAW[0]["response_2"], "response_2": RAW[0]["response_1"]}
-    file = tiny.write_rows(tmp_path / "raw.jsonl", [*RAW[:2], RAW[0], exchanged])
+    rows = [raw(0, 1, 2, ground_truth="A"), raw(1, 1, 2), raw(0, 1, 2, ground_truth="A")]
+    other = exchanged(rows[0])
+    turned = [other | {"ground_truth": "B"}, other | {"ground_truth": None}, other, rows[0] | {"ground_truth": "B"}]
+    file = tiny.write_rows(tmp_path / "raw.jsonl", [*rows, *turned])
     with serve() as server:
         launch(flags(server, file, tmp_path / "out"))
     assert len(read(tmp_path / "out/pairs.jsonl")) == 2
-    assert "2 rows skipped, pair comes again" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 rows skipped, pair comes again\n" in said
+    assert "2 rows skipped, pair comes again in the other order" in said
+    assert "2 rows skipped, pair comes again with another truth, the first one counts" in said
+
+
+def test_in_the_original_order_a_turned_copy_is_the_other_side(serve, tmp_path):
+    """The same judgement from the other side: B here is A there. It is one pair with both orders, not a contradiction."""
+    row = raw(0, 1, 2, ground_truth="A", subset="x")
+    turned = exchanged(row) | {"ground_truth": "B"}
+    file = tiny.write_rows(tmp_path / "raw.jsonl", [row, turned, turned])
+    with serve() as server:
+        launch(flags(server, file, tmp_path / "out", "--orders", "original"))
+        assert len(server.bodies) == 2
+    rows = read_verdicts(tmp_path / "out/verdicts.jsonl")
+    assert [(row.side, row.ground_truth) for row in rows] == [(0, "A"), (1, "B")]
+    assert len({row.pair_id for row in rows}) == 1
 
 
 def test_equal_replies_are_asked_about_once(serve, tmp_path):
@@ -315,16 +337,16 @@ BUILT = {"messages": [{"role": "user", "content": "x"}], "pair_id": "p", "side":
         (raw(0, 1, 2, preference_strength=-1, ground_truth="B"), "B contradicts preference_strength -1 (below 0: A)"),
         (raw(0, 1, 2, ground_truth="first"), "ground_truth must be one of A, B, tie; found 'first'"),
         (raw(0, 1, 2, subset=3), "subset must be a text; found 3"),
-        ({**raw(0, 1, 2), "response_2": 7}, "response_2: 'messages' must be a non-empty list"),
-        ({**raw(0, 1, 2), "response_2": [{"role": "user", "content": "x"}]}, "one assistant message"),
-        ({**raw(0, 1, 2), "prompt": [{"role": "assistant", "content": "x"}]}, "the prompt must end with a user"),
+        ({**raw(0, 1, 2), "response_2": 7}, "'response_2' must be a text or a list of messages, found a int: 7"),
+        ({**raw(0, 1, 2), "response_2": [{"role": "user", "content": "x"}]}, "'response_2': a reply holds no message of the user"),
+        ({**raw(0, 1, 2), "prompt": [{"role": "assistant", "content": "x"}]}, "no message of the role 'user'"),
         ({**raw(0, 1, 2), "prompt": "x\n<extra_id_1>Assistant\ny"}, "the prompt ends with a turn of the assistant"),
         ({"prompt": "x", "chosen": "y", "rejected": "z", "preference_strength": 1}, "B contradicts 'chosen'"),
         ({**BUILT, "side": 2}, "side must be 0 or 1; found 2"),
         ({**BUILT, "pair_id": 5}, "pair_id must be a text; found 5"),
-        ({**BUILT, "messages": "x"}, "'messages' must be a non-empty list of messages, found str"),
-        ({**BUILT, "messages": [{"role": "assistant", "content": "x"}]}, "must end with a user message"),
-        ({**BUILT, "messages": []}, "'messages' must be a non-empty list"),
+        ({**BUILT, "messages": "x"}, "'messages' must be a list of messages, found a text: 'x'"),
+        ({**BUILT, "messages": [{"role": "assistant", "content": "x"}]}, "no message of the role 'user'"),
+        ({**BUILT, "messages": []}, "'messages' is empty"),
         ({**BUILT, "ground_truth": "C"}, "ground_truth must be one of"),
     ],
 )

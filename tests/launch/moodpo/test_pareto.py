@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.__main__ import main as launch
+from launch.answers.prompts import read_prompts
 from launch.answers.records import prompt_id
 from launch.moodpo import pareto
 from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, points_of, read_points, write_points
@@ -303,15 +304,15 @@ def test_full_checkpoints_answer_for_themselves_and_adapters_on_the_base(base, s
 
 def test_prompts_of_a_csv_are_distinct_and_in_order(tmp_path):
     file = tmp_path / "prompts.csv"
-    file.write_text('prompt,other\nWhy?,1\n"Two\nlines",2\nWhy?,3\n ,4\nLast,5\n')
+    file.write_text('prompt,other\nWhy?,1\n"Two\nlines",2\nWhy?,3\nLast,5\n')
     texts = ["Why?", "Two\nlines", "Last"]
-    found = pareto.load_prompts(str(file), None)
+    found = read_prompts(file)
     assert [prompt.messages for prompt in found] == [[{"role": "user", "content": text}] for text in texts]
     assert found[0].prompt_id == prompt_id(found[0].messages)
-    assert len(pareto.load_prompts(str(file), 2)) == 2
+    assert len(read_prompts(file, 2)) == 2
     file.write_text("prompt\n \n")
-    with pytest.raises(ValueError, match="no prompts"):
-        pareto.load_prompts(str(file), None)
+    with pytest.raises(ValueError, match=r"prompts\.csv:2: field 'prompt' is empty"):
+        read_prompts(file)
 
 
 def test_mistakes_of_the_command_line(base, prompts, tmp_path, capsys):

@@ -255,7 +255,7 @@ def test_check_pairs_names_file_and_line(tmp_path, capsys):
     file, out = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl"
     file.write_text(json.dumps(good) + "\n" + json.dumps({"messages": good["messages"]}) + "\n")
     assert launch(["check-pairs", "--pairs", str(file), "--out", str(out)]) == 2
-    assert f"{file}:2: missing or empty field 'rejected_response'" in capsys.readouterr().err
+    assert f"{file}:2: not a pair, found messages; valid: messages with rejected_response" in capsys.readouterr().err
     assert not out.exists()
     file.write_text("")
     assert launch(["check-pairs", "--pairs", str(file), "--out", str(out)]) == 2 and not out.exists()

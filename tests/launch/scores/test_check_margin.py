@@ -92,9 +92,9 @@ def test_only_the_first_pairs_are_read(run, adapter_dir):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"messages": [{"role": "user", "content": "x"}], "rejected_response": "y"}, "must end with the chosen"),
-        ({"messages": pair("a", "b", "c")["messages"]}, "'rejected_response' must be text"),
-        ({"rejected_response": "y"}, "non-empty list"),
+        ({"messages": [{"role": "user", "content": "x"}], "rejected_response": "y"}, "must end with what the assistant says"),
+        ({"messages": pair("a", "b", "c")["messages"]}, "not a pair, found messages; valid"),
+        ({"rejected_response": "y"}, "not a pair, found rejected_response; valid"),
     ],
 )
 def test_pair_errors_name_the_line(write_rows, row, message):

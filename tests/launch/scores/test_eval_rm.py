@@ -70,11 +70,11 @@ def test_three_shapes_of_the_same_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "a"}, "not a pair: missing field 'response_j'"),
-        ({"question": "a", "response_j": "b", "response_k": "b "}, "identical_responses"),
-        ({"messages": [{"role": "user", "content": "a"}], "rejected_response": "b"}, "must end with the chosen answer"),
+        ({"question": "a"}, "not a pair, found question; valid: messages with"),
+        ({"question": "a", "response_j": "b", "response_k": "b "}, "the answers in 'response_j' and 'response_k' are equal"),
+        ({"messages": [{"role": "user", "content": "a"}], "rejected_response": "b"}, "'messages' must end with what the assistant says, found a message of 'user'"),
         ({"chosen": [{"role": "assistant", "content": "a"}]}, "not a pair"),
-        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "must be a non-empty list of messages"),
+        ({"prompt": "a", "chosen": "b", "rejected": 3}, "'chosen' is a text and 'rejected' a int"),
     ],
 )
 def test_rows_that_are_no_pair(tmp_path, row, message):

@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
 from launch.__main__ import main as launch
-from launch.scores.label import label_pairs, relabel_pairs
+from launch.scores.label import label_pairs
+from tests.tiny import write_rows
 
 
 def record(prompt: str, response: str) -> dict:
@@ -22,14 +25,54 @@ def test_best_against_worst_within_a_prompt():
     assert pairs[0].meta == {"score_chosen": -1.0, "score_rejected": -4.0}
 
 
-def test_relabelling_swaps_where_the_function_disagrees():
-    def row(chosen, rejected):
-        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": chosen}]
-        return {"messages": messages, "rejected_response": rejected}
+def pair_row(chosen, rejected, **beside):
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": chosen}]
+    return {"messages": messages, "rejected_response": rejected, **beside}
 
-    rows = [row("a b c", "a"), row("a", "a b"), row("a b", "c d")]
-    pairs = list(relabel_pairs(iter(rows), "brevity"))
-    assert [(pair.chosen, pair.rejected) for pair in pairs] == [("a", "a b c"), ("a", "a b")]
+
+def test_relabelling_swaps_where_the_function_disagrees_and_keeps_what_a_row_holds_beside(tmp_path, capsys):
+    """A blank answer has the fewest words: brevity made it the chosen one. Ties and blanks are counted."""
+    beside = {"tools": "[]", "images": ["a.png"]}
+    rows = [pair_row("a b c", "a", **beside), pair_row("a", "a b"), pair_row("a b", "c d"), pair_row("a b", "  ")]
+    pairs, out = write_rows(tmp_path / "pairs.jsonl", rows), tmp_path / "out.jsonl"
+    assert launch(["label", "--pairs", str(pairs), "--function", "brevity", "--out", str(out)]) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert found == [pair_row("a", "a b c", **beside), pair_row("a", "a b")]
+    said = capsys.readouterr().out
+    assert f"1 rows left out, tie (first: {pairs}:3" in said and f"1 rows left out, empty_reply (first: {pairs}:4" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (pair_row("a", 7), "'rejected_response' must be a text or a list of messages, found a int: 7"),
+        ({"messages": "text", "rejected_response": "a"}, "'messages' must be a list of messages, found a text"),
+        (pair_row(None, "a"), "has the content None"),
+    ],
+)
+def test_rows_that_are_no_pair_are_named(tmp_path, capsys, row, message):
+    pairs = write_rows(tmp_path / "pairs.jsonl", [pair_row("a b", "c"), row])
+    assert launch(["label", "--pairs", str(pairs), "--function", "brevity", "--out", str(tmp_path / "o")]) == 2
+    error = capsys.readouterr().err
+    assert f"{pairs}:2: " in error and message in error and not (tmp_path / "o").exists()
+
+
+def test_held_out_pairs_have_a_file_of_their_own(tmp_path, capsys):
+    """One file for both would keep the held-out pairs only; held out without a file, they would be gone."""
+    pairs = write_rows(tmp_path / "pairs.jsonl", [pair_row("a b", "c")])
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "o.jsonl")
+    command = ["label", "--pairs", str(pairs), "--function", "brevity", "--out", str(tmp_path / "o.jsonl")]
+    for place in ("o.jsonl", "link.jsonl", "./sub/../o.jsonl"):
+        assert launch([*command, "--val_out", str(tmp_path / place), "--val_prompts", "1"]) == 2
+        assert "is the file of --out" in capsys.readouterr().err
+    assert launch([*command, "--val_prompts", "1"]) == 2 and "needs --val_out" in capsys.readouterr().err
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_a_file_of_samples_that_are_no_records_is_refused(tmp_path, capsys):
+    samples = write_rows(tmp_path / "samples.jsonl", [record("p", "a"), {"prompt_id": "p", "response": "b"}])
+    assert launch(["label", "--samples", str(samples), "--function", "brevity", "--out", str(tmp_path / "o")]) == 2
+    assert f"{samples}:2: no field messages, prompt, response_tokens" in capsys.readouterr().err
 
 
 def test_held_out_prompts_do_not_leak(tmp_path):
