@@ -20,7 +20,7 @@ from launch.bt.judge import Judgement, digest_pairs, judge, pair_record
 from launch.bt.metrics import PERCENTILES, check_temperature, evaluate_pairs, margins_of, swap_probe
 from launch.bt.spread import uncertainty
 from launch.cli.verbs import verb_parser
-from launch.common.table import aligned, interval, number
+from launch.common.table import aligned, estimate_cells, number
 
 RESULT = "result.json"
 PAIRS = "pairs.jsonl"
@@ -112,7 +112,7 @@ def describe(result: dict[str, Any], *, margins: bool, uncertain: bool) -> str:
     lines = [
         f"{result['label']}: {metrics['evaluated']} of {metrics['pairs']} pairs evaluated, "
         f"{metrics['unparsable']} without a score; answers {result['decoding']}",
-        aligned([(text, interval(metrics[name])) for name, text in ROWS.items()]),
+        aligned([(text, *estimate_cells(metrics[name])) for name, text in ROWS.items()]),
         _calibration_line(result["calibration"], fit),
     ]
     if shortened := result["answers"]["prompt_shortened"]:

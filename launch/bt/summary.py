@@ -1,7 +1,5 @@
 """Results of several checkpoints and seeds in one table: means over seeds, with the spread between and within them."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from launch.answers.checkpoints import step_of
-from launch.common.table import number
+from launch.common.table import csv_text, number
 
 Result = Mapping[str, Any]
 
@@ -23,6 +21,8 @@ RATES = {
     "parse": "pair_parse_rate",
 }
 TAILS = ("p5", "p50", "p95")
+# ending of a column -> what it holds
+WIDE = {"_mean": "mean", "_std": "std_between", "_within_std": "std_within"}
 
 
 def values_of(result: Result) -> dict[str, tuple[float | None, float | None]]:
@@ -96,21 +96,14 @@ def _of(function, values: Sequence[float | None]) -> float | None:
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Wide table: NAME_mean, NAME_std (between seeds) and NAME_within_std; percentiles are means over seeds; nan: none."""
-    names = list(rows[0]["metrics"]) if rows else []
-    columns = ["ckpt"]
-    for name in names:
-        columns += [name] if name.endswith(TAILS) else [f"{name}_mean", f"{name}_std", f"{name}_within_std"]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*columns, "n"])
+    found = []
     for row in rows:
-        cells = []
-        for name in names:
-            cell = row["metrics"][name]
-            wanted = ("mean",) if name.endswith(TAILS) else ("mean", "std_between", "std_within")
-            cells += ["nan" if cell[key] is None else repr(cell[key]) for key in wanted]
-        writer.writerow([row["ckpt"], *cells, row["n"]])
-    return buffer.getvalue()
+        cells = {}
+        for name, cell in row["metrics"].items():
+            wanted = {"": "mean"} if name.endswith(TAILS) else WIDE
+            cells |= {f"{name}{end}": "nan" if cell[key] is None else cell[key] for end, key in wanted.items()}
+        found.append({"ckpt": row["ckpt"], **cells, "n": row["n"]})
+    return csv_text(list(found[0]) if found else ["ckpt", "n"], found)
 
 
 def to_cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:

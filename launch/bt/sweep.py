@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import atomic_writer, write_bytes, write_json
+from datasets_builders.io import write_bytes, write_json
 from launch.answers.checkpoints import list_checkpoints
 from launch.answers.trained_model import START, resolve_run_dir
 from launch.bt import eval_bt
@@ -22,6 +22,7 @@ from launch.bt.pictures import can_draw, draw_curves
 from launch.bt.summary import summarize, to_cells, to_csv
 from launch.bt.tracker import upload
 from launch.cli.verbs import verb_parser
+from launch.common.files import write_text
 from launch.common.processes import Lease
 from launch.common.table import aligned, markdown
 
@@ -147,8 +148,7 @@ def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: 
         "summary.md": f"# {title}\n\nMeans over seeds ± standard deviation between them.\n\n{markdown(cells)}",
     }
     for name, text in texts.items():
-        with atomic_writer(out / name) as handle:
-            handle.write(text)
+        write_text(out / name, text)
     write_json(out / "summary.json", {"run": title, "checkpoints": rows, "failed": failed})
     files = [out / name for name in ("summary.json", *texts)]
     if can_draw():

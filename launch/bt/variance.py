@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from datasets_builders.choices import one_of
 from datasets_builders.command_line import Parser
-from datasets_builders.io import atomic_writer, write_bytes, write_json, write_jsonl
+from datasets_builders.io import write_bytes, write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
@@ -21,6 +21,7 @@ from launch.bt.pictures import can_draw, draw_histograms
 from launch.bt.spread import describe_pair, range_thresholds, variance
 from launch.cli.flags import add_shard
 from launch.cli.verbs import verb_parser
+from launch.common.files import write_text
 from launch.common.table import aligned, markdown, number
 
 OVERALL, PAIRS, PICTURE, TABLE = "overall.json", "pairs.jsonl", "histogram.png", "prompts"
@@ -172,8 +173,7 @@ def write_table(out: Path, overall: list[dict[str, Any]]) -> None:
     rows = [table_row(one) for one in overall]
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([row.get(name, "") for name in names] for row in rows)]
-    with atomic_writer(out / f"{TABLE}.md") as handle:
-        handle.write(markdown(cells))
+    write_text(out / f"{TABLE}.md", markdown(cells))
     write_json(out / f"{TABLE}.json", {one["settings"]["prompt"]: one["variance"] for one in overall})
     print(aligned(cells))
     if not can_draw():

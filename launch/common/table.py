@@ -1,6 +1,8 @@
-"""Numbers as short text tables."""
+"""One table in its forms: aligned text, Markdown, comma-separated values."""
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -9,12 +11,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def interval(estimate: Mapping[str, Any]) -> str:
-    """`0.6120  [0.5700, 0.6500]  of 480`, from a value with its interval."""
+def estimate_cells(estimate: Mapping[str, Any]) -> tuple[str, str, str]:
+    """`0.6120`, `[0.5700, 0.6500]` and `of 480`, from {value, low, high, n}; the last two empty without a value."""
     if estimate["value"] is None:
-        return "n/a"
+        return "n/a", "", ""
     ends = f"[{number(estimate['low'])}, {number(estimate['high'])}]"
-    return f"{number(estimate['value'])}  {ends}  of {estimate['n']}"
+    return number(estimate["value"]), ends, f"of {estimate['n']}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -28,6 +30,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table, the first one its head."""
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    """Rows as a Markdown table, the first one its head. A bar or a line end within a cell does not end it."""
+    head, *body = (f"| {' | '.join(map(_one_cell, row))} |" for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body]) + "\n"
+
+
+def _one_cell(text: str) -> str:
+    return " ".join(text.splitlines()).replace("|", "\\|")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Comma-separated values with a head line; None and a missing key are empty cells, other keys are left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -17,7 +17,7 @@ from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM, single_reques
 from launch.answers.records import label_of, read_generations
 from launch.cli.flags import add_limit, add_max_new_tokens, add_num_samples
 from launch.cli.verbs import verb_parser
-from launch.common.table import aligned, interval
+from launch.common.table import aligned, estimate_cells
 from launch.compare.ask_judge import VerdictFindings, ask_judge, judged_rows
 from launch.compare.win_pairs import AnswerPair, draw_pairs, items_of, pair_up, rows_to_judge
 from launch.compare.win_statistics import IDENTICAL, Outcome, outcomes, win_statistics
@@ -122,7 +122,7 @@ def by_api(args: argparse.Namespace, pairs: list[AnswerPair]) -> tuple[list[Judg
 def describe(result: dict[str, Any]) -> str:
     """The result as text."""
     names = {"a": result["a"], "b": result["b"]}
-    table = [(text.format(**names), *interval(result[name]).split("  ")) for name, text in SHARES.items()
+    table = [(text.format(**names), *estimate_cells(result[name])) for name, text in SHARES.items()
              if result[name] is not None and result[name]["value"] is not None]  # fmt: skip
     lines = [f"{result['a']} against {result['b']}: {result['pairs']} pairs, {result['judged']} of them judged"]
     for title in ("ties_by_reason", "not_judged"):

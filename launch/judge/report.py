@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch.common.table import aligned, interval
+from launch.common.table import aligned, estimate_cells
 
 ROWS = {
     "accuracy": "accuracy, ties 0.5",
@@ -60,8 +60,7 @@ def _cells(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _table(cells: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    # A value, its interval and n each have a column.
-    return [(text, *(*interval(cell).split("  "), "", "")[:3]) for text, cell in cells.items()]
+    return [(text, *estimate_cells(cell)) for text, cell in cells.items()]
 
 
 def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:

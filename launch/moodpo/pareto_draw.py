@@ -1,6 +1,5 @@
 """`python -m launch pareto-draw`: the picture and the tables out of the scores that `pareto` left."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,10 @@ import numpy as np
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import atomic_writer, write_bytes, write_json
+from datasets_builders.io import write_bytes, write_json
 from launch.cli.verbs import verb_parser
+from launch.common.files import write_csv, write_text
+from launch.common.table import markdown
 from launch.compare.report import parse_number
 from launch.moodpo.analysis import PolicyScores, estimates, reference_point, resample_shares, summarise_policy
 from launch.moodpo.pareto_picture import draw
@@ -154,36 +155,29 @@ def write_markdown(summary: Mapping[str, Any]) -> str:
         ]
         for name, m in summary["policies"].items()
     ]  # fmt: skip
-    lines = [
+    about = (
         f"{summary['prompts']} prompts, {summary['samples']} answers each; 95% bootstrap intervals over prompts in "
         "brackets. Hypervolume, mean inner product and dispersion are in standard deviations of the untouched model's "
-        f"scores; the hypervolume is above the reference point ({raw}).",
-        "",
-        *_markdown_table(head, rows),
-        "",
-        *_markdown_table(
-            ["point", *names],
-            [[row["label"], *(_number(row["scores"][name]) for name in names)] for row in summary["points"]],
-        ),
+        f"scores; the hypervolume is above the reference point ({raw})."
+    )
+    points = [
+        ["point", *names],
+        *([row["label"], *(_number(row["scores"][name]) for name in names)] for row in summary["points"]),
     ]
-    return "\n".join(lines) + "\n"
+    return f"{about}\n\n{markdown([head, *rows])}\n{markdown(points)}"
 
 
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def write_csv(handle, summary: Mapping[str, Any]) -> None:
-    """One row a point: label, policy, kind, a weight, mean, low and high of each objective."""
-    names = summary["objectives"]
-    ends = {"mean": "value", "low": "low", "high": "high"}
-    writer = csv.writer(handle, lineterminator="\n")
-    head = [*(f"weight_{name}" for name in names), *(f"{name}_{end}" for name in names for end in ends)]
-    writer.writerow(["label", "policy", "kind", *head])
-    for row in summary["points"]:
-        weights = row["weights"] or [""] * len(names)
-        scores = [row["scores"][name][key] for name in names for key in ends.values()]
-        writer.writerow([row["label"], row["policy"], row["kind"], *weights, *scores])
+def table_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `summary.csv`, one a point: label, policy, kind, a weight, mean, low and high of each objective."""
+    names, ends = summary["objectives"], {"mean": "value", "low": "low", "high": "high"}
+    return [
+        {
+            **{key: row[key] for key in ("label", "policy", "kind")},
+            **{f"weight_{name}": w for name, w in zip(names, row["weights"] or [None] * len(names), strict=True)},
+            **{f"{name}_{end}": row["scores"][name][key] for name in names for end, key in ends.items()},
+        }
+        for row in summary["points"]
+    ]
 
 
 def make_parser() -> Parser:
@@ -213,10 +207,9 @@ def main(argv: list[str]) -> int:
     summary["prompts_left_out"] = left_out
     picture = draw(summary, options.title)
     write_json(options.out / "summary.json", summary)
-    with atomic_writer(options.out / "summary.csv") as handle:
-        write_csv(handle, summary)
-    with atomic_writer(options.out / "summary.md") as handle:
-        handle.write(write_markdown(summary))
+    table = table_rows(summary)
+    write_csv(options.out / "summary.csv", list(table[0]), table)
+    write_text(options.out / "summary.md", write_markdown(summary))
     write_bytes(options.out / "pareto.png", picture)
     print(write_markdown(summary), end="")
     if left_out:

@@ -1,7 +1,5 @@
 """What a study found: a table of its trials, the best of them, and pictures. Nothing of it changes the study."""
 
-import csv
-import io
 import json
 import warnings
 from collections import Counter
@@ -12,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from datasets_builders.io import atomic_writer, write_bytes, write_json
+from datasets_builders.io import write_bytes, write_json
+from launch.common.files import write_text
+from launch.common.table import csv_text
 from launch.tune.study import JOURNAL, open_storage, trial_folder
 
 if TYPE_CHECKING:
@@ -71,11 +71,7 @@ def table(study: "Study") -> str:
     """CSV, a line a trial by number; the metrics of each rung as JSON."""
     rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(names, rows)
 
 
 def best(study: "Study", folder: Path) -> dict[str, Any]:
@@ -123,8 +119,7 @@ def write_summary(study: "Study", folder: Path, label: str, say: Callable[[str],
 
 
 def _write(study: "Study", folder: Path, label: str, say: Callable[[str], None]) -> None:
-    with atomic_writer(folder / TABLE) as handle:
-        handle.write(table(study))
+    write_text(folder / TABLE, table(study))
     chosen = best(study, folder)
     write_json(folder / BEST, chosen)
     for one in chosen["best"]:
