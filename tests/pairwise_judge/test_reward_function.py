@@ -176,7 +176,7 @@ def test_batches_are_of_similar_length_and_answers_in_order(caplog):
         ("model: x\nrubric: kind", "rubric: Input should be a valid list"),
         ("model: x\nmissing: .nan", "missing: Input should be a finite number"),
         ("- a", "expected keys and values; found a list"),
-        ("model: [", "while parsing"),
+        ("model: [", "not YAML: expected the node content"),
     ],
 )
 def test_a_bad_file_is_named(configure, text, message):
