@@ -58,7 +58,7 @@ FAMILIES: dict[str, list[Row]] = {
         {"messages": ASKED, "pair_id": "p", "side": 0, "ground_truth": "tie"},
     ],
     "generations": [_generation("base", sample, text) for sample, text in enumerate(("one", "one two"))],
-    "answers": [{"question": "Why?", "response": "So.", "checkpoint": "c", "sample": n, "metadata": {}} for n in (0, 1)],
+    "answers": [{"question": "Why?", "response": "So.", "checkpoint": "c", "sample": n, "metadata": {"n": 1}} for n in (0, 1)],
     "verdicts": [_judged(0, "A"), _judged(1, "tie")],
     "scored pairs": [{"index": 0, "digest": "d", "preferred": 1, "scores": [[1.0, None], [2.0, 3.0]]}],
 }  # fmt: skip
