@@ -1,5 +1,6 @@
 """Questions that are asked of checkpoints, and the answers that come back: the files between the tools of D2PO."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,13 +80,13 @@ def read_answers(places: Sequence[str | Path]) -> list[Answer]:
 
 
 def _read_place(place: Path) -> Iterator[Answer]:
-    if place.is_dir() and not (place / ANSWERS_FILE).is_file():
+    if os.path.isdir(place) and not (place / ANSWERS_FILE).is_file():
         for record in read_generations(place):
             yield Answer(
                 record["prompt_id"], record["prompt"], record["response"], record["label"], record["sample"], {}
             )
         return
-    file = place / ANSWERS_FILE if place.is_dir() else place
+    file = place / ANSWERS_FILE if os.path.isdir(place) else place
     for line, row in read_rows(file):
         for name in ("question", "response"):
             if not isinstance(row.get(name), str):

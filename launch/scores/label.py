@@ -28,7 +28,7 @@ def read_samples(source: Path) -> list[dict]:
     Raises:
         ValueError: see `read_generations`; for a file, no record of an answer, or one answer that stands there twice.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         return read_generations(source)
     records, seen = [], set()
     for line, record in read_rows(source):
