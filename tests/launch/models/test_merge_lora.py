@@ -87,7 +87,7 @@ def test_the_tokenizer_of_the_adapter_comes_first_and_the_dtype_is_a_choice(tiny
         ({}, ["--model", "no/such"], "base model no/such: neither a model directory nor a hub model"),
         ({"peft_type": "IA3"}, [], "peft_type 'IA3': only LORA"),
         ({"task_type": "SEQ_CLS"}, [], "task_type 'SEQ_CLS': only language models"),
-        ({}, ["--torch_dtype", "int8"], "torch_dtype 'int8': use one of float32"),
+        ({}, ["--torch_dtype", "int8"], "argument --torch_dtype: unknown value 'int8'; Valid: float32"),
         ({"target_modules": ["q_proj", "k_proj", "v_proj"]}, [], "does not fit the base model: its weights differ in"),
         ({"target_modules": ["query"]}, [], "does not fit the base model"),
         ({"r": 8}, [], "does not fit the base model"),
@@ -96,7 +96,10 @@ def test_the_tokenizer_of_the_adapter_comes_first_and_the_dtype_is_a_choice(tiny
 def test_adapters_and_bases_that_cannot_be_used(own, tmp_path, capsys, settings, more, hint):
     folder, change = own
     change(**settings)
-    assert merge_lora(folder, tmp_path / "merged", *more) == 2
+    try:
+        assert merge_lora(folder, tmp_path / "merged", *more) == 2
+    except SystemExit as end:  # the parser's own
+        assert end.code == 2
     assert hint in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -140,7 +143,7 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tiny, own, tmp_
     assert "embeddings of 400" in capsys.readouterr().err
 
 
-def test_a_failed_save_leaves_nothing_and_an_old_remainder_does_no_harm(tiny, adapter, tmp_path, monkeypatch):
+def test_a_failed_save_leaves_nothing_and_an_old_remainder_does_no_harm(tiny, adapter, tmp_path, monkeypatch, capsys):
     from transformers import PreTrainedTokenizerFast
 
     def fail(*arguments, **keywords):
@@ -152,9 +155,9 @@ def test_a_failed_save_leaves_nothing_and_an_old_remainder_does_no_harm(tiny, ad
     remainder = tmp_path / ".merged.0123456789ab.tmp"
     remainder.mkdir()
     (remainder / "model-00009.safetensors").write_text("old")
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch:
         patch.setattr(PreTrainedTokenizerFast, "save_pretrained", fail)
-        merge_lora(adapter, tmp_path / "merged")
+        assert merge_lora(adapter, tmp_path / "merged") == 1 and "error: disk full" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [mine]
     remainder.mkdir()
     (remainder / "model-00009.safetensors").write_text("old")
