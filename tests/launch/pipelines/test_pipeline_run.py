@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def start(folder, out, tiny, *extra):
-    for name, seed, count in (("preference", 0, 24), ("margin", 1, 24), ("margin_val", 2, 12)):
+    for name, seed, count in (("preference", 0, 24), ("margin", 1, 24), ("margin_val", 3, 12)):
         path = folder / f"{name}.jsonl"
         if not path.exists():
             write_rows(path, preference_rows(count, seed))
