@@ -13,6 +13,7 @@ from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from datasets_builders.scoring.tags import refuse_swallowed_tags
 from launch.answers.backends import Backend, Decoding, TransformersBackend
+from launch.answers.draw import weight_facts
 from launch.answers.forms import check_swift
 from launch.answers.options import add_server_options
 from launch.answers.policy import Policy
@@ -20,8 +21,6 @@ from launch.answers.server import OpenAIBackend, server_settings
 from launch.answers.trained_model import Checkpoint, resolve_checkpoint
 from launch.bt.spread import Bands, check_bands
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
-from trl_ext.modpo.digest import model_digest
-from trl_ext.modpo.model_dir import resolve_model
 
 DATASET = "summarize_from_feedback"
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "top_k": 50}
@@ -228,9 +227,8 @@ def sample_settings(
     return {
         **settings,
         "model": checkpoint.model,
-        "model_fingerprint": model_digest(resolve_model(checkpoint.model, args.trust_remote_code)),
         "adapter": checkpoint.adapter,
-        "adapter_fingerprint": model_digest(checkpoint.adapter) if checkpoint.adapter else None,
+        **weight_facts(checkpoint.model, checkpoint.adapter, args.trust_remote_code),
         "model_type": checkpoint.model_type,
         "template": checkpoint.template,
         "system": checkpoint.system,

@@ -8,6 +8,7 @@ from datasets_builders.choices import one_of
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.judging.prompt_files import read_rubric
 from launch.answers.backends import Decoding
+from launch.answers.draw import weight_facts
 from launch.answers.options import add_server_options
 from launch.answers.policy import resolve_adapter
 from launch.answers.server import server_settings
@@ -15,8 +16,6 @@ from launch.answers.trained_model import Checkpoint
 from launch.bt import options
 from launch.cli.flags import add_batch_size, add_max_new_tokens, add_num_samples
 from launch.judge.inputs import ORDERS
-from trl_ext.modpo.digest import model_digest
-from trl_ext.modpo.model_dir import resolve_model
 
 # Of a checkpoint, what names folders decides no answer.
 NO_SETTINGS = ("label", "home")
@@ -108,7 +107,6 @@ def settings_of(args: argparse.Namespace, asking: Asking) -> dict[str, Any]:
     return {
         **settings,
         **{name: value for name, value in weights.items() if name not in NO_SETTINGS},
-        "model_fingerprint": model_digest(resolve_model(checkpoint.model, args.trust_remote_code)),
-        "adapter_fingerprint": model_digest(checkpoint.adapter) if checkpoint.adapter else None,
+        **weight_facts(checkpoint.model, checkpoint.adapter, args.trust_remote_code),
         "max_length": args.max_length,
     }
