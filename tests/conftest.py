@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from tests import cpu
 from tests.frozen import freeze_imports
-from tests.warm_python import SWIFT, WarmPython
+from tests.warm_python import SWIFT, WarmPython, WarmRun
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -132,6 +131,34 @@ def swift_flags(model: Path, data: Path, folder: Path, **overrides) -> list[str]
     return argv
 
 
+def finish(runs: list[WarmRun], until: Path | None = None, seconds: float = 600) -> int:
+    """Waits for the ranks of a run; 0 or the first other exit code. When one fails the others are killed, as by torchrun.
+
+    With `until` all are killed, without a chance to tidy up, as soon as that file is there; 0 says that it was.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        while (codes := [run.poll() for run in runs]).count(None):
+            if until is not None and until.exists():
+                return 0
+            if any(codes) or time.monotonic() > deadline:
+                return next((code for code in codes if code), 1)
+            time.sleep(0.005)
+        return next((code for code in codes if code), int(until is not None))
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
+
+
+def ranks(count: int) -> list[dict[str, str]]:
+    """The environments in which torchrun starts `count` processes of one machine; none is added for a single one."""
+    if count == 1:
+        return [{}]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
 @pytest.fixture(scope="session")
 def warm_swift():
     """Runs `python -m MODULE` with ms-swift imported already: `tests/warm_python.py`."""
@@ -142,43 +169,38 @@ def warm_swift():
     server.close()
 
 
-def kill_when_there(argv: list[str], env: dict, folder: Path, path: Path) -> SwiftRun:
-    """Starts a run and kills all of its processes, without a chance to tidy up, once `path` is there."""
-    with open(folder.parent / f"{folder.name}.log", "w+") as log:
-        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, cwd=folder.parent, start_new_session=True)
-        deadline = time.monotonic() + 300
-        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        there = path.exists()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        log.seek(0)
-        return SwiftRun(0 if there else 1, log.read(), folder)
-
-
 @pytest.fixture(scope="session")
-def run_swift():
-    """run_swift(folder, flags, environment, plugin="modpo", processes=1) through the installed command line.
+def run_swift(warm_swift):
+    """run_swift(folder, flags, environment, plugin="modpo", processes=1): what `swift rlhf` does with these flags.
 
     `plugin` False loads none. `until`, a file name in the run's folder, kills the run as soon as that file is there.
+    With `command_line` it is started by the installed command line itself, with `torchrun` for several processes, which
+    costs ten seconds a process; without, each rank runs the module that the command line starts.
     """
-    if find_spec("swift") is None:
-        pytest.skip("ms-swift is not installed in this environment")
 
-    def run(folder, flags, environment=None, plugin: bool | str = True, processes=1, until: str | None = None):
-        argv = [sys.executable, "-m", "swift.cli.main", "rlhf", *flags]
+    def run(
+        folder, flags, environment=None, plugin: bool | str = True, processes=1, until: str | None = None, command_line=False
+    ):
+        flags = list(flags)
         if plugin:
             name = plugin if isinstance(plugin, str) else "modpo"
-            argv += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py")]
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+            flags += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py")]
         if processes > 1:
-            env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": free_port()}
-            argv += ["--ddp_backend", "gloo"]
+            flags += ["--ddp_backend", "gloo"]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         env |= {name: str(value) for name, value in (environment or {}).items()}
-        if until is not None:
-            return kill_when_there(argv, env, folder, folder / until)
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=folder.parent)
-        return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
+        if command_line:
+            assert until is None, "only the ranks of a run without the command line are known, so only those are killed"
+            if processes > 1:
+                env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": free_port()}
+            argv = [sys.executable, "-m", "swift.cli.main", "rlhf", *flags]
+            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=folder.parent)
+            return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
+        log = folder.parent / f"{folder.name}.log"
+        log.unlink(missing_ok=True)
+        runs = [warm_swift.start("swift.cli.rlhf", flags, env | rank, folder.parent, log) for rank in ranks(processes)]
+        code = finish(runs, folder / until if until else None)
+        return SwiftRun(code, log.read_text(encoding="utf-8", errors="replace"), folder)
 
     return run
 

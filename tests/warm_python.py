@@ -44,12 +44,14 @@ class WarmRun:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code. A run that takes longer than `timeout` seconds is killed with all its processes."""
+        """The exit code. A run that takes longer than `timeout` seconds, or whose test is interrupted, is killed."""
         if self.returncode is None:
-            if not select.select([self._connection], [], [], timeout)[0]:
+            try:
+                if not select.select([self._connection], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired(f"run {self.pid}", timeout)
+            except BaseException:
                 self.kill()
-                self.wait()
-                raise subprocess.TimeoutExpired(f"run {self.pid}", timeout)
+                raise
             self.returncode, spent = json.loads(self._answers.readline())
             self._server.cpu_seconds += spent
             self._answers.close()
@@ -58,8 +60,9 @@ class WarmRun:
 
     def kill(self) -> None:
         """SIGKILL to all processes of the run's session, if it goes on."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 class WarmPython:

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.warm_python import WarmPython
 
 
 class Workers:
-    """`Workers(folder)(module, plan)`: the answers of a worker process, by name of the run."""
+    """`Workers(folder)(module, plan)`: the answers of a worker process, by name of the run.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    With a server the worker starts with its imports done.
+    """
+
+    def __init__(self, folder: Path, server: WarmPython | None = None):
+        self.folder, self.server = folder, server
 
     def __call__(self, module: str, plan: dict, name: str) -> dict[str, dict]:
         plan_file, answers, log = (self.folder / f"{name}.{ending}" for ending in ("json", "jsonl", "log"))
@@ -23,12 +27,14 @@ class Workers:
         env = {
             **os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        with open(log, "w", encoding="utf-8") as output:
-            done = subprocess.run(
-                [sys.executable, "-m", module, str(plan_file), str(answers)], env=env, cwd=self.folder,
-                stdout=output, stderr=output, timeout=900,
-            )  # fmt: skip
-        assert done.returncode == 0, log.read_text(encoding="utf-8", errors="replace")[-4000:]
+        argv = [str(plan_file), str(answers)]
+        if self.server is None:
+            command = [sys.executable, "-m", module, *argv]
+            with open(log, "w", encoding="utf-8") as output:
+                code = subprocess.run(command, env=env, cwd=self.folder, stdout=output, stderr=output, timeout=900).returncode
+        else:
+            code = self.server.start(module, argv, env, self.folder, log).wait(900)
+        assert code == 0, log.read_text(encoding="utf-8", errors="replace")[-4000:]
         lines = answers.read_text(encoding="utf-8").splitlines()
         return {answer["name"]: answer for answer in map(json.loads, lines)}
 
@@ -48,6 +54,11 @@ def chosen(request, *names: str) -> list[tuple]:
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
     return Workers(tmp_path_factory.mktemp("parity"))
+
+
+@pytest.fixture(scope="module")
+def swift_workers(warm_swift, tmp_path_factory):
+    return Workers(tmp_path_factory.mktemp("parity"), warm_swift)
 
 
 @pytest.fixture

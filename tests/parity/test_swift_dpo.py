@@ -35,7 +35,7 @@ def other(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(request, workers, tiny, other, adapter, files, tmp_path_factory):
+def answers(request, swift_workers, tiny, other, adapter, files, tmp_path_factory):
     """{side: {variant, or variant and limit: answer}}."""
     folder, places = tmp_path_factory.mktemp("runs"), {**files, "adapter": adapter, "other": other}
 
@@ -58,8 +58,8 @@ def answers(request, workers, tiny, other, adapter, files, tmp_path_factory):
     ours = [job(f"{name}, {limit}", VARIANTS[name], "ours", placed_limit(limit)) for name, limit in cases]
     plugin = str(REPOSITORY / "swift_ext" / "plugins" / "modpo.py")
     return {
-        "stock": workers(WORKER, {"plugin": None, "runs": stock}, "stock"),
-        "ours": workers(WORKER, {"plugin": plugin, "runs": ours}, "ours"),
+        "stock": swift_workers(WORKER, {"plugin": None, "runs": stock}, "stock"),
+        "ours": swift_workers(WORKER, {"plugin": plugin, "runs": ours}, "ours"),
     }
 
 

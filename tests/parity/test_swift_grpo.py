@@ -30,13 +30,13 @@ ENVIRONMENT = {"bt_grpo": {"BT_DELTA_TEMP": "20"}, "pairwise_judge": {}}
 
 
 @pytest.fixture(scope="module")
-def answers(request, workers, tmp_path_factory):
+def answers(request, swift_workers, tmp_path_factory):
     """{method: {side: {variant: answer}}}."""
     names = {method: [] for method in BOTH}
     for method, name in chosen(request, "method", "name"):
         names[method].append(name)
     return {
-        method: run_both(method, wanted, workers, tmp_path_factory.mktemp(method))
+        method: run_both(method, wanted, swift_workers, tmp_path_factory.mktemp(method))
         for method, wanted in names.items()
         if wanted
     }

@@ -1,6 +1,7 @@
 """Pair-coupled GRPO through the real `swift rlhf`: whole pairs in one and two processes, exact resume, loud refusals.
 
-A tiny model whose answers are scores; about 17 short runs, four of them in two processes.
+A tiny model whose answers are scores; about 17 short runs, four of them in two processes. The one of two epochs is started by the
+command line itself.
 """
 
 import json
@@ -34,14 +35,14 @@ def train(model, rows, run_swift, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     count = iter(range(1000))
 
-    def run(environment=None, processes=1, succeed=True, plugin="bt_grpo", until=None, **flags):
+    def run(environment=None, processes=1, succeed=True, plugin="bt_grpo", until=None, command_line=False, **flags):
         run_folder = flags.pop("output_dir", None) or folder / str(next(count))
         flags = {
             "rlhf_type": "grpo", "reward_funcs": "bt_pointwise_baseline", "num_generations": K, "steps_per_generation": 2,
             "per_device_train_batch_size": 2, "max_completion_length": 2, "temperature": 1.0, "beta": 0.04,
         } | flags  # fmt: skip
         options = swift_flags(model, flags.pop("dataset", rows), run_folder, **flags)
-        done = run_swift(run_folder, options, BT if environment is None else environment, plugin, processes, until)
+        done = run_swift(run_folder, options, BT if environment is None else environment, plugin, processes, until, command_line)
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -71,7 +72,7 @@ def pairs_in(generated) -> Counter:
 @pytest.fixture(scope="module")
 def two_epochs(train):
     """30 steps in one process: 15 generations, of which 12 are the first epoch."""
-    return train(max_steps=30, save_strategy="steps", save_steps=7, log_completions=True)
+    return train(max_steps=30, save_strategy="steps", save_steps=7, log_completions=True, command_line=True)
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------

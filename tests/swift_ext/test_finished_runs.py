@@ -15,7 +15,7 @@ GRPO = {
 
 
 @pytest.mark.parametrize("plugin", ["modpo", "bt_grpo"])
-def test_a_finished_run_takes_no_step(plugin, tiny, pairs, tmp_path):
+def test_a_finished_run_takes_no_step(plugin, tiny, pairs, warm_swift, tmp_path):
     """The last of 3 steps lies within the first epoch, where the stock loop would take a fourth."""
     if plugin == "modpo":
         model, rows, environment = tiny, pairs, {"MODPO_W": "0.5", "MODPO_MARGIN_FUNCTION": "brevity"}
@@ -33,7 +33,7 @@ def test_a_finished_run_takes_no_step(plugin, tiny, pairs, tmp_path):
         "plugin": str(REPOSITORY / "swift_ext" / "plugins" / f"{plugin}.py"),
         "runs": [run | {"environment": environment} for run in runs],
     }
-    answers = Workers(tmp_path)("tests.parity.swift_worker", plan, plugin)
+    answers = Workers(tmp_path, warm_swift)("tests.parity.swift_worker", plan, plugin)
     assert "error" not in answers["first"] and "error" not in answers["again"], answers
     assert answers["again"]["steps"] == answers["first"]["steps"] == 3
     assert answers["again"]["weights"] == answers["first"]["weights"]

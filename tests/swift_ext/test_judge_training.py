@@ -30,7 +30,7 @@ def train(model, rows, run_swift, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     count = iter(range(1000))
 
-    def run(environment=None, processes=1, succeed=True, until=None, **flags):
+    def run(environment=None, processes=1, succeed=True, until=None, command_line=False, **flags):
         run_folder = flags.pop("output_dir", None) or folder / str(next(count))
         flags = {
             "rlhf_type": "grpo", "reward_funcs": ["pairwise_preference", "pairwise_format", "pairwise_consistency"],
@@ -40,7 +40,7 @@ def train(model, rows, run_swift, tmp_path_factory):
         } | flags  # fmt: skip
         options = swift_flags(model, flags.pop("dataset", rows), run_folder, **flags)
         settings = {"JUDGE_LOG_PAIRS": "true"} if environment is None else environment
-        done = run_swift(run_folder, options, settings, "pairwise_judge", processes, until)
+        done = run_swift(run_folder, options, settings, "pairwise_judge", processes, until, command_line)
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -63,7 +63,7 @@ def generations(run, ranks=1) -> list[list[tuple]]:
 
 @pytest.fixture(scope="module")
 def epoch(train):
-    return train(max_steps=2 * PAIRS, save_strategy="steps", save_steps=9)
+    return train(max_steps=2 * PAIRS, save_strategy="steps", save_steps=9, command_line=True)
 
 
 def tables(run) -> list[dict]:

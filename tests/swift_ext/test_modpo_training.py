@@ -1,6 +1,7 @@
 """MODPO through the real `swift rlhf`: equal to stock DPO in the limit, right at step 0, resumable, and loud about mistakes.
 
-About 25 runs of a tiny model, three of them in two processes.
+About 25 runs of a tiny model, three of them in two processes. One of one and one of two processes are started by the
+command line itself; as the others are compared with them, all have its numbers.
 """
 
 import json
@@ -31,14 +32,14 @@ def data(rows, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(tiny, data, run_swift, tmp_path_factory):
-    """train(environment, plugin=True, processes=1, **flags), four batches an epoch in the order of the file."""
+    """train(environment, plugin=True, processes=1, command_line=False, **flags), four batches an epoch as in the file."""
     folder = tmp_path_factory.mktemp("runs")
     count = iter(range(1000))
 
-    def run(environment, plugin=True, processes=1, succeed=True, **flags):
+    def run(environment, plugin=True, processes=1, succeed=True, command_line=False, **flags):
         run_folder = folder / str(next(count))
         options = swift_flags(tiny, data, run_folder, **IN_ORDER | flags)
-        done = run_swift(run_folder, options, environment, plugin=plugin, processes=processes)
+        done = run_swift(run_folder, options, environment, plugin, processes, command_line=command_line)
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -57,7 +58,7 @@ def stock(train):
 @pytest.fixture(scope="module")
 def with_adapter(train, adapter):
     """Two epochs with one adapter as a reward, w = 0.5, a checkpoint in the middle of the first."""
-    return train(modpo(adapter=str(adapter)), max_steps=8, save_strategy="steps", save_steps=3)
+    return train(modpo(adapter=str(adapter)), max_steps=8, save_strategy="steps", save_steps=3, command_line=True)
 
 
 # --- the limit of plain DPO -------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ def two_processes(tmp_path):
 
 def test_two_processes_train_as_one(train, with_adapter, adapter, two_processes):
     """Two ranks of one pair each against one process with two pairs."""
-    run = train(modpo(adapter=str(adapter)), max_steps=4, **two_processes())
+    run = train(modpo(adapter=str(adapter)), max_steps=4, command_line=True, **two_processes())
     for name in ("loss", "grad_norm", "rewards/margins", "margin_rewards/margin/gap", "margin_rewards/margin/chosen"):
         assert run.series(name) == pytest.approx(with_adapter.series(name)[:4], rel=1e-5, abs=1e-5), name
 

@@ -16,20 +16,32 @@ pytest.importorskip("swift")
 pytestmark = pytest.mark.integration
 
 
-def precompute(store, flags, margins, processes=1, wait=True):
-    argv = [sys.executable, "-m", "launch", "precompute-margins", "--store", str(store), *flags]
+def environment(margins) -> dict[str, str]:
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MODPO_MARGINS": json.dumps(margins), "OMP_NUM_THREADS": "1"}
     env.pop("MODPO_W", None)
-    if processes > 1:
-        env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": free_port()}
-        argv += ["--ddp_backend", "gloo"]
-    process = subprocess.Popen(
-        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    if not wait:
-        return process
-    output = process.communicate(timeout=300)[0]
-    return process.returncode, output
+    return env
+
+
+@pytest.fixture(scope="module")
+def start(warm_swift):
+    """start(store, flags, margins, log): a run of `python -m launch precompute-margins`, under way."""
+
+    def run(store, flags, margins, log):
+        argv = ["precompute-margins", "--store", str(store), *flags]
+        return warm_swift.start("launch", argv, environment(margins), log.parent, log)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def precompute(start):
+    """precompute(store, flags, margins): (exit code, output)."""
+
+    def run(store, flags, margins):
+        (log := store.with_suffix(".log")).unlink(missing_ok=True)
+        return start(store, flags, margins, log).wait(300), log.read_text()
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +53,7 @@ def margins(adapter):
 
 
 @pytest.fixture(scope="module")
-def store(tiny, pairs, margins, tmp_path_factory):
+def store(tiny, pairs, margins, precompute, tmp_path_factory):
     """From a run file with an `ENV:` map, a weight and noise in it; the other stores here come from flags."""
     folder = tmp_path_factory.mktemp("stores") / "store"
     run_file = folder.with_suffix(".yaml")
@@ -97,23 +109,26 @@ def test_store_of_another_adapter_is_refused(tiny, pairs, store, margins, run_sw
     assert run.returncode != 0 and "stale store" in run.output and "'taste'" in run.output
 
 
-def test_two_processes_fill_the_same_store(tiny, pairs, store, margins, tmp_path):
-    code, output = precompute(tmp_path / "two", swift_flags(tiny, pairs, tmp_path / "two"), margins, processes=2)
-    assert code == 0, output[-2000:]
+def test_the_command_line_with_two_processes_fills_the_same_store(tiny, pairs, store, margins, tmp_path):
+    argv = [sys.executable, "-m", "launch", "precompute-margins", "--store", str(tmp_path / "two")]
+    argv += [*swift_flags(tiny, pairs, tmp_path / "two"), "--ddp_backend", "gloo"]
+    env = environment(margins) | {"NPROC_PER_NODE": "2", "MASTER_PORT": free_port()}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     assert (tmp_path / "two" / "train.jsonl").read_bytes() == (store / "train.jsonl").read_bytes()
 
 
-def test_kill_and_restart_end_in_the_same_store(tiny, pairs, store, margins, tmp_path):
-    folder = tmp_path / "killed"
+def test_kill_and_restart_end_in_the_same_store(tiny, pairs, store, margins, start, precompute, tmp_path):
+    folder, log = tmp_path / "killed", tmp_path / "first.log"
     flags = swift_flags(tiny, pairs, folder, per_device_eval_batch_size=1)
-    process = precompute(folder, flags, margins, wait=False)
+    run = start(folder, flags, margins, log)
     deadline = time.monotonic() + 120
     part = folder / "part.train.0.jsonl"
     while time.monotonic() < deadline and not (part.is_file() and part.stat().st_size > 0):
-        assert process.poll() is None, process.communicate()[0][-2000:]
+        assert run.poll() is None, log.read_text()[-2000:]
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
     assert not (folder / "manifest.json").exists()
     with part.open("ab") as handle:
         handle.write(b'{"index": 3, "pair_tok')  # a torn last line
@@ -124,7 +139,7 @@ def test_kill_and_restart_end_in_the_same_store(tiny, pairs, store, margins, tmp
     assert code == 2 and "belongs to another store: margins" in output
 
 
-def test_empty_data_after_filtering_is_named(tiny, pairs, margins, tmp_path):
+def test_empty_data_after_filtering_is_named(tiny, pairs, margins, precompute, tmp_path):
     code, output = precompute(tmp_path / "none", swift_flags(tiny, pairs, tmp_path / "none", max_length=8), margins)
     assert code == 2 and f"no row of ['{pairs}'] is left" in output and "--max_length 8" in output
     assert not (tmp_path / "none" / "manifest.json").exists()
