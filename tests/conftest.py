@@ -15,7 +15,7 @@ import pytest
 
 from tests import cpu
 from tests.frozen import freeze_imports
-from tests.warm_python import SWIFT, WarmPython, WarmRun
+from tests.warm_python import SWIFT, TRL, WarmPython, WarmRun
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +27,12 @@ METER = cpu.Meter()
 
 def pytest_runtest_setup():
     freeze_imports()
+
+
+def pytest_collection_modifyitems(items):
+    """Files that start trainers come first: a long one at the end would leave one of two workers without work."""
+    dear = {item.path for item in items if item.get_closest_marker("integration")}
+    items.sort(key=lambda item: item.path not in dear)
 
 
 def pytest_addoption(parser):
@@ -166,6 +172,18 @@ def warm_swift():
         pytest.skip("ms-swift is not installed in this environment")
     server = WarmPython(SWIFT)
     yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def warm_trl():
+    """Runs TRL's scripts with TRL imported already: `tests/warm_trl.py`."""
+    if find_spec("trl") is None:
+        pytest.skip("TRL is not installed in this environment")
+    from tests.warm_trl import WarmTrl
+
+    server = WarmPython(TRL)
+    yield WarmTrl(server)
     server.close()
 
 

@@ -2,11 +2,10 @@
 TRL's trainers."""
 
 import ast
-import os
-import subprocess
-import sys
 import xml.etree.ElementTree as tree
 from pathlib import Path
+
+from tests.warm_trl import WarmTrl
 
 
 def case_names(cases: Path) -> list[str]:
@@ -15,13 +14,12 @@ def case_names(cases: Path) -> list[str]:
     return [node.name for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
 
 
-def run_cases(cases: Path, folder: Path) -> dict[str, list[str]]:
+def run_cases(cases: Path, folder: Path, warm_trl: WarmTrl) -> dict[str, list[str]]:
     """{case: messages of its failures}, and the whole output under ''."""
-    report, root = folder / "report.xml", Path(__file__).resolve().parents[1]
-    env = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "pytest", "-q", str(cases), f"--junitxml={report}", "-p", "no:cacheprovider", "-p", "tests.frozen"]
-    done = subprocess.run(argv, env=env, cwd=root, capture_output=True, text=True)
-    found: dict[str, list[str]] = {"": [done.stdout + done.stderr]}
+    report = folder / "report.xml"
+    argv = ["-q", cases, f"--junitxml={report}", "-p", "no:cacheprovider"]
+    _, output = warm_trl.start("pytest", argv, folder / "log").finish()
+    found: dict[str, list[str]] = {"": [output]}
     if report.is_file():
         for case in tree.parse(report).iter("testcase"):
             failures = found.setdefault(case.get("name", "").split("[")[0], [])

@@ -26,6 +26,10 @@ SWIFT = (
     "swift.pipelines.train.rlhf", "swift.rlhf_trainers.dpo_trainer", "swift.rlhf_trainers.grpo_trainer", "deepspeed",
     "transformers.models.llama.modeling_llama", "peft.utils.transformers_weight_conversion", "pydantic_settings", "scipy.io",
 )  # fmt: skip
+TRL = (
+    "trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.experimental.online_dpo", "trl.scripts.utils", "deepspeed",
+    "transformers.models.llama.modeling_llama", "peft", "datasets", "pydantic_settings",
+)  # fmt: skip
 SERVERS: list["WarmPython"] = []
 
 

@@ -32,8 +32,9 @@ class ScriptParser(TrlParser):
         self.may_be_none = {
             field.name
             for one in dataclasses
+            for hints in [get_type_hints(one)]
             for field in fields(one)
-            if NoneType in get_args(get_type_hints(one)[field.name])
+            if NoneType in get_args(hints[field.name])
         }
         super().__init__(dataclasses, **kwargs)
 

@@ -1,28 +1,26 @@
 """The script from a run file: one process, two, and two that are killed again and again."""
 
-import contextlib
 import json
 import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY, free_port
 from tests.tiny import SENTENCES, build_classifier, build_model, write_rows
+from tests.warm_trl import TrlRun
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
-STEPS = 12
+SCRIPT, STEPS = "trl_ext.d2po.script", 12
 LEDGER = "d2po_ledger.jsonl"
 
 
@@ -35,7 +33,7 @@ def world(tmp_path_factory) -> Path:
     return folder
 
 
-def start(world: Path, name: str, processes: int = 1, **overrides) -> subprocess.Popen:
+def settings_file(world: Path, name: str, processes: int = 1, **overrides) -> Path:
     settings = {
         "model_name_or_path": str(world / "model"), "dataset_name": str(world / "prompts.jsonl"),
         "output_dir": str(world / name), "mode": "d2po", "gold": "tests.d2po.golds:letters",
@@ -49,21 +47,37 @@ def start(world: Path, name: str, processes: int = 1, **overrides) -> subprocess
     } | overrides  # fmt: skip
     file = world / f"{name}.yaml"
     file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
+    return file
+
+
+def launched(world: Path, name: str, processes: int = 1, **overrides) -> str:
+    """The output of a run that a real launcher starts."""
     argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     if processes > 1:
         argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
         argv += ["--master_port", free_port()]
+    argv += ["-m", SCRIPT, "--config", str(settings_file(world, name, processes, **overrides))]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*argv, "-m", "trl_ext.d2po.script", "--config", str(file)], env=env, cwd=REPOSITORY, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+    done = subprocess.run(argv, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0 and "terminate called" not in done.stderr, done.stderr[-3000:]
+    return done.stdout + done.stderr
 
 
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output[-3000:]
+@pytest.fixture(scope="module")
+def start(world, warm_trl):
+    """start(name, processes=1, **overrides) -> a run under way, without a launcher."""
+
+    def start(name: str, processes: int = 1, **overrides) -> TrlRun:
+        flags = ["--config", settings_file(world, name, processes, **overrides)]
+        return warm_trl.start(SCRIPT, flags, world / f"{name}.log", processes=processes)
+
+    return start
+
+
+def finish(run: TrlRun) -> str:
+    code, output = run.finish()
+    assert code == 0, output[-3000:]
     return output
 
 
@@ -84,7 +98,7 @@ def same(one: dict, other: dict) -> bool:
 
 
 def test_one_process_from_a_run_file_with_evaluation(world):
-    output = finish(start(world, "one", resume_from_checkpoint=True, eval_strategy="steps", eval_steps=6, eval_prompts=3))
+    output = launched(world, "one", resume_from_checkpoint=True, eval_strategy="steps", eval_steps=6, eval_prompts=3)
     assert "20 of 20 prompts kept" in output and "yet, a fresh start" in output
     state = json.loads((world / "one" / "trainer_state.json").read_text())
     found = [row for row in state["log_history"] if "eval_gold" in row]
@@ -94,50 +108,38 @@ def test_one_process_from_a_run_file_with_evaluation(world):
 
 @pytest.fixture(scope="module")
 def whole(world) -> Path:
-    finish(start(world, "whole", processes=2))
+    launched(world, "whole", processes=2)
     return world / "whole"
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
-def test_two_processes_killed_at_random_moments(world, whole, kills, tmp_path):
+def test_two_processes_killed_at_random_moments(world, whole, start, kills):
     """Ends in the same weights, bit for bit; no label is lost or bought twice. Equal weights across ranks are asserted
     by the run itself after every update."""
     chance, name, killed = random.Random(kills), f"killed{kills}", 0
     folder = world / name
     while killed < kills:
-        process = start(world, name, processes=2, resume_from_checkpoint=True)
+        process = start(name, processes=2, resume_from_checkpoint=True)
         target = len(checkpoints(folder)) + chance.randint(1, 2)
         while process.poll() is None and len(checkpoints(folder)) < min(target, STEPS - kills + killed):
             time.sleep(0.02)
         time.sleep(chance.random() * 0.5)
-        kill_all(process)
+        process.kill()
         killed += 1
-    finish(start(world, name, processes=2, resume_from_checkpoint=True))
+    finish(start(name, processes=2, resume_from_checkpoint=True))
     assert ledger(folder) == ledger(whole)
     assert same(adapter(folder), adapter(whole)) and same(discriminator(folder), discriminator(whole))
 
 
-def test_two_processes_resume_in_the_middle_of_a_later_epoch(world, whole):
+def test_two_processes_resume_in_the_middle_of_a_later_epoch(world, whole, start):
     """An epoch has two windows of two steps; after step 6 the second window of the second epoch follows."""
     folder = world / "later"
     shutil.copytree(whole / "checkpoint-6", folder / "checkpoint-6")
     bought = [line for line in (whole / LEDGER).read_text().splitlines() if json.loads(line)["step"] < 6]
     (folder / LEDGER).write_text("".join(f"{line}\n" for line in bought))
-    finish(start(world, "later", processes=2, resume_from_checkpoint="true"))
+    finish(start("later", processes=2, resume_from_checkpoint="true"))
     assert len(bought) < len(ledger(whole)) and ledger(folder) == ledger(whole)
     assert same(adapter(folder), adapter(whole)) and same(discriminator(folder), discriminator(whole))
-
-
-def kill_all(process: subprocess.Popen) -> None:
-    """SIGKILL for the launcher and its ranks; torchrun starts them in sessions of their own, and they would live on."""
-    if process.poll() is None:
-        own = psutil.Process(process.pid)
-        everyone = [own, *own.children(recursive=True)]
-        for one in everyone:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGKILL)
-        psutil.wait_procs(everyone, timeout=30)
-    process.communicate()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -155,26 +157,25 @@ def checkpoints(folder: Path) -> list[Path]:
         ({"eval_strategy": "steps"}, "--eval_prompts"),
     ],
 )
-def test_mistakes_exit_with_2(world, overrides, message, tmp_path):
+def test_mistakes_exit_with_2(start, overrides, message, tmp_path):
     if overrides.get("dataset_name") == "null.jsonl":
         lines = [{"prompt": [{"role": "user", "content": content}]} for content in ("Why?", None)]
         overrides = {"dataset_name": str(write_rows(tmp_path / "null.jsonl", lines))}
-    process = start(world, "wrong", **overrides)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode != 0 and message in output and "Traceback" not in output.split("error: ")[0]
+    code, output = start("wrong", **overrides).finish(200)
+    assert code == 2 and message in output and "Traceback" not in output
 
 
 def losses(output: str) -> list[float]:
     return [float(text) for text in re.findall(r"'loss': '?([\d.e-]+)", output)]
 
 
-def test_deepspeed_takes_the_steps_of_ddp(world):
+def test_deepspeed_takes_the_steps_of_ddp(world, start):
     """ZeRO-2 and ZeRO-3 from launch/deepspeed, two processes, fp32: the same labels are bought and the losses agree."""
     pytest.importorskip("deepspeed")
     short = {"max_steps": 4, "save_steps": 4}
-    expected = losses(finish(start(world, "ddp", 2, **short)))
+    expected = losses(finish(start("ddp", 2, **short)))
     assert len(expected) == 4
     for stage in ("zero2", "zero3"):
-        found = losses(finish(start(world, stage, 2, deepspeed=f"launch/deepspeed/{stage}.json", **short)))
+        found = losses(finish(start(stage, 2, deepspeed=f"launch/deepspeed/{stage}.json", **short)))
         assert found == pytest.approx(expected, abs=1e-3), stage
         assert ledger(world / stage) == ledger(world / "ddp"), stage

@@ -8,12 +8,15 @@ import pytest
 from tests.own_process import case_names, run_cases
 
 CASES = Path(__file__).with_name("d2po_cases.py")
-pytestmark = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed in this environment")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed in this environment"),
+]
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory) -> dict[str, list[str]]:
-    return run_cases(CASES, tmp_path_factory.mktemp("cases"))
+def outcomes(warm_trl, tmp_path_factory) -> dict[str, list[str]]:
+    return run_cases(CASES, tmp_path_factory.mktemp("cases"), warm_trl)
 
 
 @pytest.mark.parametrize("name", case_names(CASES))

@@ -11,21 +11,22 @@ from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY, free_port
 from tests.tiny import SENTENCES, build_model, write_rows
+from tests.warm_trl import SETTINGS
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
+SCRIPT = "trl_ext.moodpo.script"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """run(name, *flags) -> (losses, mean scores of the first objective, the run's folder)."""
+def run(warm_trl, tmp_path_factory):
+    """run(name, *flags) -> (losses, mean scores of the first objective, the run's folder); by torchrun if `launcher`."""
     world = tmp_path_factory.mktemp("moodpo_deepspeed")
     build_model(world / "model", end_gain=1.5)
     write_rows(world / "prompts.jsonl", [{"prompt": f"{SENTENCES[i % 8]} ({i})"} for i in range(8)])
 
-    def start(name, *flags):
+    def start(name, *flags, launcher=False):
         argv = [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
-            free_port(), "-m", "trl_ext.moodpo.script", "--csv_path", world / "prompts.jsonl",
+            "--csv_path", world / "prompts.jsonl",
             "--sft_model_path", world / "model", "--output_dir", world / name, "--disable_wandb", "--lora_rank", 4,
             "--reward_models", "first=tests.moodpo.reward_functions:first", "second=tests.moodpo.reward_functions:second",
             "--min_prompt_tokens", 1, "--max_prompt_tokens", 60, "--max_steps", 4, "--per_device_train_batch_size", 2, "--learning_rate", 1e-2,
@@ -33,11 +34,18 @@ def run(tmp_path_factory):
             "--beta", 0.3, "--logging_steps", 1, "--report_to", "none", "--gradient_checkpointing", "false",
             "--save_strategy", "no", "--seed", 5, "--disable_tqdm", "true", "--ddp_backend", "gloo", *flags,
         ]  # fmt: skip
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*map(str, argv)], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        if launcher:
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+            done = subprocess.run(
+                [*torchrun, "-m", SCRIPT, *map(str, argv)], env={**os.environ, **SETTINGS}, cwd=REPOSITORY, text=True,
+                capture_output=True, timeout=600,
+            )  # fmt: skip
+            assert done.returncode == 0 and "terminate called" not in done.stderr, (done.stdout + done.stderr)[-3000:]
+            output = done.stdout
+        else:
+            output = warm_trl.run(SCRIPT, argv, world / f"{name}.log", processes=2)
         series = [
-            [float(text) for text in re.findall(rf"'{key}': '?(-?[\d.]+(?:e-?\d+)?)", done.stdout)]
+            [float(text) for text in re.findall(rf"'{key}': '?(-?[\d.]+(?:e-?\d+)?)", output)]
             for key in ("loss", "objective/scores/first")
         ]
         return *series, world / name
@@ -47,7 +55,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ddp(run):
-    return run("ddp")
+    return run("ddp", launcher=True)
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])

@@ -4,8 +4,6 @@ deletes the constructors of TRL's trainers."""
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
-from tests.conftest import free_port
 from tests.moodpo import reward_functions
 from tests.tiny import SENTENCES, build_adapter, build_classifier, build_model
 from trl_ext import MOODPOConfig, MOODPOOnlineDPOTrainer
@@ -629,30 +626,3 @@ def test_training_prompts_are_counted_and_held_out(base, world):
     training, evaluation = load_data(options, args, AutoTokenizer.from_pretrained(base))
     texts = [[prompt[0]["content"] for prompt in part["prompt"]] for part in (training, evaluation)]
     assert len(texts[0]) == 11 and len(texts[1]) == 5 and len(set(texts[0] + texts[1])) == 16
-
-
-# --- several ranks ----------------------------------------------------------------------------------------------------
-
-
-def test_two_ranks_draw_the_same_weights_for_the_same_rows(base, tmp_path):
-    """Every row gets its draw whichever rank it is on; both ranks hold the same statistics and the same policy."""
-    program = Path(__file__).with_name("two_ranks.py")
-    argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
-    argv += [free_port(), str(program), str(base), str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "terminate called" not in done.stderr
-    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-    assert ranks[0]["state"] == ranks[1]["state"] and ranks[0]["digest"] == ranks[1]["digest"]
-    assert ranks[0]["logs"]["objective/scores/first"] == pytest.approx(np.mean([r["score"] for r in ranks]), rel=1e-6)
-    assert ranks[0]["state"]["normaliser"]["count"] == [32.0, 32.0]  # 4 steps, 2 ranks, 2 prompts, 2 answers
-    sampler = MOODPOConfig(**settings(tmp_path, reward_models=[FIRST, SECOND])).sampler()
-    drawn = [tuple(entry) for rank in ranks for entry in rank["drawn"]]
-    assert sorted(row for epoch, row, *_ in drawn if epoch == 0) == list(range(8))  # each row once, on one rank
-    assert {epoch for epoch, *_ in drawn} == {0, 1}
-    for epoch, row, *weights in drawn:
-        assert tuple(weights) == sampler.draw(epoch, row)
-    assert ranks[0]["evaluation"] == ranks[1]["evaluation"] and len(ranks[0]["evaluation"]) > 10
-    for rank in ranks:  # an epoch has two steps; the run was continued after the third
-        assert rank["drawn_after_resume"] == rank["drawn"][-2:]
-        assert rank["digest_after_resume"] == rank["digest"]

@@ -2,9 +2,6 @@
 
 import logging
 import math
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -13,7 +10,6 @@ import yaml
 from launch.answers.backends import Answer
 from launch.judge import reward
 from launch.judge.reward_settings import RewardSettings, read_settings
-from tests.conftest import REPOSITORY
 from tests.fake_judge import FakeJudge
 from tests.tiny import build_adapter, build_tiny_judge, write_rows
 
@@ -209,7 +205,7 @@ def test_numbers_of_the_file(configure):
 @pytest.mark.integration
 @pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed in this environment")
 @pytest.mark.parametrize("judge", ["server", "local"])
-def test_the_grpo_of_trl_takes_it_by_its_path(judge, tiny, tmp_path):
+def test_the_grpo_of_trl_takes_it_by_its_path(judge, warm_trl, tiny, tmp_path):
     """Shares of wins have the mean 1/2 in every group, whatever the judge says, and a spread when it says anything."""
     if judge == "server":
         pytest.importorskip("openai")
@@ -233,13 +229,11 @@ def test_the_grpo_of_trl_takes_it_by_its_path(judge, tiny, tmp_path):
             "learning_rate": 1e-3,
         }  # fmt: skip
         environment = {
-            **os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1", reward.VARIABLE: str(tmp_path / "judge.yaml"),
+            "HF_DATASETS_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+            reward.VARIABLE: str(tmp_path / "judge.yaml"),
         }  # fmt: skip
-        argv = [sys.executable, "-m", "trl.scripts.grpo", *(f"--{name}={value}" for name, value in flags.items())]
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=400, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+        argv = [f"--{name}={value}" for name, value in flags.items()]
+        warm_trl.run("trl.scripts.grpo", argv, tmp_path / "log", tmp_path, **environment)
     state = yaml.safe_load((tmp_path / "out/checkpoint-2/trainer_state.json").read_text())
     log = [row for row in state["log_history"] if "rewards/judge_win_rate/mean" in row]
     assert len(log) == 2

@@ -1,16 +1,12 @@
 """The judge's rewards through the real `trl grpo`, by dotted path, weighed by TRL's own flag."""
 
-import os
 import re
-import subprocess
-import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 
 import pytest
 from packaging.version import Version
 
-from tests.conftest import REPOSITORY
 from tests.tiny import VERDICTS, build_scoring_model, judging_rows, write_rows
 
 pytestmark = [
@@ -28,7 +24,7 @@ def found_means(log: str, name: str | None) -> list[float]:
     return found
 
 
-def test_two_steps_of_trl_s_grpo_log_every_reward(tmp_path):
+def test_two_steps_of_trl_s_grpo_log_every_reward(warm_trl, tmp_path):
     """One generation is both orders of one pair, because rows are not shuffled and the batch holds both."""
     model = build_scoring_model(tmp_path / "model", answers=VERDICTS)
     rows = [{"prompt": row.pop("messages"), **row} for row in judging_rows(4)]
@@ -40,17 +36,14 @@ def test_two_steps_of_trl_s_grpo_log_every_reward(tmp_path):
         "learning_rate": 1e-3, "logging_steps": 1, "report_to": "none", "use_cpu": "true", "bf16": "false",
         "save_strategy": "no", "gradient_checkpointing": "false", "dtype": "float32",
     }  # fmt: skip
-    command = [sys.executable, "-m", "trl.scripts.grpo"]
-    command += [text for name, value in flags.items() for text in (f"--{name}", str(value))]
+    command = [text for name, value in flags.items() for text in (f"--{name}", value)]
     command += ["--reward_funcs", *(f"trl_ext.pairwise_judge.rewards.{name}" for name in NAMES)]
     command += ["--reward_weights", "1.0", "0.1", "0.5"]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert found_means(done.stdout, "pairwise_format") == [1.0, 1.0]  # every answer is one tag
-    totals = found_means(done.stdout, None)
+    output = warm_trl.run("trl.scripts.grpo", command, tmp_path / "log", tmp_path)
+    assert found_means(output, "pairwise_format") == [1.0, 1.0]  # every answer is one tag
+    totals = found_means(output, None)
     # 0.29.1 trains on the weighted sum too, but logs the plain one
     weights = (1, 0.1, 0.5) if Version(version("trl")) >= Version("1.0") else (1, 1, 1)
-    parts = zip(*(found_means(done.stdout, name) for name in NAMES), strict=True)
+    parts = zip(*(found_means(output, name) for name in NAMES), strict=True)
     expected = [sum(weight * part for weight, part in zip(weights, step, strict=True)) for step in parts]
     assert totals == pytest.approx(expected, abs=2e-3)

@@ -13,21 +13,26 @@ from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY, free_port, swift_flags
 from tests.tiny import preference_rows, write_rows
+from tests.warm_trl import SETTINGS
 
 from .conftest import trl_rows
 
 pytest.importorskip("trl")
 pytestmark = pytest.mark.integration
+SCRIPT = "trl_ext.modpo.script"
 
 
 @pytest.fixture(scope="module")
-def launch(tiny, adapter, tmp_path_factory):
-    """launch(processes=1, **run file) -> (return code, output, rows of the log with a loss, output folder)."""
+def launch(tiny, adapter, warm_trl, tmp_path_factory):
+    """launch(processes=1, **run file) -> (return code, output, rows of the log with a loss, output folder).
+
+    By accelerate's launcher, or torchrun for several processes, if `launcher`; otherwise without one.
+    """
     parent, count = tmp_path_factory.mktemp("scripts"), iter(range(100))
     rows = trl_rows(preference_rows(8, seed=11))
     data = write_rows(parent / "train.jsonl", rows)
 
-    def run(processes=1, flags=(), **options):
+    def run(processes=1, launcher=False, **options):
         folder = parent / str(next(count))
         settings = {
             "model_name_or_path": str(tiny), "dataset_name": str(data), "output_dir": str(folder), "max_steps": 4,
@@ -44,18 +49,22 @@ def launch(tiny, adapter, tmp_path_factory):
         } | options
         file = parent / f"{folder.name}.yaml"
         file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
-        argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
-        argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-        if processes > 1:  # without a GPU, accelerate starts several processes by MPI only
-            argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-            argv += ["--master_port", free_port()]
-        argv += ["-m", "trl_ext.modpo.script", "--config", str(file), *flags]
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        env |= {"HF_DATASETS_CACHE": str(parent / "cache")}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=parent)
+        flags, cache = ["--config", str(file)], {"HF_DATASETS_CACHE": str(parent / "cache")}
+        if launcher:
+            argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+            argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+            if processes > 1:  # without a GPU, accelerate starts several processes by MPI only
+                argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+                argv += ["--master_port", free_port()]
+            env = {**os.environ, **SETTINGS, **cache}
+            done = subprocess.run([*argv, "-m", SCRIPT, *flags], env=env, capture_output=True, text=True, timeout=600, cwd=parent)
+            code, output = done.returncode, done.stdout + done.stderr
+        else:
+            log = parent / f"{folder.name}.log"
+            code, output = warm_trl.start(SCRIPT, flags, log, parent, processes, **cache).finish()
         state = folder / f"checkpoint-{settings['max_steps']}" / "trainer_state.json"
-        log = [row for row in json.loads(state.read_text())["log_history"] if "loss" in row] if state.is_file() else []
-        return done.returncode, done.stdout + done.stderr, log, folder
+        rows_of_log = [row for row in json.loads(state.read_text())["log_history"] if "loss" in row] if state.is_file() else []
+        return code, output, rows_of_log, folder
 
     run.data, run.parent = data, parent
     return run
@@ -63,7 +72,7 @@ def launch(tiny, adapter, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def single(launch):
-    code, output, log, folder = launch(resume_from_checkpoint=True)  # as a job that may be started again says it
+    code, output, log, folder = launch(launcher=True, resume_from_checkpoint=True)  # as a job that may be started again says it
     assert code == 0 and "no checkpoint in" in output, output[-3000:]
     return log, output, folder
 
@@ -79,8 +88,8 @@ def test_one_process_from_a_run_file(single):
 @pytest.mark.parametrize("precomputed", [False, True], ids=["live", "precomputed"])
 def test_two_processes_train_as_one(precomputed, launch, single):
     """Two gloo ranks of one pair each against one process with two pairs."""
-    code, output, log, _ = launch(processes=2, precompute_ref_log_probs=precomputed)
-    assert code == 0, output[-3000:]
+    code, output, log, _ = launch(processes=2, launcher=not precomputed, precompute_ref_log_probs=precomputed)
+    assert code == 0 and "terminate called" not in output, output[-3000:]
     for name in ("loss", "grad_norm", "rewards/margins", "margin_rewards/a/gap", "margin_rewards/a/chosen", "margin_rewards/short/rejected"):
         assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]], rel=1e-5, abs=1e-5), name
 
@@ -115,13 +124,11 @@ def test_deepspeed_takes_the_steps_of_one_process(stage, launch, single):
     assert saved.keys() == expected.keys() and all(saved[name].shape == expected[name].shape for name in saved)
 
 
-def test_mistakes_end_with_one_line(launch, tmp_path):
-    """Started without the launcher, which would turn the exit code into its own."""
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    base = [sys.executable, "-m", "trl_ext.modpo.script", "--model_name_or_path", str(tmp_path), "--output_dir", str(tmp_path), "--use_cpu", "--bf16", "false"]
+def test_mistakes_end_with_one_line(warm_trl, tmp_path):
+    base = ["--model_name_or_path", tmp_path, "--output_dir", tmp_path, "--use_cpu", "--bf16", "false"]
     flags = ["--dataset_name", str(tmp_path / "none.jsonl"), "--w", "0.5", "--margins", '[{"function": "brevity"}]']
-    done = subprocess.run([*base, *flags], env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == f"error: dataset_name: no file {tmp_path / 'none.jsonl'}"
+    code, output = warm_trl.start(SCRIPT, [*base, *flags], tmp_path / "log").finish(200)
+    assert code == 2 and output.splitlines()[-1] == f"error: dataset_name: no file {tmp_path / 'none.jsonl'}"
 
 
 # --- the same run on ms-swift -----------------------------------------------------------------------------------------

@@ -56,11 +56,17 @@ def environment(folder):
     return env | {"HF_DATASETS_CACHE": str(folder / "cache")}
 
 
-def run_trl(script, file, tiny, data, out, **overrides):
-    flags = {"model_name_or_path": tiny, "dataset_name": data / "pairs", "output_dir": out, "dtype": "float32"} | SHORT | overrides
-    argv = [sys.executable, "-m", f"trl.scripts.{script}", "--config", str(RUNS / file)]
-    argv += [text for name, value in flags.items() for text in (f"--{name}", str(value))]
-    return subprocess.run(argv, env=environment(data), capture_output=True, text=True, timeout=300, cwd=data)
+@pytest.fixture
+def run_trl(warm_trl, tiny, data):
+    """run_trl(script, run file, output folder, **overrides) -> (exit code, output)."""
+
+    def run(script, file, out, **overrides):
+        flags = {"model_name_or_path": tiny, "dataset_name": data / "pairs", "output_dir": out, "dtype": "float32"} | SHORT | overrides
+        argv = ["--config", RUNS / file, *(text for name, value in flags.items() for text in (f"--{name}", value))]
+        cache = {"HF_DATASETS_CACHE": str(data / "cache")}
+        return warm_trl.start(f"trl.scripts.{script}", argv, out.with_suffix(".log"), data, **cache).finish(300)
+
+    return run
 
 
 def newest_state(folder: Path):
@@ -86,10 +92,10 @@ def first_loss_has_the_margin(state):
     assert loss == pytest.approx(math.log1p(math.exp(MARGIN)), abs=0.5) and loss > 2
 
 
-def test_reward_model_by_trl(tiny, data, tmp_path):
+def test_reward_model_by_trl(run_trl, tiny, data, tmp_path):
     out = tmp_path / "rm"
-    done = run_trl("reward", "rm_trl.yaml", tiny, data, out, **({} if CHOOSES_BY_ACCURACY else BY_LOSS))
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, output = run_trl("reward", "rm_trl.yaml", out, **({} if CHOOSES_BY_ACCURACY else BY_LOSS))
+    assert code == 0, output[-3000:]
     state = newest_state(out)
     first_loss_has_the_margin(state)
     assert state["best_metric"] is not None
@@ -100,15 +106,15 @@ def test_reward_model_by_trl(tiny, data, tmp_path):
 
 
 @pytest.mark.skipif(CHOOSES_BY_ACCURACY, reason="this TRL chooses by accuracy")
-def test_the_note_in_the_run_file_about_old_trl_is_true(tiny, data, tmp_path):
-    done = run_trl("reward", "rm_trl.yaml", tiny, data, tmp_path / "rm")
-    assert done.returncode != 0 and "set to 'eval_accuracy', which is not found" in done.stderr
+def test_the_note_in_the_run_file_about_old_trl_is_true(run_trl, tmp_path):
+    code, output = run_trl("reward", "rm_trl.yaml", tmp_path / "rm")
+    assert code != 0 and "set to 'eval_accuracy', which is not found" in output
 
 
-def test_offline_dpo_by_trl_and_answers_of_its_checkpoints(tiny, data, tmp_path):
+def test_offline_dpo_by_trl_and_answers_of_its_checkpoints(run_trl, tiny, tmp_path):
     out = tmp_path / "dpo"
-    done = run_trl("dpo", "offline_dpo_trl.yaml", tiny, data, out, **({} if CHOOSES_BY_ACCURACY else BY_LOSS))
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, output = run_trl("dpo", "offline_dpo_trl.yaml", out, **({} if CHOOSES_BY_ACCURACY else BY_LOSS))
+    assert code == 0, output[-3000:]
     state = newest_state(out)
     assert next(row["loss"] for row in state["log_history"] if "loss" in row) == pytest.approx(math.log(2), abs=1e-3)
     assert state["best_model_checkpoint"] and (out / "adapter_model.safetensors").is_file()

@@ -11,8 +11,8 @@ CASES = Path(__file__).with_name("trainer_cases.py")
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    return run_cases(CASES, tmp_path_factory.mktemp("cases"))
+def outcome(warm_trl, tmp_path_factory):
+    return run_cases(CASES, tmp_path_factory.mktemp("cases"), warm_trl)
 
 
 @pytest.mark.integration
