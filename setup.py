@@ -38,7 +38,16 @@ EXTRAS = {
     "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],
     "gold": ["hanta>=1.2", "nltk>=3.9"],
-    "dev": ["pytest>=8", "pytest-benchmark>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.15", "pre-commit>=4", "selenium>=4.30"],
+    "dev": [
+        "pytest>=8",
+        "pytest-benchmark>=5",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.100",
+        "ruff>=0.9",
+        "mypy>=1.15",
+        "pre-commit>=4",
+        "selenium>=4.30",
+    ],
 }
 
 setup(
@@ -50,7 +59,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
-    package_data={"launch": ["*.sh", "*.txt", "runs/**/*", "data/*", "accelerate/*", "deepspeed/*", "slurm/*"], "datasets_builders": ["data/*"]},
+    package_data={
+        "launch": ["*.sh", "*.txt", "runs/**/*", "data/*", "accelerate/*", "deepspeed/*", "slurm/*"],
+        "datasets_builders": ["data/*"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -41,7 +41,9 @@ def _character(character: str) -> str:
     """A pattern for one character as texts, JSON, Python, addresses and HTML write it, each of them also twice."""
     code = ord(character)
     itself = r"\\{1,32}" if character == "\\" else rf"\\{{0,16}}{re.escape(character)}"
-    names = rf"#0{{0,4}}{code}|\#x0{{0,4}}(?i:{code:x})" + (f"|{_ENTITIES[character]}" if character in _ENTITIES else "")
+    names = rf"#0{{0,4}}{code}|\#x0{{0,4}}(?i:{code:x})" + (
+        f"|{_ENTITIES[character]}" if character in _ENTITIES else ""
+    )
     # Bounded, so that a long run of backslashes costs no more than any other text.
     escaped = rf"\\{{1,16}}(?i:u00{code:02x}|x{code:02x})|%(?:25){{0,4}}(?i:{code:02x})|&(?:amp;){{0,4}}(?:{names});"
     return f"(?:{itself}|{escaped})"

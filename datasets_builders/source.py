@@ -39,7 +39,9 @@ def rows_from(
         yield Location(label, number), row
 
 
-def each_row(source: str | os.PathLike[str], parse: Callable[[dict[str, Any]], Parsed]) -> Iterator[tuple[Location, Parsed]]:
+def each_row(
+    source: str | os.PathLike[str], parse: Callable[[dict[str, Any]], Parsed]
+) -> Iterator[tuple[Location, Parsed]]:
     """Parse each row of a file, folder or glob. Raises: ValueError, ``FILE:LINE: ...`` at the first unusable row."""
     yield from parse_rows(read_located_rows(source), parse, SkipCounter(), 0.0)
 

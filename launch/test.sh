@@ -20,6 +20,7 @@ for folder in .venv .venv-trl; do
   CUDA_VISIBLE_DEVICES="" python_of "$folder" -c "from deepspeed.comm.torch import build_shm_op; build_shm_op()"
 done
 .venv/bin/python -m ruff check .
+.venv/bin/python -m ruff format --check --quiet .
 .venv/bin/python -m mypy
 python_of .venv -m pytest "$@"
 # What must hold in both: tests that reach TRL, transformers, peft or datasets, whose versions differ. Mathematics, builders,

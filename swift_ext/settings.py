@@ -33,7 +33,9 @@ def refuse_leftovers(prefix: str) -> None:
     for name, value in os.environ.items():
         if name.startswith(prefix) and planned.get(name) != value and name not in meant:
             value = shown(name, value)
-            found = f"but {run_file} says {shown(name, planned[name])}" if name in planned else f"but is not in {run_file}"
+            found = (
+                f"but {run_file} says {shown(name, planned[name])}" if name in planned else f"but is not in {run_file}"
+            )
             raise ValueError(
                 f"{name} is {value!r} in the shell {found}: unset it, or override the run file with "
                 f'--model_kwargs \'{{"{name.lower()}": "{value}"}}\''

@@ -36,7 +36,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--dearest", type=int, default=0, metavar="N", help="list the N tests and files of most CPU seconds")
+    parser.addoption(
+        "--dearest", type=int, default=0, metavar="N", help="list the N tests and files of most CPU seconds"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -121,13 +123,37 @@ def pairs(tmp_path_factory) -> Path:
 def swift_flags(model: Path, data: Path, folder: Path, **overrides) -> list[str]:
     """Flags of a short DPO run on the CPU without a hub. An override of None leaves a flag out."""
     flags = {
-        "rlhf_type": "dpo", "model": model, "model_type": "llama", "template": "chatml", "dataset": data,
-        "split_dataset_ratio": 0, "output_dir": folder, "add_version": False, "torch_dtype": "float32",
-        "max_length": 96, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 1e-3,
-        "max_steps": 4, "logging_steps": 1, "save_strategy": "no", "eval_strategy": "no", "lr_scheduler_type": "constant",
-        "warmup_ratio": 0, "beta": 0.1, "lora_rank": 4, "lora_dropout": 0, "dataloader_num_workers": 0, "dataset_num_proc": 1,
-        "check_model": False, "report_to": "none", "seed": 7, "gradient_checkpointing": False, "use_cpu": True,
-        "load_from_cache_file": False, "logging_first_step": True,
+        "rlhf_type": "dpo",
+        "model": model,
+        "model_type": "llama",
+        "template": "chatml",
+        "dataset": data,
+        "split_dataset_ratio": 0,
+        "output_dir": folder,
+        "add_version": False,
+        "torch_dtype": "float32",
+        "max_length": 96,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "lr_scheduler_type": "constant",
+        "warmup_ratio": 0,
+        "beta": 0.1,
+        "lora_rank": 4,
+        "lora_dropout": 0,
+        "dataloader_num_workers": 0,
+        "dataset_num_proc": 1,
+        "check_model": False,
+        "report_to": "none",
+        "seed": 7,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "load_from_cache_file": False,
+        "logging_first_step": True,
     } | overrides
     argv = []
     for name, value in flags.items():
@@ -161,7 +187,12 @@ def ranks(count: int) -> list[dict[str, str]]:
     """The environments in which torchrun starts `count` processes of one machine; none is added for a single one."""
     if count == 1:
         return [{}]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
@@ -197,7 +228,13 @@ def run_swift(warm_swift):
     """
 
     def run(
-        folder, flags, environment=None, plugin: bool | str = True, processes=1, until: str | None = None, command_line=False
+        folder,
+        flags,
+        environment=None,
+        plugin: bool | str = True,
+        processes=1,
+        until: str | None = None,
+        command_line=False,
     ):
         flags = list(flags)
         if plugin:

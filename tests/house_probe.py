@@ -74,7 +74,9 @@ def main(plugins: list[str]) -> None:
     from swift.utils import import_external_file
 
     assert accelerate and peft and transformers and trl and rlhf
-    methods = [name for name in TrainerFactory.TRAINER_MAPPING if name in ("dpo", "grpo", "kto", "rm", "causal_lm", "seq_cls")]
+    methods = [
+        name for name in TrainerFactory.TRAINER_MAPPING if name in ("dpo", "grpo", "kto", "rm", "causal_lm", "seq_cls")
+    ]
     for mapping in (TrainerFactory.TRAINER_MAPPING, TrainerFactory.TRAINING_ARGS_MAPPING):
         resolve(mapping, methods)
     registries = {"TRAINER_MAPPING": TrainerFactory.TRAINER_MAPPING, "orms": orms}
@@ -85,7 +87,9 @@ def main(plugins: list[str]) -> None:
         import_external_file(plugin)
     resolve(TrainerFactory.TRAINER_MAPPING, methods)
     changed = {
-        name: sorted(key for key in registry.keys() | entries[name].keys() if registry.get(key) is not entries[name].get(key))
+        name: sorted(
+            key for key in registry.keys() | entries[name].keys() if registry.get(key) is not entries[name].get(key)
+        )
         for name, registry in registries.items()
     }
     classes = sum(isinstance(owner, type) for owner, _ in before.values())

@@ -102,7 +102,14 @@ def broken_rules(path: Path, names: set[str]) -> list[str]:
         forbidden = {"launch"}
     broken = [f"{module} imports {top}" for top in sorted(forbidden & tops)]
     if package == "swift_ext":
-        trainers = [n for n in names if re.match(r"trl\.(.*\.)?\w*Trainer$|trl\.trainer|trl\.experimental|trl_ext\.\w+\.(trainer|script)\b|trl_ext\.[A-Z]", n)]
+        trainers = [
+            n
+            for n in names
+            if re.match(
+                r"trl\.(.*\.)?\w*Trainer$|trl\.trainer|trl\.experimental|trl_ext\.\w+\.(trainer|script)\b|trl_ext\.[A-Z]",
+                n,
+            )
+        ]
         broken += [f"{module} imports {name}, a TRL trainer" for name in trainers]
     return broken
 
@@ -119,8 +126,16 @@ def test_imports_go_down_only(path):
         ("trl_ext/modpo/x.py", "from trl import DPOConfig", "trl_ext.modpo.x imports trl"),
         ("trl_ext/objectives/config.py", "import trl", "trl_ext.objectives.config imports trl"),
         ("trl_ext/modpo/trainer.py", "from swift_ext.modpo import store", "trl_ext.modpo.trainer imports swift_ext"),
-        ("swift_ext/modpo/x.py", "from trl import DPOTrainer", "swift_ext.modpo.x imports trl.DPOTrainer, a TRL trainer"),
-        ("swift_ext/modpo/x.py", "from trl_ext.modpo.trainer import A", "swift_ext.modpo.x imports trl_ext.modpo.trainer.A, a TRL trainer"),
+        (
+            "swift_ext/modpo/x.py",
+            "from trl import DPOTrainer",
+            "swift_ext.modpo.x imports trl.DPOTrainer, a TRL trainer",
+        ),
+        (
+            "swift_ext/modpo/x.py",
+            "from trl_ext.modpo.trainer import A",
+            "swift_ext.modpo.x imports trl_ext.modpo.trainer.A, a TRL trainer",
+        ),
         ("swift_ext/modpo/x.py", "from ...launch import y", "swift_ext.modpo.x imports launch"),
         ("trl_ext/modpo/trainer.py", "from trl import DPOTrainer", None),
     ],
@@ -131,6 +146,7 @@ def test_the_floor_rules_can_fail(file, source, broken):
 
 
 # --- circles ----------------------------------------------------------------------------------------------------------
+
 
 def arrows(modules: dict[str, set[str]]) -> dict[str, set[str]]:
     """Module -> the modules of the house that it imports; `from a.b import c` is an arrow to `a.b.c`, or to `a.b`."""
@@ -169,7 +185,12 @@ def test_no_module_imports_itself_by_a_detour():
     ],
 )
 def test_the_circle_rule_can_fail(b, c, found):
-    sources = {"trl_ext.x.a": "from .b import f", "trl_ext.x.b": b, "trl_ext.x.c": c, "trl_ext.x.d": "from . import a, c"}
+    sources = {
+        "trl_ext.x.a": "from .b import f",
+        "trl_ext.x.b": b,
+        "trl_ext.x.c": c,
+        "trl_ext.x.d": "from . import a, c",
+    }
     graph = arrows({module: imports(source, module, False) for module, source in sources.items()})
     assert sorted({module[-1] for module in circle(graph)}) == found
 
@@ -186,7 +207,9 @@ def step_of(module: str) -> int:
 
 
 def arrows_up(graph: dict[str, set[str]]) -> list[str]:
-    inside = [(a, b) for a, targets in graph.items() for b in targets if a.startswith("launch.") and b.startswith("launch.")]
+    inside = [
+        (a, b) for a, targets in graph.items() for b in targets if a.startswith("launch.") and b.startswith("launch.")
+    ]
     return sorted(f"{a} uses {b}" for a, b in inside if step_of(b) > step_of(a))
 
 
@@ -226,7 +249,11 @@ def test_the_rules_about_steps_and_folders_can_fail():
 # --- nothing is written twice -----------------------------------------------------------------------------------------
 
 # What the lowest floor has: the nearest name in `choices`, files and folders that appear whole in `io` and `beside`.
-WRITTEN_ONCE = {"difflib": "datasets_builders.choices", "tempfile.mkstemp": "datasets_builders.io", "os.replace": "datasets_builders.io"}
+WRITTEN_ONCE = {
+    "difflib": "datasets_builders.choices",
+    "tempfile.mkstemp": "datasets_builders.io",
+    "os.replace": "datasets_builders.io",
+}
 
 
 FIXED_NAMES = (".part", ".partial", ".tmp")  # of files that a kill leaves and nobody sweeps
@@ -235,7 +262,11 @@ FIXED_NAMES = (".part", ".partial", ".tmp")  # of files that a kill leaves and n
 def written_again(source: str, module: str) -> list[str]:
     nodes = list(ast.walk(ast.parse(source)))
     used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)} | imports(source, module, False)
-    found = [f"{name} is for {home}" for name, home in WRITTEN_ONCE.items() if any(f"{use}.".startswith(f"{name}.") for use in used)]
+    found = [
+        f"{name} is for {home}"
+        for name, home in WRITTEN_ONCE.items()
+        if any(f"{use}.".startswith(f"{name}.") for use in used)
+    ]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return found + [f"{text!r} is for datasets_builders.beside" for text in texts if text.endswith(FIXED_NAMES)]
 
@@ -288,7 +319,11 @@ def assignments_to_upstream(source: str) -> list[str]:
     found = []
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [getattr(node, "target", None)]
-        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("setattr", "delattr") and root(node.args[0]) in roots:
+        if (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", None) in ("setattr", "delattr")
+            and root(node.args[0]) in roots
+        ):
             found.append(ast.unparse(node))
         found += [ast.unparse(t) for t in targets if isinstance(t, ast.Attribute) and root(t) in roots]
     return found
@@ -338,7 +373,10 @@ def test_loading_the_plugins_replaces_nothing():
 
 
 SABOTAGE = {
-    "a function of a module": ("import trl.trainer.utils as u\nu.selective_log_softmax = lambda *a: None\n", "trl.trainer.utils.selective_log_softmax"),
+    "a function of a module": (
+        "import trl.trainer.utils as u\nu.selective_log_softmax = lambda *a: None\n",
+        "trl.trainer.utils.selective_log_softmax",
+    ),
     "a method of a class": (
         "from swift.rlhf_trainers import DPOTrainer\nDPOTrainer.dpo_loss = lambda *a: None\n",
         "swift.rlhf_trainers.dpo_trainer.DPOTrainer.dpo_loss",

@@ -48,7 +48,9 @@ def resume_folder(value: str | bool | None, output_dir: str | Path, state_file: 
         logger.warning(f"--resume_from_checkpoint true: {found or f'no checkpoint in {output_dir} yet, a fresh start'}")
         return found
     if not Path(value, state_file).is_file():
-        raise ValueError(f"--resume_from_checkpoint {value}: no {state_file} there; true or a checkpoint's folder is valid")
+        raise ValueError(
+            f"--resume_from_checkpoint {value}: no {state_file} there; true or a checkpoint's folder is valid"
+        )
     return str(value)
 
 

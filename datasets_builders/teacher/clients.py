@@ -24,6 +24,7 @@ TIMEOUT = 600.0
 ANTHROPIC_MAX_TOKENS = 4096
 OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 
+
 def question(system: str, user: str) -> Messages:
     """One user message under a system message."""
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]

@@ -73,18 +73,43 @@ def add_arguments(parser: Parser) -> None:
     add("--prompt", help="name of the prompt (default hh_score100_v1, for summaries score100_v1)")
     add("--scale", type=one_of(SCALES), help="instead of --prompt: the first prompt of the data set with this scale")
     add("--out", required=True, help="folder for answers, results and summary")
-    add("--limit", dest="n_pairs", required=True, type=positive_integer, metavar="N", help="pairs to score, drawn by the seed")
+    add(
+        "--limit",
+        dest="n_pairs",
+        required=True,
+        type=positive_integer,
+        metavar="N",
+        help="pairs to score, drawn by the seed",
+    )
     add("--skip_pairs", type=_whole, default=0, help="leave out the first so many of the drawn pairs")
     add("--seed", type=int, default=42, help="seed of the draw, and of every order shown to the teacher")
     add("--shuffle_sides", type=int, metavar="SEED", help="exchange the sides of half of the pairs")
     add("--batch_size", type=positive_integer, default=1, help="replies in a request (default 1)")
     add("--pairwise", action="store_true", help="show both replies of a pair in one request")
-    add("--num_samples", dest="votes", type=positive_integer, default=1, metavar="K", help="answers for each item; their scores are averaged")
+    add(
+        "--num_samples",
+        dest="votes",
+        type=positive_integer,
+        default=1,
+        metavar="K",
+        help="answers for each item; their scores are averaged",
+    )
     add("--temperature", type=_temperature, help="default: that of the server; anthropic takes none")
-    add("--max_new_tokens", dest="max_tokens", type=positive_integer, metavar="TOKENS", help="longest answer (default: the server's; anthropic: 4096)")
+    add(
+        "--max_new_tokens",
+        dest="max_tokens",
+        type=positive_integer,
+        metavar="TOKENS",
+        help="longest answer (default: the server's; anthropic: 4096)",
+    )
     add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
     add("--rpm_limit", type=positive_integer, default=50, help="requests per minute, retries included")
-    add("--max_retries", type=_whole, default=3, help="how often a request that fails on its way is sent again (default %(default)s)")
+    add(
+        "--max_retries",
+        type=_whole,
+        default=3,
+        help="how often a request that fails on its way is sent again (default %(default)s)",
+    )
     add("--max_attempts", type=positive_integer, default=3, help="answers for an item until one can be read")
     add("--resume", action="store_true", help="continue with the answers that are in --out")
     add("--dry_run", action="store_true", help="show the first requests and an estimate; send and write nothing")

@@ -83,13 +83,24 @@ def make_parser() -> Parser:
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
     parser.add_argument("--temperature", type=float, default=1.0, help="temperature of --do_sample")
     parser.add_argument("--top_p", type=float, default=1.0, help="draw from the likeliest tokens with this share")
-    parser.add_argument("--top_k", type=positive_integer, help="draw from so many of the likeliest tokens (default: all)")
-    parser.add_argument("--repetition_penalty", type=float, default=1.0, help="divides the logits of tokens that were there; 1: none")
-    parser.add_argument("--no_repeat_ngram_size", type=int, default=0, help="tokens of a sequence that may not come again; 0: any")
+    parser.add_argument(
+        "--top_k", type=positive_integer, help="draw from so many of the likeliest tokens (default: all)"
+    )
+    parser.add_argument(
+        "--repetition_penalty", type=float, default=1.0, help="divides the logits of tokens that were there; 1: none"
+    )
+    parser.add_argument(
+        "--no_repeat_ngram_size", type=int, default=0, help="tokens of a sequence that may not come again; 0: any"
+    )
     add_num_samples(parser, 1, "answers to each prompt")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     add_shard(parser, "parts of the prompts", dest=("rank", "world_size"))
-    parser.add_argument("--backend", choices=("transformers", "openai"), default="transformers", help="what answers: a model here, or the server at --base_url")
+    parser.add_argument(
+        "--backend",
+        choices=("transformers", "openai"),
+        default="transformers",
+        help="what answers: a model here, or the server at --base_url",
+    )
     parser.add_argument("--base_url", metavar="URL", help="address of the server; its key is read from OPENAI_API_KEY")
     parser.add_argument("--api_model", metavar="NAME", help="model name at the server")
     add_server_options(parser)

@@ -97,7 +97,9 @@ def make_parser() -> Parser:
     parser.add_argument("--base", action="store_true", help="the untouched model as well, as step 0")
     parser.add_argument("--first", type=int, default=0, metavar="STEP", help="least step (default 0)")
     parser.add_argument("--last", type=int, metavar="STEP", help="greatest step (default: none)")
-    parser.add_argument("--every", type=positive_integer, default=1, metavar="STEPS", help="keep multiples of it (default 1)")
+    parser.add_argument(
+        "--every", type=positive_integer, default=1, metavar="STEPS", help="keep multiples of it (default 1)"
+    )
     parser.add_argument("--prompts", required=True, metavar="FILE", help="rows with question, prompt or messages")
     add_limit(parser, "the first so many distinct prompts", dest="eval_size")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"folder for NAME/ and {ANSWERS_FILE}")
@@ -105,7 +107,9 @@ def make_parser() -> Parser:
     add_max_new_tokens(parser, 256)
     parser.add_argument("--temperature", type=float, default=0.9, help="temperature of the draws, above 0")
     parser.add_argument("--top_p", type=float, default=0.9, help="draw from the likeliest tokens with this share")
-    parser.add_argument("--repetition_penalty", type=float, default=1.2, help="divides the logits of tokens that were there; 1: none")
+    parser.add_argument(
+        "--repetition_penalty", type=float, default=1.2, help="divides the logits of tokens that were there; 1: none"
+    )
     add_num_samples(parser, 1, "answers to each prompt")
     add_batch_size(parser, 8, "prompts answered at once")
     add_torch_dtype(parser)

@@ -28,14 +28,18 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool) -> Non
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say how fast a server is asked, and those of `add_failure_options`."""
-    parser.add_argument("--rpm_limit", type=positive_integer, help="requests per minute to a server (default: one batch at once)")
+    parser.add_argument(
+        "--rpm_limit", type=positive_integer, help="requests per minute to a server (default: one batch at once)"
+    )
     add_failure_options(parser)
 
 
 def add_failure_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say what becomes of a server's answers that are missing or odd."""
     group = parser.add_argument_group("answers of a server that are empty, odd or refused")
-    group.add_argument("--max_failed_share", type=share, default=MAX_FAILED_SHARE, help="share of all answers that may have failed")
+    group.add_argument(
+        "--max_failed_share", type=share, default=MAX_FAILED_SHARE, help="share of all answers that may have failed"
+    )
     group.add_argument("--retry_failed", action="store_true", help="ask for those of earlier runs again")
 
 

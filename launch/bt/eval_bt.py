@@ -61,7 +61,9 @@ def make_parser() -> Parser:
     options.add_generation_options(parser, n_samples=1, batch_pairs=8)
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
     parser.add_argument("--prompt", type=one_of(PROMPTS), help="default: score5_v1 or hh_score5_v1")
-    parser.add_argument("--parser", type=one_of(PARSERS), help="reads the score out of an answer (default: the prompt's own)")
+    parser.add_argument(
+        "--parser", type=one_of(PARSERS), help="reads the score out of an answer (default: the prompt's own)"
+    )
     parser.add_argument("--bt_temp", type=float, default=1.0, help="points of the scale for one unit of log-odds")
     parser.add_argument("--require_all_samples", action="store_true", help="one unparsable answer voids its pair")
     parser.add_argument("--report_margins", action="store_true", help="print margins and losses with their tails too")

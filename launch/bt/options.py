@@ -55,7 +55,9 @@ def add_data_options(parser: argparse.ArgumentParser, n_pairs: int) -> None:
     add_limit(group, "so many pairs, chosen by --seed", dest="n_pairs", default=n_pairs)
     group.add_argument("--seed", type=int, default=0, help="seed of the choice of pairs and of every draw")
     group.add_argument("--shuffle_sides", type=int, metavar="SEED", help="exchange the sides of about half the pairs")
-    group.add_argument("--max_skipped_share", type=share, default=0.05, help="largest share of rows that cannot be used")
+    group.add_argument(
+        "--max_skipped_share", type=share, default=0.05, help="largest share of rows that cannot be used"
+    )
 
 
 def add_generation_options(parser: argparse.ArgumentParser, n_samples: int, batch_pairs: int) -> None:
@@ -64,7 +66,9 @@ def add_generation_options(parser: argparse.ArgumentParser, n_samples: int, batc
     add_max_new_tokens(group, 128)
     add_num_samples(group, n_samples, "answers to each reply", dest="n_samples")
     group.add_argument("--temperature", type=float, help=f"temperature of the draws; default {SAMPLING['temperature']}")
-    group.add_argument("--top_p", type=float, help=f"draw from the likeliest tokens with this share, default {SAMPLING['top_p']}")
+    group.add_argument(
+        "--top_p", type=float, help=f"draw from the likeliest tokens with this share, default {SAMPLING['top_p']}"
+    )
     group.add_argument(
         "--top_k", type=int, help=f"default {SAMPLING['top_k']}, 0: all tokens; with --base_url: not sent"
     )
@@ -173,7 +177,16 @@ def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
     if args.base_url or args.api_model:
         if not (args.base_url and args.api_model):
             raise ValueError("--base_url and --api_model belong together")
-        local = ("run_dir", "checkpoint", "model", "model_type", "template", "torch_dtype", "max_length", "no_chat_template")
+        local = (
+            "run_dir",
+            "checkpoint",
+            "model",
+            "model_type",
+            "template",
+            "torch_dtype",
+            "max_length",
+            "no_chat_template",
+        )
         if given := [f"--{name}" for name in local if getattr(args, name)]:
             raise ValueError(f"{', '.join(given)}: the server decides this with --base_url")
         return None

@@ -99,7 +99,11 @@ def plan_sweep(args: argparse.Namespace, rest: list[str]) -> tuple[Path, list[Ev
     if run != Path(args.run_dir):
         print(f"run: {run}")
     out = Path(args.out) if args.out else run / FOLDER
-    labels = _words(args.ckpts) if args.ckpts else [START, *(place.name for place in list_checkpoints(run) if place.name != START)]
+    labels = (
+        _words(args.ckpts)
+        if args.ckpts
+        else [START, *(place.name for place in list_checkpoints(run) if place.name != START)]
+    )
     try:
         seeds = [int(seed) for seed in _words(args.seeds)]
     except ValueError:

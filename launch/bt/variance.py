@@ -46,7 +46,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--prompt", type=one_of(PROMPTS), action="append", help="several times for several rows (default: score100_v1)"
     )
-    parser.add_argument("--parser", type=one_of(PARSERS), help="reads the score out of an answer (default: each prompt's own)")
+    parser.add_argument(
+        "--parser", type=one_of(PARSERS), help="reads the score out of an answer (default: each prompt's own)"
+    )
     parser.add_argument(
         "--range_thresholds", type=_numbers, metavar="A,B,C", help="points (default: 20, 30 and 40%% of the scale)"
     )

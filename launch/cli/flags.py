@@ -62,7 +62,9 @@ def add_max_new_tokens(
 
 def add_shard(group: Group, what: str, *, dest: tuple[str, str] = ("shard_id", "num_shards")) -> None:
     """`--shard_id` and `--num_shards`: which of several parts of the work this call does."""
-    group.add_argument("--shard_id", dest=dest[0], type=int, default=0, metavar="I", help=f"which of the {what}, from 0")
+    group.add_argument(
+        "--shard_id", dest=dest[0], type=int, default=0, metavar="I", help=f"which of the {what}, from 0"
+    )
     group.add_argument(
         "--num_shards", dest=dest[1], type=positive_integer, default=1, metavar="N", help=f"how many {what} there are"
     )

@@ -150,7 +150,9 @@ def who_holds(path: Path) -> str:
         return f"process {pid} on {about.get('host')} ({about.get('command')})"
     left = marked(_mark_of(path))
     if left:
-        return "what a process that is gone left behind: " + ", ".join(f"process {pid} ({command_of(pid)})" for pid in left)
+        return "what a process that is gone left behind: " + ", ".join(
+            f"process {pid} ({command_of(pid)})" for pid in left
+        )
     return f"process {pid}, or one that it started" if pid is not None else "a process that did not say who it is"
 
 

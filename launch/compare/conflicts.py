@@ -39,7 +39,9 @@ def make_parser() -> Parser:
     source.add_argument("--scores", nargs="+", metavar="FILE", help="score files of one folder, one per model")
     parser.add_argument("--style", type=one_of(STYLES), help=f"kind of rows in --data: {', '.join(STYLES)}")
     parser.add_argument("--objectives", nargs="+", default=[], metavar="NAME", help="default: those of the style")
-    parser.add_argument("--reference", metavar="LABEL", help="with --scores: also count, in each third, who is above this label")
+    parser.add_argument(
+        "--reference", metavar="LABEL", help="with --scores: also count, in each third, who is above this label"
+    )
     add_limit(parser, "with --data: take the first so many prompts", dest="max_prompts")
     parser.add_argument("--max_skipped_share", type=share, default=0.05, help="unusable rows (default %(default)s)")
     parser.add_argument("--resamples", type=positive_integer, default=1000, help="resamples of the bootstrap")

@@ -121,7 +121,9 @@ def make_parser() -> Parser:
     """The command line."""
     parser = verb_parser("report", __doc__)
     parser.add_argument("--scores", required=True, metavar="DIR", help="what `score` wrote")
-    parser.add_argument("--labels", required=True, nargs="+", metavar="NAME", help="the models, by the names of their score files")
+    parser.add_argument(
+        "--labels", required=True, nargs="+", metavar="NAME", help="the models, by the names of their score files"
+    )
     parser.add_argument("--reference", required=True, metavar="NAME", help="the label to take differences to")
     parser.add_argument("--x", required=True, metavar="REWARD", help="objective across")
     parser.add_argument("--y", required=True, metavar="REWARD", help="objective upwards")
@@ -137,7 +139,9 @@ def make_parser() -> Parser:
     parser.add_argument("--title", default="What the weight buys", help="title of the page and the picture")
     parser.add_argument("--units", nargs="+", default=[], metavar="REWARD=UNIT", help="default: as `score` noted them")
     parser.add_argument(
-        "--hv_reference", metavar="X,Y", help="reference point of the hypervolume (default: 10%% of the range below the worst means)"
+        "--hv_reference",
+        metavar="X,Y",
+        help="reference point of the hypervolume (default: 10%% of the range below the worst means)",
     )
     parser.add_argument("--resamples", type=positive_integer, default=1000, help="resamples of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")

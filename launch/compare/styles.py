@@ -72,9 +72,7 @@ def read_pairs(row: Mapping[str, Any], objectives: Sequence[str]) -> Rated:
     replies, prompts = [pair.chosen, pair.rejected], [pair.prompt[-1]["content"]] * 2
     columns = [[1.0, 0.0] if name == PREFERRED else call_text_function(name, prompts, replies, [0, 0])
                for name in objectives]  # fmt: skip
-    return json.dumps(pair.prompt), [
-        (text, [column[side] for column in columns]) for side, text in enumerate(replies)
-    ]
+    return json.dumps(pair.prompt), [(text, [column[side] for column in columns]) for side, text in enumerate(replies)]
 
 
 class Style(NamedTuple):

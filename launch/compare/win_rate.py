@@ -59,7 +59,12 @@ def make_parser() -> Parser:
     add_max_new_tokens(group, None, "the server's", dest="max_tokens")
     add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
     add("--rpm_limit", type=positive_integer, default=50, help="requests per minute, retries included ")
-    add("--max_retries", type=int, default=3, help="how often a request that fails on its way is sent again (default %(default)s)")
+    add(
+        "--max_retries",
+        type=int,
+        default=3,
+        help="how often a request that fails on its way is sent again (default %(default)s)",
+    )
     add("--max_attempts", type=positive_integer, default=3, help="answers until one holds a verdict ")
     add("--resume", action="store_true", help="continue with the answers that are in --out")
     add("--dry_run", action="store_true", help="show the first request and how many there are; send nothing")

@@ -61,5 +61,7 @@ def check_keys(run: Run) -> list[Finding]:
             if other in known
             else near or f"leave it out, or say --method ({run.method.name}?)"
         )
-        findings += error(NAME, f"{name!r} ({where}) is not an argument of {run.method.name}, 1 of {len(given)} keys", fix)
+        findings += error(
+            NAME, f"{name!r} ({where}) is not an argument of {run.method.name}, 1 of {len(given)} keys", fix
+        )
     return findings

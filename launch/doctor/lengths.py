@@ -50,7 +50,9 @@ def count_tokens(conversation: Conversation, tokenizer: Any, answer_follows: boo
     if isinstance(conversation, str):
         return len(tokenizer(conversation)["input_ids"])
     if tokenizer.chat_template is not None:
-        with suppress(TemplateError):  # a role that it does not know, such as a tool's, which ms-swift's own template does
+        with suppress(
+            TemplateError
+        ):  # a role that it does not know, such as a tool's, which ms-swift's own template does
             text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=answer_follows)
             return len(tokenizer(text, add_special_tokens=False)["input_ids"])
     return len(tokenizer("\n".join(str(message["content"]) for message in conversation))["input_ids"])
@@ -89,7 +91,9 @@ def _scored(setup: Setup, source: str, tokenizer: Any, limit: int) -> list[Findi
     pairs = unscored_pairs(str(here(source)), setup.run.method.rows, tokenizer, limit)
     if not pairs.unscored:
         return []
-    found = f"{source}: {pairs.unscored} of {pairs.seen} pairs have a side without a scored token: its prompt alone fills "
+    found = (
+        f"{source}: {pairs.unscored} of {pairs.seen} pairs have a side without a scored token: its prompt alone fills "
+    )
     say = error if pairs.too_many_of_all else warning  # in these numbers MODPO's own refusal, of a run long enough
     return say(NAME, f"{found}max_length {limit}", "a larger max_length, or shorter prompts")
 

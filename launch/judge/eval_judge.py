@@ -42,7 +42,9 @@ def make_parser() -> Parser:
     group.add_argument("--source", metavar="PATH", help="local rows of the benchmark instead of the hub")
     group.add_argument("--split", help="split of the benchmark on the hub (default: its first)")
     add_limit(group, "so many rows of the benchmark, chosen by --seed")
-    group.add_argument("--max_skipped_share", type=share, default=0.05, help="largest share of its rows that cannot be used")
+    group.add_argument(
+        "--max_skipped_share", type=share, default=0.05, help="largest share of its rows that cannot be used"
+    )
     group.add_argument("--out", metavar="DIR", help="default with --verdicts: beside the file")
     add_judge_options(parser)
     return parser

@@ -139,7 +139,9 @@ def _raw_pair(record: Mapping[str, Any], orders: str) -> PairToJudge:
 
 def preferred(record: Mapping[str, Any]) -> bool:
     """Whether a row names its better reply by the name of the field."""
-    return any(record.get(name) is not None for name in ("chosen", "rejected_response", "rejected_messages", "response_j"))
+    return any(
+        record.get(name) is not None for name in ("chosen", "rejected_response", "rejected_messages", "response_j")
+    )
 
 
 def _reply(value: Any, name: str) -> str:

@@ -34,7 +34,12 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say who judges, what the prompt asks for, and how answers are drawn."""
     options.add_model_options(parser)
     parser.add_argument("--adapter", metavar="DIR", help="LoRA adapter of the judge, another way to say --checkpoint")
-    parser.add_argument("--backend", type=one_of(("transformers", "openai")), default="transformers", help="what answers: a model here, or --base_url")
+    parser.add_argument(
+        "--backend",
+        type=one_of(("transformers", "openai")),
+        default="transformers",
+        help="what answers: a model here, or --base_url",
+    )
     group = parser.add_argument_group("prompt (of pairs that are no rows of the builder)")
     group.add_argument("--rubric", metavar="FILE", help="what to judge by, a line each (default: helpfulness)")
     group.add_argument("--thinking", action="store_true", help="ask for reasoning before the verdict")

@@ -99,7 +99,9 @@ def asker(make_backend: Callable[[], Backend], batch_size: int) -> Callable[[lis
         if shortened := sum(answer.prompt_truncated for answer in answers.values()):
             logger.warning("%d of %d texts to the judge lost their beginning: too long for it", shortened, len(texts))
         if problems := [answer.problem for answer in answers.values() if answer.problem]:
-            logger.warning("%d of %d answers of the judge are missing or odd: %s", len(problems), len(texts), problems[0])
+            logger.warning(
+                "%d of %d answers of the judge are missing or odd: %s", len(problems), len(texts), problems[0]
+            )
         return [answers[place].response for place in range(len(texts))]
 
     return ask

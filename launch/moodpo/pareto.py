@@ -143,12 +143,20 @@ def make_parser() -> Parser:
         help="KIND moodpo (steered by weights; without :PATH the base model), fixed, or soup (a folder of `soup`)",
     )
     parser.add_argument("--prompts", required=True, metavar="FILE", help="held-out prompts")
-    parser.add_argument("--objectives", required=True, nargs="+", metavar="NAME", help="written as --reward_models in training")
+    parser.add_argument(
+        "--objectives", required=True, nargs="+", metavar="NAME", help="written as --reward_models in training"
+    )
     wishes = parser.add_mutually_exclusive_group()
-    wishes.add_argument("--steps", type=positive_integer, help="weights are multiples of 1/STEPS (default: 10; 4 from three)")
+    wishes.add_argument(
+        "--steps", type=positive_integer, help="weights are multiples of 1/STEPS (default: 10; 4 from three)"
+    )
     wishes.add_argument("--weights", action="append", metavar="NAME=WEIGHT,...", help="these weights instead; repeat")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of answers, scores, tables and the picture")
-    parser.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder of answers, scores, tables and the picture"
+    )
+    parser.add_argument(
+        "--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training"
+    )
     add_limit(parser, "the first so many distinct prompts", dest="eval_size")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
     add_max_new_tokens(parser, 128)

@@ -215,7 +215,9 @@ def make_parser() -> Parser:
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--weights", metavar="NAME=WEIGHT,...", help="one mixture")
-    how.add_argument("--grid", type=positive_integer, metavar="N", help="N mixtures of two policies, from one to the other")
+    how.add_argument(
+        "--grid", type=positive_integer, metavar="N", help="N mixtures of two policies, from one to the other"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty")
     return parser
 

@@ -19,7 +19,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--objectives", nargs="+", metavar="NAME", help="in training's order, for a policy that does not name them"
     )
-    group.add_argument("--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training")
+    group.add_argument(
+        "--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training"
+    )
     add_torch_dtype(group)
 
 

@@ -37,11 +37,16 @@ class PipelineConfig(BaseModel):
     model_type: str | None = Field(None, description="ms-swift's --model_type, where it cannot be told from the folder")
     template: str | None = Field(None, description="ms-swift's --template")
     system: str | None = Field(None, description="system message of every row")
-    torch_dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="numbers of the weights; auto: bfloat16 where the device has it, else float32")
+    torch_dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="numbers of the weights; auto: bfloat16 where the device has it, else float32"
+    )
     processes: Positive = Field(1, description="processes of a training stage (NPROC_PER_NODE)")
     deepspeed: str | None = Field(None, description="ms-swift's --deepspeed: zero2, zero3 or a file")
     # data
-    data: Literal["helpsteer", "preference", "sampled", "files"] = Field("helpsteer", description="where pairs come from: `helpsteer`, `preference` (a published set), `sampled` (answers of the model), `files`")
+    data: Literal["helpsteer", "preference", "sampled", "files"] = Field(
+        "helpsteer",
+        description="where pairs come from: `helpsteer`, `preference` (a published set), `sampled` (answers of the model), `files`",
+    )
     dataset: str | None = Field(None, description="name for `python -m datasets_builders preference`")
     source: str | None = Field(None, description="local file(s) in the data set's schema instead of the hub")
     validation_source: str | None = Field(None, description="the same for the validation split")
@@ -62,7 +67,9 @@ class PipelineConfig(BaseModel):
     w_values: list[float] = Field(description="weights of the trained preference")
     require_w_values: list[float] | None = Field(None, description="refuse any other grid than this one")
     beta: float = Field(0.1, gt=0, description="beta of DPO and MODPO")
-    margin: Literal["adapter", "function"] = Field("adapter", description="what gives the margin: an adapter that is trained first, or a function of the texts")
+    margin: Literal["adapter", "function"] = Field(
+        "adapter", description="what gives the margin: an adapter that is trained first, or a function of the texts"
+    )
     margin_function: str | None = Field(None, description="margin = function: registered name or dotted path")
     margin_role: Literal["reward", "cost"] = Field("reward", description="reward: more is better; cost: less is better")
     require_margin_role: Literal["reward", "cost"] | None = Field(None, description="refuse the other role")
@@ -98,17 +105,23 @@ class PipelineConfig(BaseModel):
     # generation
     eval_size: Positive = Field(300, description="held-out prompts to answer, the first so many")
     max_length: Positive = Field(4096, description="tokens of prompt and answer together")
-    max_input_length: Positive | None = Field(None, description="tokens of the prompt; default: max_length - max_new_tokens")
+    max_input_length: Positive | None = Field(
+        None, description="tokens of the prompt; default: max_length - max_new_tokens"
+    )
     max_new_tokens: Positive = Field(2560, description="longest answer in tokens")
     gen_batch_size: Positive = Field(4, description="prompts answered at once")
     gen_samples: Positive = Field(1, description="completions per held-out prompt")
     gen_do_sample: bool = Field(False, description="sample; greedy otherwise")
     gen_temperature: float = Field(1.0, gt=0, description="temperature of gen_do_sample")
     gen_top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens with this share")
-    gen_repetition_penalty: float = Field(1.0, gt=0, description="divides the logits of tokens that were there; 1: none")
+    gen_repetition_penalty: float = Field(
+        1.0, gt=0, description="divides the logits of tokens that were there; 1: none"
+    )
     gen_no_repeat_ngram_size: int = Field(0, ge=0, description="tokens of a sequence that may not come again; 0: any")
     # scores and report
-    scores: list[str] = Field(default_factory=list, description="rewards for `python -m launch score`; {margin} = the adapter")
+    scores: list[str] = Field(
+        default_factory=list, description="rewards for `python -m launch score`; {margin} = the adapter"
+    )
     x: str = Field("preference", description="score on the horizontal axis")
     y: str = Field("margin", description="score on the vertical axis")
     title: str = Field("MODPO trade-off", description="title of the report")
@@ -128,9 +141,13 @@ class PipelineConfig(BaseModel):
         if self.require_w_values is not None and sorted(self.w_values) != sorted(self.require_w_values):
             problems.append(f"w_values is {self.w_values}, require_w_values demands {self.require_w_values}")
         if self.require_margin_role is not None and self.margin_role != self.require_margin_role:
-            problems.append(f"margin_role is {self.margin_role!r}, require_margin_role demands {self.require_margin_role!r}")
+            problems.append(
+                f"margin_role is {self.margin_role!r}, require_margin_role demands {self.require_margin_role!r}"
+            )
         if self.max_input_length is None and self.max_length <= self.max_new_tokens:
-            problems.append(f"max_length {self.max_length} leaves no room for a prompt beside max_new_tokens {self.max_new_tokens}")
+            problems.append(
+                f"max_length {self.max_length} leaves no room for a prompt beside max_new_tokens {self.max_new_tokens}"
+            )
         if self.max_input_length is not None and self.max_input_length > self.max_length:
             problems.append(f"max_input_length {self.max_input_length} is above max_length {self.max_length}")
         if self.margin == "function" and self.margin_function is None:
@@ -141,7 +158,11 @@ class PipelineConfig(BaseModel):
             problems.append("data = files needs preference_file")
         if self.data == "sampled" and self.prompts is None:
             problems.append("data = sampled needs prompts")
-        if self.data == "files" and self.margin == "adapter" and (self.margin_file is None or self.margin_val_file is None):
+        if (
+            self.data == "files"
+            and self.margin == "adapter"
+            and (self.margin_file is None or self.margin_val_file is None)
+        ):
             problems.append("data = files with margin = adapter needs margin_file and margin_val_file")
         if self.data in ("helpsteer", "sampled") and self.preference is None:
             problems.append(f"data = {self.data} needs preference")
@@ -224,7 +245,11 @@ def load_config(argv: list[str]) -> tuple[PipelineConfig, str]:
         if name in values:  # a preset names files of the pack, wherever it is installed
             values[name] = str(PACK / values[name])
     values |= _renamed(given)
-    unknown = [f"{name!r}; {nearest(str(name), PipelineConfig.model_fields)}" for name in values if name not in PipelineConfig.model_fields]
+    unknown = [
+        f"{name!r}; {nearest(str(name), PipelineConfig.model_fields)}"
+        for name in values
+        if name not in PipelineConfig.model_fields
+    ]
     if unknown:
         raise ValueError(f"{file or path}: unknown setting {', '.join(unknown)}")
     if str(values.get("require_explicit_criticals", False)).lower() == "true":

@@ -109,18 +109,27 @@ class ModpoPipeline:
         """A training stage that goes on from its newest complete checkpoint; the folder is its own."""
         environment = {**self.launch_environment(), **stage.pop("environment", {})}
         command = Resumed(Command(argv, environment), partial(latest_checkpoint, folder))
-        return Stage(name, title, [command], [folder], resumable=True, results=[folder / f"checkpoint-{steps}"], **stage)
+        return Stage(
+            name, title, [command], [folder], resumable=True, results=[folder / f"checkpoint-{steps}"], **stage
+        )
 
     def evaluation_flags(self, split: Path) -> dict:
         return {"val_dataset": split, "eval_strategy": "steps", "eval_steps": self.config.eval_steps}
 
     def margin_environment(self, w: float) -> dict[str, str]:
         c = self.config
-        source = {"MODPO_MARGIN_ADAPTER": self.margin_adapter} if c.margin == "adapter" else {
-            "MODPO_MARGIN_FUNCTION": c.margin_function
+        source = (
+            {"MODPO_MARGIN_ADAPTER": self.margin_adapter}
+            if c.margin == "adapter"
+            else {"MODPO_MARGIN_FUNCTION": c.margin_function}
+        )
+        values = {
+            "MODPO_W": f"{w:g}",
+            **source,
+            "MODPO_MARGIN_ROLE": c.margin_role,
+            "MODPO_MARGIN_BETA": c.margin_beta,
+            "MODPO_MARGIN_WEIGHT": c.margin_weight,
         }
-        values = {"MODPO_W": f"{w:g}", **source, "MODPO_MARGIN_ROLE": c.margin_role,
-                  "MODPO_MARGIN_BETA": c.margin_beta, "MODPO_MARGIN_WEIGHT": c.margin_weight}
         return {name: str(value) for name, value in values.items() if value is not None}
 
     # -- stages
@@ -156,8 +165,11 @@ class ModpoPipeline:
             "temperature": 1.0 if sampled else c.gen_temperature, "top_p": 1.0 if sampled else c.gen_top_p,
         }  # fmt: skip
         if not sampled:
-            flags |= {"limit": c.eval_size, "repetition_penalty": c.gen_repetition_penalty,
-                      "no_repeat_ngram_size": c.gen_no_repeat_ngram_size}
+            flags |= {
+                "limit": c.eval_size,
+                "repetition_penalty": c.gen_repetition_penalty,
+                "no_repeat_ngram_size": c.gen_no_repeat_ngram_size,
+            }
         argv = ["python", "-m", "launch", "generate", *_flags(flags)]
         return Command([*argv, "--do_sample"] if sampled or c.gen_do_sample else argv)
 
@@ -171,7 +183,16 @@ class ModpoPipeline:
                 [self.generate_command(_place(c.prompts), "samples", samples, sampled=True)],
                 [samples], resumable=True, results=[samples / "samples"],
             )  # fmt: skip
-            label = ["python", "-m", "launch", "label", "--samples", str(samples / "samples"), "--seed", str(c.train_seed)]
+            label = [
+                "python",
+                "-m",
+                "launch",
+                "label",
+                "--samples",
+                str(samples / "samples"),
+                "--seed",
+                str(c.train_seed),
+            ]
             commands = [Command([*label, "--function", c.preference, "--out", str(outputs[0])])]
             if c.margin == "adapter":
                 split = ["--val_out", str(data / "margin_val.jsonl"), "--val_prompts", str(c.val_prompts)]
@@ -198,7 +219,14 @@ class ModpoPipeline:
         c = self.config
         attribute = c.preference if role == "preference" else c.margin_preference
         source = _place(c.source if split == "train" else c.validation_source or c.source)
-        flags = {"split": split, "format": "swift", "out": out, "source": source, "min_gap": c.min_gap, "limit": c.train_limit}
+        flags = {
+            "split": split,
+            "format": "swift",
+            "out": out,
+            "source": source,
+            "min_gap": c.min_gap,
+            "limit": c.train_limit,
+        }
         if c.data == "helpsteer":
             argv = ["helpsteer", "--attribute", attribute]
         else:
@@ -208,63 +236,119 @@ class ModpoPipeline:
     def file_stage(self) -> Stage:
         """Given files are checked row by row and copied, so that the run depends on their content."""
         c = self.config
-        names = {"preference.jsonl": c.preference_file, "preference_val.jsonl": c.preference_val_file,
-                 "margin.jsonl": c.margin_file, "margin_val.jsonl": c.margin_val_file}
+        names = {
+            "preference.jsonl": c.preference_file,
+            "preference_val.jsonl": c.preference_val_file,
+            "margin.jsonl": c.margin_file,
+            "margin_val.jsonl": c.margin_val_file,
+        }
         names = {name: _place(source) for name, source in names.items() if source is not None}
         argv = ["python", "-m", "launch", "check-pairs"]
-        commands = [Command([*argv, "--pairs", source, "--out", str(self.data / name)]) for name, source in names.items()]
+        commands = [
+            Command([*argv, "--pairs", source, "--out", str(self.data / name)]) for name, source in names.items()
+        ]
         if c.sft:
             names["sft.jsonl"] = names["preference.jsonl"]
-            commands.append(Command([*argv, "--pairs", names["sft.jsonl"], "--sft", "--out", str(self.data / "sft.jsonl")]))
+            commands.append(
+                Command([*argv, "--pairs", names["sft.jsonl"], "--sft", "--out", str(self.data / "sft.jsonl")])
+            )
         return Stage("data", "check the data files", commands, [self.data], results=[self.data / n for n in names])
 
     def sft_stages(self) -> list[Stage]:
         c, folder = self.config, self.out / "sft"
-        flags = {**self.model_flags(self.base), "dataset": self.data / "sft.jsonl", "split_dataset_ratio": 0,
-                 **self.training_flags(folder, c.sft_max_steps, c.sft_learning_rate), **c.sft_flags}
+        flags = {
+            **self.model_flags(self.base),
+            "dataset": self.data / "sft.jsonl",
+            "split_dataset_ratio": 0,
+            **self.training_flags(folder, c.sft_max_steps, c.sft_learning_rate),
+            **c.sft_flags,
+        }
         train = self.train_stage(
             "sft", "supervised fine-tuning", ["swift", "sft", *_flags(flags)], folder, c.sft_max_steps
         )
         merged = self.policy_base
-        flags = {"adapter": folder / f"checkpoint-{c.sft_max_steps}", "model": self.base, "torch_dtype": self.dtype,
-                 "out": merged}
+        flags = {
+            "adapter": folder / f"checkpoint-{c.sft_max_steps}",
+            "model": self.base,
+            "torch_dtype": self.dtype,
+            "out": merged,
+        }
         command = Command(["python", "-m", "launch", "merge-lora", *_flags(flags)])
         merge = Stage("merge", "merge the SFT adapter", [command], [merged])
         return [train, merge]
 
     def margin_stages(self) -> list[Stage]:
         c = self.config
-        flags = {"rlhf_type": "dpo", **self.model_flags(self.policy_base), "dataset": self.data / "margin.jsonl",
-                 "split_dataset_ratio": 0, "beta": c.beta, **self.evaluation_flags(self.data / "margin_val.jsonl"),
-                 **self.training_flags(self.margin_adapter.parent, c.dpo_max_steps, c.dpo_learning_rate), **c.margin_flags}
+        flags = {
+            "rlhf_type": "dpo",
+            **self.model_flags(self.policy_base),
+            "dataset": self.data / "margin.jsonl",
+            "split_dataset_ratio": 0,
+            "beta": c.beta,
+            **self.evaluation_flags(self.data / "margin_val.jsonl"),
+            **self.training_flags(self.margin_adapter.parent, c.dpo_max_steps, c.dpo_learning_rate),
+            **c.margin_flags,
+        }
         train = self.train_stage(
             "margin", "train the margin adapter (DPO)", ["swift", "rlhf", *_flags(flags)], self.margin_adapter.parent,
             c.dpo_max_steps,
         )  # fmt: skip
         report = self.out / "margin_check.json"
-        check = {**self.model_flags(self.policy_base), "adapter": self.margin_adapter, "torch_dtype": self.dtype,
-                 "pairs": self.data / "margin_val.jsonl", "beta": c.beta, "min_accuracy": c.min_margin_accuracy, "out": report}
+        check = {
+            **self.model_flags(self.policy_base),
+            "adapter": self.margin_adapter,
+            "torch_dtype": self.dtype,
+            "pairs": self.data / "margin_val.jsonl",
+            "beta": c.beta,
+            "min_accuracy": c.min_margin_accuracy,
+            "out": report,
+        }
         command = Command(["python", "-m", "launch", "check-margin", *_flags(check)])
         return [train, Stage("check", "check the margin adapter on held-out pairs", [command], [report])]
 
     def modpo_flags(self, folder: Path, dataset: Path) -> dict:
         c = self.config
-        return {"rlhf_type": "dpo", **self.model_flags(self.policy_base), "dataset": dataset, "split_dataset_ratio": 0,
-                "beta": c.beta, **self.training_flags(folder, c.modpo_max_steps, c.modpo_learning_rate), **c.modpo_flags}
+        return {
+            "rlhf_type": "dpo",
+            **self.model_flags(self.policy_base),
+            "dataset": dataset,
+            "split_dataset_ratio": 0,
+            "beta": c.beta,
+            **self.training_flags(folder, c.modpo_max_steps, c.modpo_learning_rate),
+            **c.modpo_flags,
+        }
 
     def precompute_stage(self) -> Stage:
         store = self.out / "store"
         flags = self.modpo_flags(store, self.data / "preference.jsonl")
         # Nothing of an optimiser counts: another learning rate leaves the store as it is.
-        flags |= dict.fromkeys(("deepspeed", "output_dir", "add_version", "learning_rate", "max_steps", "warmup_ratio",
-                                "weight_decay", "gradient_accumulation_steps", "save_steps", "save_total_limit"))
+        flags |= dict.fromkeys(
+            (
+                "deepspeed",
+                "output_dir",
+                "add_version",
+                "learning_rate",
+                "max_steps",
+                "warmup_ratio",
+                "weight_decay",
+                "gradient_accumulation_steps",
+                "save_steps",
+                "save_total_limit",
+            )
+        )
         flags |= {"report_to": "none"}
         argv = ["python", "-m", "launch", "precompute-margins", "--store", str(store), *_flags(flags), *self.plugin]
         environment = {**self.launch_environment(), **self.margin_environment(1.0)}
         for name in ("MODPO_W", "MODPO_MARGIN_WEIGHT", "MODPO_MARGIN_ROLE", "MODPO_MARGIN_BETA"):
             environment.pop(name, None)  # the store depends on none of them
-        return Stage("precompute", "reference and margins, once for the grid", [Command(argv, environment)],
-                     [store], resumable=True, results=[store / "train.jsonl", store / "manifest.json"])
+        return Stage(
+            "precompute",
+            "reference and margins, once for the grid",
+            [Command(argv, environment)],
+            [store],
+            resumable=True,
+            results=[store / "train.jsonl", store / "manifest.json"],
+        )
 
     def modpo_stage(self, w: float, after: list[str]) -> Stage:
         c, folder = self.config, self.out / f"modpo_{_label(w)}"
@@ -272,10 +356,20 @@ class ModpoPipeline:
         flags = self.modpo_flags(folder, self.data / "preference.jsonl")
         if c.precompute:
             environment["MODPO_STORE"] = str(self.out / "store")
-            flags |= {"dataset": self.out / "store" / "train.jsonl", "dataset_shuffle": False, "remove_unused_columns": False}
+            flags |= {
+                "dataset": self.out / "store" / "train.jsonl",
+                "dataset_shuffle": False,
+                "remove_unused_columns": False,
+            }
         argv = ["swift", "rlhf", *_flags(flags), *self.plugin]
         return self.train_stage(
-            f"modpo_{_label(w)}", f"MODPO, w = {w:g}", argv, folder, c.modpo_max_steps, after=after, environment=environment
+            f"modpo_{_label(w)}",
+            f"MODPO, w = {w:g}",
+            argv,
+            folder,
+            c.modpo_max_steps,
+            after=after,
+            environment=environment,
         )
 
     def evaluation_stages(self) -> list[Stage]:
@@ -294,13 +388,35 @@ class ModpoPipeline:
         validate = ["python", "-m", "launch", "validate-eval-set", *folders, "--report", str(same)]
         stages.append(Stage("validate", "check that all answered the same prompts", [Command(validate)], [same]))
         rewards = [spec.replace("{margin}", str(self.margin_adapter)) for spec in c.scores]
-        score = {"gens": folders, "out": scores, "reward": rewards, "beta": c.beta, **self.model_flags(self.policy_base),
-                 "torch_dtype": self.dtype}
-        stages.append(Stage("score", "score the answers", [Command(["python", "-m", "launch", "score", *_flags(score)])],
-                            [scores], ["validate"]))
+        score = {
+            "gens": folders,
+            "out": scores,
+            "reward": rewards,
+            "beta": c.beta,
+            **self.model_flags(self.policy_base),
+            "torch_dtype": self.dtype,
+        }
+        stages.append(
+            Stage(
+                "score",
+                "score the answers",
+                [Command(["python", "-m", "launch", "score", *_flags(score)])],
+                [scores],
+                ["validate"],
+            )
+        )
         report = self.out / "report"
-        flags = {"scores": scores, "labels": labels, "reference": reference, "x": c.x, "y": c.y, "gens": gens,
-                 "weights": [f"{_label(w)}={w:g}" for w in c.w_values], "out": report, "title": c.title}
+        flags = {
+            "scores": scores,
+            "labels": labels,
+            "reference": reference,
+            "x": c.x,
+            "y": c.y,
+            "gens": gens,
+            "weights": [f"{_label(w)}={w:g}" for w in c.w_values],
+            "out": report,
+            "title": c.title,
+        }
         command = Command(["python", "-m", "launch", "report", *_flags(flags)])
         files = [report / name for name in ("report.json", "tradeoff.png", "report.html")]
         stages.append(Stage("report", "trade-off picture and report", [command], [report], results=files))
@@ -333,8 +449,10 @@ def main(argv: list[str]) -> int:
         return 0
     config.out.mkdir(parents=True, exist_ok=True)
     with Lease.take_or_refuse(config.out / ".lock", f"--out {config.out}") as lease:
-        write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag,
-                                             "config": config.model_dump(mode="json")})
+        write_json(
+            config.out / "run.json",
+            {"preset": preset, "run_tag": config.run_tag, "config": config.model_dump(mode="json")},
+        )
         environment = shared_environment(config, pipeline.on_cpu, os.environ)
         code = StageRunner(config.out.resolve(), stages, environment, lease).run()
     if code == 0:

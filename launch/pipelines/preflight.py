@@ -61,8 +61,16 @@ def preflight(config: PipelineConfig) -> list[str]:
     c, findings = config, []
     refuse_shell_settings(config, os.environ)
     refuse_secret_flags(config)
-    for name in ("source", "validation_source", "preference_file", "preference_val_file", "margin_file",
-                 "margin_val_file", "prompts", "eval_prompts"):
+    for name in (
+        "source",
+        "validation_source",
+        "preference_file",
+        "preference_val_file",
+        "margin_file",
+        "margin_val_file",
+        "prompts",
+        "eval_prompts",
+    ):
         value = getattr(c, name)
         if value is not None and not any(sign in value for sign in "*?") and not Path(value).exists():
             raise ValueError(f"{name}: {value} does not exist")
@@ -105,10 +113,14 @@ def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) ->
             problems.append(f"{name} is {shown(name, value)!r} in the shell: unset it{instead}")
     for name, instead in _OF_THE_REFERENCE.items():
         if environ.get(name):
-            problems.append(f"{name} is {environ[name]!r} in the shell, where nothing reads it: unset it, and {instead}")
+            problems.append(
+                f"{name} is {environ[name]!r} in the shell, where nothing reads it: unset it, and {instead}"
+            )
     if environ.get("NPROC_PER_NODE") not in (None, "", str(config.processes)):
         value, meant = environ["NPROC_PER_NODE"], config.processes
-        problems.append(f"NPROC_PER_NODE is {value!r} in the shell, processes is {meant}: unset it, or set processes to {value}")
+        problems.append(
+            f"NPROC_PER_NODE is {value!r} in the shell, processes is {meant}: unset it, or set processes to {value}"
+        )
     if environ.get("NNODES", "1") not in ("", "1"):
         problems.append(f"NNODES is {environ['NNODES']!r} in the shell: unset it, the pipeline trains on one node")
     if problems:

@@ -181,13 +181,17 @@ class StageRunner:
                 return Plan("done")
             names = [name for name in found if manifest["outputs"].get(name) != found[name]]
             lost = [name for name in names if found[name] is None]
-            return Plan("again", f"{', '.join(lost or names)} {'is missing' if lost else 'is not what the stage wrote'}")
+            return Plan(
+                "again", f"{', '.join(lost or names)} {'is missing' if lost else 'is not what the stage wrote'}"
+            )
         if begun is not None and there:
             if why := _changes(begun, signature):
                 return Plan("again", why)
             return Plan("continue") if stage.resumable else Plan("again", "an earlier start was interrupted")
         if there:
-            raise ValueError(f"{there[0]} is in the way: no stage of this run has made it; move it, or name another --out")
+            raise ValueError(
+                f"{there[0]} is in the way: no stage of this run has made it; move it, or name another --out"
+            )
         return Plan("start")
 
     def is_done(self, stage: Stage) -> bool:
@@ -251,14 +255,18 @@ class StageRunner:
             print(f"{head}: FAILED, it left no {missing} (log: {log})", flush=True)
             return False
         seconds = time.monotonic() - begun
-        write_json(self.manifest_path(stage), {**self.signature(stage), "outputs": outputs, "seconds": round(seconds, 1)})
+        write_json(
+            self.manifest_path(stage), {**self.signature(stage), "outputs": outputs, "seconds": round(seconds, 1)}
+        )
         total = time.monotonic() - self.started
         print(f"{head}: done in {_clock(seconds)} (all: {_clock(total)})", flush=True)
         return True
 
     def _execute(self, command: Command, log: Path, head: str, begun: float) -> int:
         # A plugin reads its settings from the environment: those of the shell stand in no signature, so none comes along.
-        shell = {name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(PREFIXES.values()))}
+        shell = {
+            name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(PREFIXES.values()))
+        }
         environment = {**shell, **self.environment, **command.environment}
         with log.open("ab") as handle:
             handle.write(f"$ {command.printable()}\n".encode())
@@ -269,7 +277,9 @@ class StageRunner:
                 while process.poll() is None:
                     time.sleep(0.2)
                     if sys.stdout.isatty():
-                        print(f"\r{head}: {_clock(time.monotonic() - begun)} {_progress(log)}\x1b[K", end="", flush=True)
+                        print(
+                            f"\r{head}: {_clock(time.monotonic() - begun)} {_progress(log)}\x1b[K", end="", flush=True
+                        )
                     elif time.monotonic() - said > HEARTBEAT_SECONDS:
                         said = time.monotonic()
                         print(f"{head}: {_clock(said - begun)} {_progress(log)}", flush=True)

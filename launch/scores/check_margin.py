@@ -102,7 +102,9 @@ def make_parser() -> Parser:
     add_model_options(parser, required=True)
     parser.add_argument("--adapter", required=True, metavar="DIR", help="the margin adapter")
     parser.add_argument("--pairs", required=True, metavar="FILE", help="rows with messages and rejected_response")
-    parser.add_argument("--beta", type=float, default=0.1, help="beta of the adapter's training; the unit of the gap is nats times beta")
+    parser.add_argument(
+        "--beta", type=float, default=0.1, help="beta of the adapter's training; the unit of the gap is nats times beta"
+    )
     add_limit(parser, "the first so many pairs", dest="max_examples", default=256)
     parser.add_argument("--min_accuracy", type=float, default=0.6, help="exit code 1 below this share of right pairs")
     add_batch_size(parser, 8, "answers scored at once")

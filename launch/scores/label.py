@@ -64,9 +64,7 @@ def label_pairs(records: list[dict], function: str, pairs_per_prompt: int = 2) -
                 yield PreferencePair(group[0]["messages"], texts[best], texts[worst], meta)
 
 
-def relabel_pairs(
-    rows: Iterable[tuple[Location, dict]], function: str, counts: SkipCounter
-) -> Iterator[TwoSides]:
+def relabel_pairs(rows: Iterable[tuple[Location, dict]], function: str, counts: SkipCounter) -> Iterator[TwoSides]:
     """Pairs with the higher-scored answer as chosen; ties make no pair. What a row holds beside its sides stays there.
 
     `response_tokens` is the number of words here: no tokenizer is at hand.
@@ -102,12 +100,16 @@ def make_parser() -> Parser:
     parser = verb_parser("label", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--samples", type=Path, help="folder or file of generation records")
-    source.add_argument("--pairs", type=Path, help="preference pairs, in any format that check-pairs reads, to label anew")
+    source.add_argument(
+        "--pairs", type=Path, help="preference pairs, in any format that check-pairs reads, to label anew"
+    )
     parser.add_argument("--function", required=True, help="registered function or dotted path; higher is chosen")
     parser.add_argument("--out", type=Path, required=True, help="pairs in ms-swift's format")
     parser.add_argument("--val_out", type=Path, help="held-out pairs, split by prompt")
     parser.add_argument("--val_prompts", type=int, default=0, help="number of prompts held out")
-    parser.add_argument("--pairs_per_prompt", type=int, default=2, help="at most so many pairs of each prompt's answers")
+    parser.add_argument(
+        "--pairs_per_prompt", type=int, default=2, help="at most so many pairs of each prompt's answers"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of held-out prompts")
     return parser
 
@@ -144,4 +146,6 @@ def check_places(options: argparse.Namespace) -> None:
     if options.val_prompts and options.val_out is None:
         raise ValueError(f"--val_prompts {options.val_prompts} needs --val_out, the file of the pairs held out")
     if options.val_out is not None and os.path.realpath(options.val_out) == os.path.realpath(options.out):
-        raise ValueError(f"--val_out {options.val_out} is the file of --out: the held-out pairs would replace the others")
+        raise ValueError(
+            f"--val_out {options.val_out} is the file of --out: the held-out pairs would replace the others"
+        )

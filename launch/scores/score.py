@@ -158,7 +158,9 @@ def make_parser() -> Parser:
     parser.add_argument("--beta", type=float, default=0.1, help="beta of implicit rewards")
     add_batch_size(parser, 8, "answers scored at once")
     parser.add_argument("--classifier_head", type=int, default=0, metavar="INDEX", help="output to take as the score")
-    parser.add_argument("--classifier_max_length", type=positive_integer, help="tokens (default: the tokenizer's limit)")
+    parser.add_argument(
+        "--classifier_max_length", type=positive_integer, help="tokens (default: the tokenizer's limit)"
+    )
     return parser
 
 

@@ -173,7 +173,9 @@ def make_parser() -> Parser:
     parser.add_argument("--pay", action="store_true", help="allow a gold function whose calls cost money")
     parser.add_argument("--seed", type=int, default=0, help="seed of the intervals")
     add_failure_options(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"folder for {SCORES_FILE} and {SUMMARY_FILE}")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help=f"folder for {SCORES_FILE} and {SUMMARY_FILE}"
+    )
     return parser
 
 

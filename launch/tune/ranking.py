@@ -35,7 +35,9 @@ def picked_share(policy_gaps: Sequence[float], reward_gaps: Sequence[float]) -> 
     """
     d, g = np.asarray(policy_gaps, dtype=np.float64), np.asarray(reward_gaps, dtype=np.float64)
     if d.shape != g.shape or d.ndim != 1 or not d.size:
-        raise ValueError(f"one gap of the policy and one of the reward for each pair are needed, got {d.shape} and {g.shape}")
+        raise ValueError(
+            f"one gap of the policy and one of the reward for each pair are needed, got {d.shape} and {g.shape}"
+        )
     total = np.abs(g).sum()
     if total == 0:
         raise ValueError("the reward does not differ between the answers of any held-out pair")

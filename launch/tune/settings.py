@@ -23,7 +23,9 @@ class TuneSettings(BaseModel):
     # study
     study_name: str = Field(description="name of the study, and of its folder in --output_root")
     output_root: Path = Field(description="folder of all studies")
-    n_trials: Positive = Field(24, description="budget: trials that end well or are pruned, over all workers; failed ones are not counted")
+    n_trials: Positive = Field(
+        24, description="budget: trials that end well or are pruned, over all workers; failed ones are not counted"
+    )
     rung_steps: list[Positive] = Field(
         [300, 600, 1000], description="steps at which trials are judged, as 300,600,1000"
     )

@@ -55,7 +55,9 @@ class Worker:
                     return True
                 waits_since = waits_since or time.monotonic()
                 if time.monotonic() - waits_since > SECONDS_FOR_AN_ORPHAN:
-                    self.say(f"gives up: {leases[0].stem} has no worker, but a run: {who_holds(leases[0])}; end that one")
+                    self.say(
+                        f"gives up: {leases[0].stem} has no worker, but a run: {who_holds(leases[0])}; end that one"
+                    )
                     return False
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 continue

@@ -78,7 +78,9 @@ class MarginStore:
             found = stored[margin.name]
             if changed := [key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key)]:
                 told = "; ".join(f"{key}: {found.get(key)} stored, {wanted.get(key)} now" for key in sorted(changed))
-                raise ValueError(f"stale store {folder}: margin {margin.name!r} is another one ({told}); precompute again")
+                raise ValueError(
+                    f"stale store {folder}: margin {margin.name!r} is another one ({told}); precompute again"
+                )
 
     def lookup(self, batch: dict, columns: dict[str, list]) -> tuple[torch.Tensor, torch.Tensor]:
         """Reference log-probs (2B,) and raw margin values (2B, K), chosen half first, fp32.

@@ -212,7 +212,9 @@ def test_a_text_has_the_tokens_that_trl_trains_a_reward_model_on(rm, tmp_path):
     model = AutoModelForSequenceClassification.from_pretrained(rm)
     trainer = RewardTrainer(model, args=args, train_dataset=Dataset.from_dict(rows), processing_class=tokenizer)
     (row,) = trainer.train_dataset
-    found = [next(value for name, value in row.items() if name in (f"{side}_ids", f"{side}_input_ids")) for side in rows]
+    found = [
+        next(value for name, value in row.items() if name in (f"{side}_ids", f"{side}_input_ids")) for side in rows
+    ]
     encoder = load_discriminator(str(rm), DiscriminatorSettings()).encoder
     assert found == [encoder.encode("Why?", answer).ids for answer in answers]
 
@@ -561,7 +563,9 @@ def test_settings_that_cannot_work_are_refused(overrides, message, tmp_path):
         D2POConfig(**settings(tmp_path, **{"window_pairs": 8} | overrides))
 
 
-@pytest.mark.parametrize("prompt", [[{"role": "user", "content": None}], None, "a text among messages", [{"role": "user", "content": ""}]])
+@pytest.mark.parametrize(
+    "prompt", [[{"role": "user", "content": None}], None, "a text among messages", [{"role": "user", "content": ""}]]
+)
 def test_a_row_without_a_prompt_is_refused_before_a_label_is_bought(base, tmp_path, prompt):
     data = Dataset.from_list([*conversations(3).to_list(), {"prompt": prompt}], on_mixed_types="use_json")
     with pytest.raises(ValueError, match="train_dataset row 4"):

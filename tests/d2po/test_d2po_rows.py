@@ -41,7 +41,9 @@ def test_saved_data_sets_of_questions_are_read(read, tmp_path):
     data = datasets.Dataset.from_list(QUESTIONS)
     data.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict({"train": data, "test": data.select([0])}).save_to_disk(str(tmp_path / "two"))
-    (tmp_path / "p.csv").write_text("question,word\n" + "".join(f"{row['question']},{row['word']}\n" for row in QUESTIONS))
+    (tmp_path / "p.csv").write_text(
+        "question,word\n" + "".join(f"{row['question']},{row['word']}\n" for row in QUESTIONS)
+    )
     expected = [{"word": f"w{n}", "prompt": [{"role": "user", "content": f"Why {n}?"}]} for n in range(3)]
     for name in ("one", "p.csv"):
         ((split, (rows, total, dropped)),) = read(tmp_path / name).items()
@@ -60,7 +62,10 @@ def test_null_columns_and_texts_beside_messages_are_read_and_blanks_are_counted(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "a"}, {"prompt": None}], r"p\.jsonl:2: .*no field 'messages' or 'prompt' or 'question' with a value"),
+        (
+            [{"prompt": "a"}, {"prompt": None}],
+            r"p\.jsonl:2: .*no field 'messages' or 'prompt' or 'question' with a value",
+        ),
         ([{"prompt": "a\ud800"}], r"p\.jsonl:1: field 'prompt': character 1 is one half of a surrogate pair"),
         ([{"prompt": "a", "n": 1}, {"prompt": "b", "n": "x"}], "rows whose columns are of one type are valid"),
     ],

@@ -44,7 +44,9 @@ PLAIN = ShapingSettings()
 
 
 def window(*rows: list[str]) -> Window:
-    return Window([f"q{i}" for i in range(len(rows))], list(rows), np.full((len(rows), len(rows[0])), 5), [{}] * len(rows))
+    return Window(
+        [f"q{i}" for i in range(len(rows))], list(rows), np.full((len(rows), len(rows[0])), 5), [{}] * len(rows)
+    )
 
 
 @pytest.fixture
@@ -74,7 +76,15 @@ def test_labels_go_to_the_smallest_gaps_and_the_rest_is_scored_anew(gold):
     assert decision.labelled.tolist() == [True, False, True] and decision.places.tolist() == [[0, 1]] * 3
     # the labelled pairs by gold with the new scores, the other one by the new scores alone
     assert decision.scores.tolist() == [[-1.0, 0.0], [4.0, 3.0], [5.0, 6.0]] and decision.weights.tolist() == [1, 1, 1]
-    expected = {"labels": 2, "labelled": 2 / 3, "updates": 8, "accuracy_before": 0.5, "ties": 0, "label_ties": 0, "discriminator_pairs": 2}
+    expected = {
+        "labels": 2,
+        "labelled": 2 / 3,
+        "updates": 8,
+        "accuracy_before": 0.5,
+        "ties": 0,
+        "label_ties": 0,
+        "discriminator_pairs": 2,
+    }
     assert decision.metrics == pytest.approx(expected | {"silver_gold_agreement": 1.0})
 
 
@@ -175,7 +185,6 @@ class Paid(Gold):
 
     def score_pairs(self, prompts, first, second, metadata=None):
         return [(None, None) if "?" in a else (1.0, 4.0) for a in first]
-
 
     def keep_answers(self, folder, retry_failed=False):
         self.kept_in = folder

@@ -24,7 +24,15 @@ def test_what_is_written_and_found(tmp_path):
     book = Ledger(tmp_path)
     book.add(label(1, (3.0, 2.5)), window=4, step=9)
     (row,) = rows(tmp_path)
-    assert row == {"label": 1, "labels": 1, "window": 4, "step": 9, "prompt": "prompt 1", "responses": ["a1", "b1"], "gold": [3.0, 2.5]}
+    assert row == {
+        "label": 1,
+        "labels": 1,
+        "window": 4,
+        "step": 9,
+        "prompt": "prompt 1",
+        "responses": ["a1", "b1"],
+        "gold": [3.0, 2.5],
+    }
     assert book.find("prompt 1", ["a1", "b1"]) == label(1, (3.0, 2.5))
     assert book.find("prompt 1", ["b1", "a1"]).gold == (2.5, 3.0)  # in the order that is asked for
     assert book.find("prompt 1", ["a1", "b2"]) is None and book.find("prompt 2", ["a1", "b1"]) is None

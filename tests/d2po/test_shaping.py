@@ -19,7 +19,9 @@ def test_length_bonus_of_the_reference():
 
 def test_scaled_scores_of_the_reference():
     case = VECTORS["scale_reward"]
-    assert scale(np.array(case["rewards"]), case["mean"], case["sigma"]).tolist() == pytest.approx(case["out"], abs=1e-12)
+    assert scale(np.array(case["rewards"]), case["mean"], case["sigma"]).tolist() == pytest.approx(
+        case["out"], abs=1e-12
+    )
 
 
 def test_rare_word_bonus_of_the_reference():

@@ -78,5 +78,7 @@ def _delimited(rows: list[dict[str, Any]], delimiter: str) -> str:
     writer.writerow(names)
     for row in rows:
         cells = (row.get(name) for name in names)
-        writer.writerow([json.dumps(cell) if isinstance(cell, list) else "" if cell is None else cell for cell in cells])
+        writer.writerow(
+            [json.dumps(cell) if isinstance(cell, list) else "" if cell is None else cell for cell in cells]
+        )
     return text.getvalue()

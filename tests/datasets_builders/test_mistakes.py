@@ -105,5 +105,3 @@ def test_the_extras_are_those_of_the_distribution():
         wanted = distributions.get(package, package)
         assert any(one.startswith(f"{wanted}>=") for one in extras[extra]), package
     assert set(OWN) == set(ast.literal_eval(values["PACKAGES"]))
-
-

@@ -14,7 +14,7 @@ from datasets_builders.prompt_rows import as_messages, read_prompt
 from tests.datasets_builders.containers import KINDS, write
 
 LONG = "why " * 40_000  # more than the 131,072 characters at which Python's csv module stops
-ASKED, GOOD, BAD = [user("Why?")], [assistant("Because.")], [assistant("No\u2028idea, \"sorry\".")]
+ASKED, GOOD, BAD = [user("Why?")], [assistant("Because.")], [assistant('No\u2028idea, "sorry".')]
 SHAPES = {
     "prompt text": {"prompt": "Why?", "chosen": "Because.", "rejected": BAD[0]["content"]},
     "prompt messages": {"prompt": ASKED, "chosen": GOOD, "rejected": BAD},
@@ -206,16 +206,29 @@ def test_parts_of_text_are_text_and_calls_of_tools_are_answers():
 
 
 def test_sides_that_part_early_keep_both_conversations():
-    row = {"messages": [WHY, YES, user("And?"), YES], "rejected_messages": [user("How?"), assistant("So.")], "tools": "[]"}
+    row = {
+        "messages": [WHY, YES, user("And?"), YES],
+        "rejected_messages": [user("How?"), assistant("So.")],
+        "tools": "[]",
+    }
     sides = read_sides(row)
     assert sides.swift_row() == row
-    assert sides.swap().swift_row() == row | {"messages": row["rejected_messages"], "rejected_messages": row["messages"]}
+    assert sides.swap().swift_row() == row | {
+        "messages": row["rejected_messages"],
+        "rejected_messages": row["messages"],
+    }
     with pytest.raises(RowError, match="the two sides differ before their last message"):
         sides.pair()
 
 
 def test_a_swap_takes_the_columns_of_a_side_with_it():
-    row = swift(WHY, YES) | {"images": ["a.png"], "rejected_images": ["b.png"], "margin": 2.0, "tools": "[]", "id": None}
+    row = swift(WHY, YES) | {
+        "images": ["a.png"],
+        "rejected_images": ["b.png"],
+        "margin": 2.0,
+        "tools": "[]",
+        "id": None,
+    }
     assert read_sides(row).swap().swift_row() == swift(WHY, assistant("No."), rejected="Because.") | {
         "images": ["b.png"], "rejected_images": ["a.png"], "margin": -2.0, "tools": "[]",
     }  # fmt: skip

@@ -46,7 +46,9 @@ def pairs(tmp_path, capsys):
 def test_the_two_formats(pairs):
     user = {"role": "user", "content": "Why?"}
     assert pairs([row()])[0] == [{"prompt": [user], "chosen": assistant("Because."), "rejected": assistant("No.")}]
-    assert pairs([row()], format="swift")[0] == [{"messages": [user, *assistant("Because.")], "rejected_response": "No."}]
+    assert pairs([row()], format="swift")[0] == [
+        {"messages": [user, *assistant("Because.")], "rejected_response": "No."}
+    ]
 
 
 @pytest.mark.parametrize("format", ["trl", "swift"])
@@ -58,13 +60,22 @@ def test_the_magnitude_becomes_the_margin_only_when_asked_for(pairs, format):
 
 def test_dropped_rows_are_counted_by_reason(pairs):
     rows = [
-        row(), row(), row(worse="Other."),  # the second is a repeat, the third another pair
-        row(better=" Because. ", worse="Because.\n"), row(question=" "), row(better=""), row(worse=""),
+        row(),
+        row(),
+        row(worse="Other."),  # the second is a repeat, the third another pair
+        row(better=" Because. ", worse="Because.\n"),
+        row(question=" "),
+        row(better=""),
+        row(worse=""),
     ]
     written, report = pairs(rows)
     assert len(written) == report["written"] == report["pairs"] == 2
     assert report["filtered"] == {
-        "duplicates": 1, "identical_responses": 1, "empty_question": 1, "empty_response_j": 1, "empty_response_k": 1,
+        "duplicates": 1,
+        "identical_responses": 1,
+        "empty_question": 1,
+        "empty_response_j": 1,
+        "empty_response_k": 1,
     }
     assert report["rows"] == 7 and report["skipped"] == {}
 
@@ -84,7 +95,17 @@ def test_magnitudes_that_order_nothing_or_are_no_finite_single(pairs):
 @pytest.mark.parametrize("value", [None, True, "much", [1]])
 def test_a_magnitude_that_is_no_number_is_an_unusable_row(tmp_path, capsys, value):
     source = dump(tmp_path / "rows.jsonl", [row(), row("How?", magnitude=value)])
-    flags = ["--format", "trl", "--source", source, "--out", tmp_path / "o.jsonl", "--magnitude", "--max_skipped_share", "0"]
+    flags = [
+        "--format",
+        "trl",
+        "--source",
+        source,
+        "--out",
+        tmp_path / "o.jsonl",
+        "--magnitude",
+        "--max_skipped_share",
+        "0",
+    ]
     code, _, error = build(capsys, "pairs", *flags)
     assert code == 2 and "magnitude" in error and not (tmp_path / "o.jsonl").exists()
 
@@ -106,7 +127,7 @@ def test_sft_rows_hold_each_preferred_answer_once(pairs):
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 
-ROWS = [row("a, \"b\"\nc", magnitude=1.5), row("x" * 200_000, "Äther", magnitude=2.0)]
+ROWS = [row('a, "b"\nc', magnitude=1.5), row("x" * 200_000, "Äther", magnitude=2.0)]
 
 
 def test_every_kind_of_source_gives_the_same_rows(pairs, tmp_path):

@@ -120,7 +120,9 @@ def run(seeds: range, report=print) -> Counter:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile.hostile", description=__doc__.split("\n")[0])
     parser.add_argument("--inputs", type=int, default=5000, help="number of inputs (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first input; the others follow (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first input; the others follow (default %(default)s)"
+    )
     options = parser.parse_args(argv)
     start = time.monotonic()
     counts = run(range(options.seed, options.seed + options.inputs))

@@ -73,7 +73,9 @@ def _odd_field(draw: random.Random, row: Row) -> str:
         if change == "gone":
             del place[key]
         elif change == "twin" and isinstance(place, dict):
-            place[draw.choice(("prompt", "messages", "chosen", "rejected_response", "extra", ""))] = copy.deepcopy(draw.choice(ODD_VALUES))
+            place[draw.choice(("prompt", "messages", "chosen", "rejected_response", "extra", ""))] = copy.deepcopy(
+                draw.choice(ODD_VALUES)
+            )
         else:
             place[key] = copy.deepcopy(draw.choice(ODD_VALUES))
         return f"{change} at {'.'.join(map(str, names))}"
@@ -122,7 +124,9 @@ def _bytes(draw: random.Random, rows: list[Row], folder: Path) -> tuple[Path, st
             data[draw.randrange(len(data))] = draw.randrange(256)
     elif what == "insert":
         at = draw.randrange(len(data))
-        data[at:at] = draw.choice((b"\xff", b"\x00", b'"', b"\n", b"\r", b",", b"}", b"\xef\xbb\xbf", b"\\ud800", b"\t"))
+        data[at:at] = draw.choice(
+            (b"\xff", b"\x00", b'"', b"\n", b"\r", b",", b"}", b"\xef\xbb\xbf", b"\\ud800", b"\t")
+        )
     elif what == "doubled":
         data += bytes(data)
     else:

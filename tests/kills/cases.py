@@ -67,7 +67,13 @@ def builder(world: Path) -> Case:
     ])  # fmt: skip
 
     def command(folder: Path) -> list[str]:
-        flags = {"attribute": "helpfulness", "split": "train", "format": "trl", "source": source, "out": folder / "rows.jsonl"}
+        flags = {
+            "attribute": "helpfulness",
+            "split": "train",
+            "format": "trl",
+            "source": source,
+            "out": folder / "rows.jsonl",
+        }
         return _python("-m", "datasets_builders", "helpsteer", *_flags(flags))
 
     return Case(command, lambda folder: digests(folder, "rows.jsonl", "rows.jsonl.report.json"))
@@ -76,18 +82,25 @@ def builder(world: Path) -> Case:
 def teacher(world: Path) -> Case:
     """Paid labels of a teacher on the loopback interface."""
     speakers = ("\n\nHuman: Question {0}?\n\nAssistant: {1} {0}.", ("Good answer, sorry,", "Bad answer, idiot,"))
-    rows = [dict(zip(("chosen", "rejected"), (speakers[0].format(n, text) for text in speakers[1]), strict=True)) for n in range(24)]
+    rows = [
+        dict(zip(("chosen", "rejected"), (speakers[0].format(n, text) for text in speakers[1]), strict=True))
+        for n in range(24)
+    ]
     source, server = write_rows(world / "hh.jsonl", rows), FakeTeacher(delay=0.05).__enter__()
 
     def command(folder: Path) -> list[str]:
         flags = {"backend": "openai", "model": "judge-1", "base_url": f"{server.address}/v1", "source": source, "out": folder / "out",
                  "n_pairs": 24, "rpm_limit": 600000, "concurrency": 2}  # fmt: skip
-        return _python("-m", "datasets_builders", "teacher", *_flags(flags), *(["--resume"] if (folder / "out").exists() else []))
+        return _python(
+            "-m", "datasets_builders", "teacher", *_flags(flags), *(["--resume"] if (folder / "out").exists() else [])
+        )
 
     def paid(folder: Path) -> list[str]:
         return _keys(folder / "out" / "answers.jsonl", "keys")
 
-    return Case(command, lambda folder: digests(folder, "out/results.jsonl"), paid, lambda: sum(server.answered.values()))
+    return Case(
+        command, lambda folder: digests(folder, "out/results.jsonl"), paid, lambda: sum(server.answered.values())
+    )
 
 
 def generate(world: Path) -> Case:
@@ -104,7 +117,9 @@ def generate(world: Path) -> Case:
 
 def d2po(world: Path) -> Case:
     """Online training with a label budget, under `accelerate launch`."""
-    prompts = write_rows(world / "prompts.jsonl", [{"prompt": f"{SENTENCES[n % 8]} ({n})", "kind": n} for n in range(20)])
+    prompts = write_rows(
+        world / "prompts.jsonl", [{"prompt": f"{SENTENCES[n % 8]} ({n})", "kind": n} for n in range(20)]
+    )
 
     def command(folder: Path) -> list[str]:
         started = any(folder.glob("run/checkpoint-*/d2po_state.json"))
@@ -118,8 +133,13 @@ def d2po(world: Path) -> Case:
             "disable_tqdm": True, **({"resume_from_checkpoint": "true"} if started else {}),
         }  # fmt: skip
         file = folder / "run.yaml"
-        file.write_text(yaml.safe_dump({name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}))
-        launcher = ["--cpu", *_flags({"num_processes": 1, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"})]
+        file.write_text(
+            yaml.safe_dump({name: str(value) if isinstance(value, Path) else value for name, value in settings.items()})
+        )
+        launcher = [
+            "--cpu",
+            *_flags({"num_processes": 1, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}),
+        ]
         return _python("-m", "accelerate.commands.launch", *launcher, "-m", "trl_ext.d2po.script", "--config", file)
 
     def paid(folder: Path) -> list[str]:
@@ -130,6 +150,7 @@ def d2po(world: Path) -> Case:
 
 def tuner(world: Path) -> Case:
     """One trial of a study with a worker."""
+
     def rows(count: int, seed: int) -> list[dict]:
         made = preference_rows(count, seed)
         return [{"prompt": row["messages"][:1], "chosen": row["messages"][1:],
@@ -170,7 +191,11 @@ def pipeline(world: Path) -> Case:
         }  # fmt: skip
         return _python("-m", "launch", "helpsteer-modpo", *_flags(settings))
 
-    patterns = ("margin_dpo/checkpoint-2/*.safetensors", "modpo_w0.5/checkpoint-4/*.safetensors", "eval/gens/*/*-of-*[0-9].jsonl")
+    patterns = (
+        "margin_dpo/checkpoint-2/*.safetensors",
+        "modpo_w0.5/checkpoint-4/*.safetensors",
+        "eval/gens/*/*-of-*[0-9].jsonl",
+    )
     return Case(command, lambda folder: digests(folder / "run", *patterns))
 
 

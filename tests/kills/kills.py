@@ -126,7 +126,13 @@ def run(folder: Path, kills: int, seed: int, names: list[str]) -> list[dict]:
             whole[name] = seconds, result, len(cases[name].paid(folder / f"whole_{name}"))
         seconds, result, total = whole[name]
         place = folder / f"kill_{number:03d}_{name}"
-        row = {"kill": number, "case": name, "alone": alone, "after": round(share * seconds, 2), "of": round(seconds, 2)}
+        row = {
+            "kill": number,
+            "case": name,
+            "alone": alone,
+            "after": round(share * seconds, 2),
+            "of": round(seconds, 2),
+        }
         row |= kill_once(cases[name], place, result, share * seconds, alone, total)
         rows.append(row)
         with open(file, "a") as handle:

@@ -17,4 +17,6 @@ def test_killed_commands_end_as_if_they_had_been_left_alone(tmp_path):
 
 def test_at_least_half_of_the_kills_are_of_parents_alone():
     drawn = plan(100, 0, ["builder", "teacher", "generate", "d2po", "tuner", "pipeline"])
-    assert 50 <= sum(alone for _, _, alone in drawn) <= 53 and len({name for name, _, _ in drawn}) == 6  # an odd one a case
+    assert (
+        50 <= sum(alone for _, _, alone in drawn) <= 53 and len({name for name, _, _ in drawn}) == 6
+    )  # an odd one a case

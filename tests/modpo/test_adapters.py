@@ -158,7 +158,9 @@ def test_another_base_is_refused_unless_allowed(tiny, adapter, policy, tmp_path)
 
     other = build_model(tmp_path / "other", seed=4)
     moved = rebased(adapter, tmp_path / "moved", other)
-    with pytest.raises(ValueError, match=rf"margin 'm': adapter .*moved was trained on base model '{other}'.* its weights differ"):
+    with pytest.raises(
+        ValueError, match=rf"margin 'm': adapter .*moved was trained on base model '{other}'.* its weights differ"
+    ):
         MarginAdapters(policy, [margin(moved)], str(tiny))
     check_same_base(margin(moved, allow_other_base=True), str(tiny))
     remote = rebased(adapter, tmp_path / "remote", "org/some-model")
@@ -208,7 +210,10 @@ def test_an_adapter_whose_weights_have_other_names_is_refused(tiny, adapter, pol
 
     renamed = shutil.copytree(adapter, tmp_path / "renamed")
     weights = load_file(renamed / "adapter_model.safetensors")
-    save_file({key.replace("q_proj", "k_proj"): value for key, value in weights.items()}, renamed / "adapter_model.safetensors")
+    save_file(
+        {key.replace("q_proj", "k_proj"): value for key, value in weights.items()},
+        renamed / "adapter_model.safetensors",
+    )
     with pytest.raises(ValueError, match=r"margin 'm': adapter .*renamed does not fit"):
         MarginAdapters(policy, [margin(renamed)], str(tiny))
 

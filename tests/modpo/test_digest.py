@@ -53,7 +53,9 @@ def test_an_import_inside_the_function_counts_before_it_is_called_and_after(func
     body = "from .helper import SCALE; return [SCALE for _ in responses]"
     before = function(body, imports="")
     name = f"margins_{tmp_path.name}".replace("-", "_")
-    assert sys.modules[f"{name}.score"].score(["q"], ["r"], response_tokens=[1]) == [1] and f"{name}.helper" in sys.modules
+    assert (
+        sys.modules[f"{name}.score"].score(["q"], ["r"], response_tokens=[1]) == [1] and f"{name}.helper" in sys.modules
+    )
     assert describe_margin(Margin("m", "function", f"{name}.score.score", "reward", 0.5, 1.0)) == before
     assert changed(before, function(body, "SCALE = 2\n", "")) == {"source"}
 
@@ -105,7 +107,9 @@ def own(tmp_path, monkeypatch):
 BODY = "def _score(prompts, responses, response_tokens, scale=1): return [scale for _ in responses]\n"
 PARTIAL = "import functools\n" + BODY + "score = functools.partial(_score, scale={})\n"
 ELSEWHERE = "from own_beside import Scale\nscore = Scale({})\n"
-INSIDE = "def score(prompts, responses, response_tokens):\n    import own_beside\n    return own_beside.ones(responses)\n"
+INSIDE = (
+    "def score(prompts, responses, response_tokens):\n    import own_beside\n    return own_beside.ones(responses)\n"
+)
 SCALE = "class Scale:\n    def __init__(self, scale): self.scale = scale\n    def __call__(self, p, r, response_tokens): return [self.scale] * {}len(r)\n"
 
 
@@ -115,9 +119,26 @@ SCALE = "class Scale:\n    def __init__(self, scale): self.scale = scale\n    de
         ({"own.py": PARTIAL.format(2)}, {"own.py": PARTIAL.format(3)}),
         ({"own.py": ELSEWHERE.format(2), "own_beside.py": SCALE.format("")}, {"own.py": ELSEWHERE.format(3)}),
         ({"own.py": ELSEWHERE.format(2), "own_beside.py": SCALE.format("")}, {"own_beside.py": SCALE.format("2 * ")}),
-        ({"own.py": INSIDE, "own_beside.py": "def ones(r): return [1] * len(r)"}, {"own_beside.py": "def ones(r): return [2] * len(r)"}),
-        ({"own/__init__.py": "from .inner.deep import score", "own/inner/deep.py": "from ..top import T\n" + BODY.replace("_score", "score"), "own/top.py": "T = 1"}, {"own/top.py": "T = 2"}),
-        ({"own/__init__.py": "from own.deep import score", "own/deep.py": "from own_beside import T\n" + BODY.replace("_score", "score"), "own_beside.py": "T = 1"}, {"own_beside.py": "T = 2"}),
+        (
+            {"own.py": INSIDE, "own_beside.py": "def ones(r): return [1] * len(r)"},
+            {"own_beside.py": "def ones(r): return [2] * len(r)"},
+        ),
+        (
+            {
+                "own/__init__.py": "from .inner.deep import score",
+                "own/inner/deep.py": "from ..top import T\n" + BODY.replace("_score", "score"),
+                "own/top.py": "T = 1",
+            },
+            {"own/top.py": "T = 2"},
+        ),
+        (
+            {
+                "own/__init__.py": "from own.deep import score",
+                "own/deep.py": "from own_beside import T\n" + BODY.replace("_score", "score"),
+                "own_beside.py": "T = 1",
+            },
+            {"own_beside.py": "T = 2"},
+        ),
     ],
     ids=["partial", "instance", "class of an instance", "import inside", "above its folder", "beside its package"],
 )
@@ -151,7 +172,14 @@ def test_an_installed_function_counts_with_its_own_package_alone(tmp_path, monke
     place = tmp_path / "site-packages"
     monkeypatch.syspath_prepend(str(place))
     at = "site-packages/own/"
-    first = own({f"{at}__init__.py": "from .deep import score", f"{at}deep.py": "import own_other\nfrom . import scale\n" + BODY.replace("_score", "score"), f"{at}scale.py": "", "site-packages/own_other.py": ""})
+    first = own(
+        {
+            f"{at}__init__.py": "from .deep import score",
+            f"{at}deep.py": "import own_other\nfrom . import scale\n" + BODY.replace("_score", "score"),
+            f"{at}scale.py": "",
+            "site-packages/own_other.py": "",
+        }
+    )
     assert own({"site-packages/own_other.py": "A = 1"}) == first
     assert own({f"{at}scale.py": "A = 1"}) != first
 

@@ -46,28 +46,59 @@ def build_reward_model(
     heads = {"id2label": {k: f"kind {k}" for k in range(labels)}, "label2id": {f"kind {k}": k for k in range(labels)}}
     if kind == "gpt2":
         config = transformers.GPT2Config(
-            vocab_size=400, n_embd=32, n_layer=2, n_head=4, n_positions=positions, bos_token_id=0, eos_token_id=0,
-            pad_token_id=pad, **heads,
+            vocab_size=400,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            n_positions=positions,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=pad,
+            **heads,
         )
         name = "GPT2ForSequenceClassification"
     elif kind == "bart":
         config = transformers.BartConfig(
-            vocab_size=400, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
-            decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=1024,
-            bos_token_id=1, eos_token_id=2, pad_token_id=0, decoder_start_token_id=2, forced_eos_token_id=2,
+            vocab_size=400,
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            max_position_embeddings=1024,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+            decoder_start_token_id=2,
+            forced_eos_token_id=2,
             **heads,
         )
         name = "BartForSequenceClassification"
     elif kind == "distilbert":
         config = transformers.DistilBertConfig(
-            vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=512, pad_token_id=0,
+            vocab_size=400,
+            dim=32,
+            n_layers=2,
+            n_heads=4,
+            hidden_dim=64,
+            max_position_embeddings=512,
+            pad_token_id=0,
             **heads,
         )
         name = "DistilBertForSequenceClassification"
     else:
         config = transformers.DebertaV2Config(
-            vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=512, type_vocab_size=2, pad_token_id=0, **heads,
+            vocab_size=400,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=512,
+            type_vocab_size=2,
+            pad_token_id=0,
+            **heads,
         )
         name = "DebertaV2ForSequenceClassification"
     with torch.random.fork_rng():
@@ -81,8 +112,12 @@ def build_reward_model(
 
 
 KINDS = {
-    "helpful": ("gpt2", 1), "harmless": ("gpt2", 1), "humor": ("distilbert", 2), "summary": ("gpt2", 1),
-    "faithful": ("bart", 2), "deberta": ("deberta", 1),
+    "helpful": ("gpt2", 1),
+    "harmless": ("gpt2", 1),
+    "humor": ("distilbert", 2),
+    "summary": ("gpt2", 1),
+    "faithful": ("bart", 2),
+    "deberta": ("deberta", 1),
 }
 
 

@@ -35,7 +35,15 @@ def run(warm_trl, tmp_path_factory):
             "--save_strategy", "no", "--seed", 5, "--disable_tqdm", "true", "--ddp_backend", "gloo", *flags,
         ]  # fmt: skip
         if launcher:
-            torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+            torchrun = [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--nproc_per_node",
+                "2",
+                "--master_port",
+                free_port(),
+            ]
             done = subprocess.run(
                 [*torchrun, "-m", SCRIPT, *map(str, argv)], env={**os.environ, **SETTINGS}, cwd=REPOSITORY, text=True,
                 capture_output=True, timeout=600,

@@ -63,7 +63,9 @@ def test_any_weights_are_shown_as_percentages_that_sum_to_100(values):
 
 @pytest.mark.parametrize("percent", range(101))
 def test_no_percent_is_lost_to_a_float(percent):
-    assert render(PAIR, [percent / 100, 1 - percent / 100]).endswith(f": {percent}% helpful, {100 - percent}% harmless.")
+    assert render(PAIR, [percent / 100, 1 - percent / 100]).endswith(
+        f": {percent}% helpful, {100 - percent}% harmless."
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,8 +201,15 @@ def tokenizer(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("template", "expected"),
-    [("chatml", True), (TURNS, True), (MERGES, True), (RAISES + TURNS, False), (DROPS, False), (None, False),
-     (NEEDS_PARTS, False)],
+    [
+        ("chatml", True),
+        (TURNS, True),
+        (MERGES, True),
+        (RAISES + TURNS, False),
+        (DROPS, False),
+        (None, False),
+        (NEEDS_PARTS, False),
+    ],
 )
 def test_templates_with_and_without_a_system_role(tokenizer, template, expected):
     other = copy.deepcopy(tokenizer)

@@ -14,7 +14,12 @@ OLD_TRL = importlib.metadata.version("trl").startswith("0.")
 
 
 def config(tmp_path, **overrides) -> MOODPOConfig:
-    values = {"output_dir": str(tmp_path), "reward_models": ["brevity", "rich_vocabulary"], "bf16": False, "use_cpu": True}
+    values = {
+        "output_dir": str(tmp_path),
+        "reward_models": ["brevity", "rich_vocabulary"],
+        "bf16": False,
+        "use_cpu": True,
+    }
     return MOODPOConfig(**(values | overrides))
 
 
@@ -70,14 +75,20 @@ def test_defaults_run(tmp_path):
     args = config(tmp_path)
     assert (args.beta, args.max_new_tokens, args.temperature, args.ref, args.ties) == (0.1, 128, 1.0, "base", "skip")
     assert config(tmp_path, beta=[0.2]).beta == 0.2
-    assert MOODPOConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True).reward_models == ["helpful", "harmless", "humor"]
+    assert MOODPOConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True).reward_models == [
+        "helpful",
+        "harmless",
+        "humor",
+    ]
 
 
 def test_weights_reach_the_sampler(tmp_path):
     assert config(tmp_path, fixed_weights=[0.25, 0.75]).sampler().draw(3, 4) == (0.25, 0.75)
     listed = config(tmp_path, listed_weights=["1,0", [0.3, 0.7]]).sampler()
     assert {listed.draw(0, row) for row in range(4)} == {(1.0, 0.0), (0.3, 0.7)}
-    mixed = config(tmp_path, seed=11, weights_alpha=2.0, weights_vertex=0.0, weights_centre=0.25, weights_grid=0).sampler()
+    mixed = config(
+        tmp_path, seed=11, weights_alpha=2.0, weights_vertex=0.0, weights_centre=0.25, weights_grid=0
+    ).sampler()
     assert (mixed.seed, mixed.alpha, mixed.vertex, mixed.centre, mixed.grid) == (11, 2.0, 0.0, 0.25, None)
 
 

@@ -40,7 +40,11 @@ def test_three_formats_give_the_same_prompts(tmp_path):
 
 def test_rows_of_other_columns_are_read_where_no_column_is_asked_for(tmp_path):
     """D2PO's own rows are of `question`; a null column beside a prompt is none; a blank one is left for the filter."""
-    rows = [{"question": "Why?"}, {"messages": None, "prompt": "How?"}, {"prompt": [user([{"type": "text", "text": "So?"}])]}]
+    rows = [
+        {"question": "Why?"},
+        {"messages": None, "prompt": "How?"},
+        {"prompt": [user([{"type": "text", "text": "So?"}])]},
+    ]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": " "}]))
     assert read_prompts(str(tmp_path / "p.jsonl"), "prompt") == ["Why?", "How?", [user("So?")], ""]
     columns = prompts_and_columns([("1", {"question": "Why?", "n": 1}), ("2", {"prompt": "How?"})])[1]
@@ -57,7 +61,11 @@ def test_conversations_are_read(tmp_path):
     ("name", "text", "message"),
     [
         ("p.csv", "prompt\na\n", r"p\.csv:2: --prompt_column 'ask': no field 'ask' with a value; the row has: prompt"),
-        ("p.jsonl", '{"ask": "a"}\n\n{"ask": 3}\n', r"p\.jsonl:3: field 'ask' must be a text or a list of messages, found a int: 3"),
+        (
+            "p.jsonl",
+            '{"ask": "a"}\n\n{"ask": 3}\n',
+            r"p\.jsonl:3: field 'ask' must be a text or a list of messages, found a int: 3",
+        ),
         ("p.jsonl", '{"ask": "a"}\n{"ask"\n', r"p\.jsonl:2: not a JSON object"),
         ("p.jsonl", '{"ask": "a"}\n["ask"]\n', r"p\.jsonl:2: expected one JSON object per line, found a list"),
         ("p.txt", "a", r"p\.txt: the name must end in one of"),
@@ -146,7 +154,10 @@ def test_prompts_of_two_kinds_are_refused_and_texts_beside_messages_become_messa
         prepare_prompts(["Why?", "", transcript], tokenizer, "assistant", 1, 99)
     with pytest.raises(ValueError, match="row 2 is a text, row 1 is a list of messages"):
         check_prompts([[user("Why?")], "Why?"], "train_dataset")
-    assert prepare_prompts(["Why?", [user("How?")]], tokenizer, "assistant", 1, 99)[0] == [[user("Why?")], [user("How?")]]
+    assert prepare_prompts(["Why?", [user("How?")]], tokenizer, "assistant", 1, 99)[0] == [
+        [user("Why?")],
+        [user("How?")],
+    ]
 
 
 def test_held_out_prompts_are_not_trained_on():

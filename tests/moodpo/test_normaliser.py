@@ -123,8 +123,11 @@ def test_statistics_from_a_file(tmp_path):
     file.write_text('{"helpful": {"mean": 1, "std": 0.5}}')
     assert read_statistics(str(file)) == {"helpful": (1.0, 0.5)}
     for text, message in (
-        ("{", "expected"), ("[1]", "expected"), ('{"a": {"mean": 1}}', "expected .*std"),
-        ('{"a": {"mean": 1, "std": 0}}', "'a': a finite mean and a positive std"), ('{"a": 3}', "expected"),
+        ("{", "expected"),
+        ("[1]", "expected"),
+        ('{"a": {"mean": 1}}', "expected .*std"),
+        ('{"a": {"mean": 1, "std": 0}}', "'a': a finite mean and a positive std"),
+        ('{"a": 3}', "expected"),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=f"statistics.json: .*{message}"):

@@ -50,7 +50,8 @@ def test_a_folder_is_a_classifier_without_a_slash_too(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
     assert get_reward_specs(["mine", "helpful=mine"]) == [
-        RewardSpec("mine", "classifier", "mine"), RewardSpec("helpful", "classifier", "mine", "pair", 1, 0)
+        RewardSpec("mine", "classifier", "mine"),
+        RewardSpec("helpful", "classifier", "mine", "pair", 1, 0),
     ]
 
 
@@ -81,8 +82,12 @@ ASSISTANT = (
     [{"role": "user", "content": "Name three animals."}],
     "\n\nHuman: Why is the sky blue?\n\nAssistant: Air.\n\nHuman: Sure? \n\nAssistant:",
     "Bread?",
-    [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Sea?"},
-     {"role": "assistant", "content": "Wet."}, {"role": "user", "content": "Salt?"}],
+    [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Sea?"},
+        {"role": "assistant", "content": "Wet."},
+        {"role": "user", "content": "Salt?"},
+    ],
 )
 TRANSCRIPTS = (
     "\n\nHuman: Name three animals. \n\nAssistant:",
@@ -103,7 +108,12 @@ POSTS = (
     "Good tools make\nlight work.",
     [{"role": "user", "content": "### Input: Cold water. ### Response:"}],
 )
-CLEAN_POSTS = ("I planted a tree in a small garden.", "She walked to the library.", "Good tools make light work.", "Cold water.")
+CLEAN_POSTS = (
+    "I planted a tree in a small garden.",
+    "She walked to the library.",
+    "Good tools make light work.",
+    "Cold water.",
+)
 SUMMARIES = ("A tree was planted.", "She walked. ### Instruction: more", " Tools help.\n\n\nEnd", "Water.\nHuman: no")
 CLEAN_SUMMARIES = ("A tree was planted.", "She walked.", "Tools help.", "Water.")
 
@@ -112,11 +122,16 @@ CASES = {  # prompts, completions, and the input of the tokenizer with its speci
     "response": (ASSISTANT, ANSWERS, [f"<|im_start|>{a}<|im_end|>" for a in CLEAN_ANSWERS]),
     "reversed": (POSTS, SUMMARIES, [f"{s} {BOS} {p}" for s, p in zip(CLEAN_SUMMARIES, CLEAN_POSTS, strict=True)]),
     "reply_post": (
-        POSTS, SUMMARIES,
-        [f"<|im_start|>{s}<|im_end|><|im_end|>{p}<|im_end|>" for s, p in zip(CLEAN_SUMMARIES, CLEAN_POSTS, strict=True)],
+        POSTS,
+        SUMMARIES,
+        [
+            f"<|im_start|>{s}<|im_end|><|im_end|>{p}<|im_end|>"
+            for s, p in zip(CLEAN_SUMMARIES, CLEAN_POSTS, strict=True)
+        ],
     ),
     "deberta": (
-        ASSISTANT, ANSWERS,
+        ASSISTANT,
+        ANSWERS,
         [f"<|im_start|>{t}<|im_end|>{a}<|im_end|>" for t, a in zip(TRANSCRIPTS, CLEAN_ANSWERS, strict=True)],
     ),
 }
@@ -224,7 +239,9 @@ def test_special_tokens_in_a_text_stay_text(folders):
 def test_precision_and_gradients(folders):
     rewards = bundle(folders, "helpful", dtype="bfloat16")
     model = rewards.models["helpful"].model
-    assert model.dtype == torch.bfloat16 == bundle(folders, "helpful", dtype=torch.bfloat16).models["helpful"].model.dtype
+    assert (
+        model.dtype == torch.bfloat16 == bundle(folders, "helpful", dtype=torch.bfloat16).models["helpful"].model.dtype
+    )
     assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
     with pytest.raises(ValueError, match="torch_dtype 'int8'"):
         bundle(folders, "helpful", dtype="int8")
@@ -254,7 +271,11 @@ def test_a_post_loses_its_end(tmp_path):
     for name in ("summary", "faithful"):
         model = limited(tmp_path, name)
         kept = model.tokenizer.decode(model.encode(f"First {WORDS} last", "Numbers.")["input_ids"])
-        marks = f"Numbers. {BOS} First 0 1 2" if name == "summary" else "<|im_start|>Numbers.<|im_end|><|im_end|>First 0 1 2"
+        marks = (
+            f"Numbers. {BOS} First 0 1 2"
+            if name == "summary"
+            else "<|im_start|>Numbers.<|im_end|><|im_end|>First 0 1 2"
+        )
         assert kept.startswith(marks) and "last" not in kept
         assert name == "summary" or kept.endswith("<|im_end|>")
 
@@ -281,7 +302,9 @@ def test_a_response_that_is_too_long_by_itself_is_cut_last(tmp_path, name):
     assert torch.isfinite(model.score([row])).all()
 
 
-@pytest.mark.parametrize(("name", "limit", "expected"), [("helpful", None, 1024), ("helpful", 64, 64), ("humor", None, 512)])
+@pytest.mark.parametrize(
+    ("name", "limit", "expected"), [("helpful", None, 1024), ("helpful", 64, 64), ("humor", None, 512)]
+)
 def test_the_limit_is_the_smallest_of_tokenizer_model_and_1024(tmp_path, name, limit, expected):
     model = limited(tmp_path, name, limit)
     assert model.max_length == expected
@@ -343,7 +366,9 @@ def without_weight(folder, target, ending: str):
     return target
 
 
-@pytest.mark.parametrize(("name", "ending"), [("helpful", "score.weight"), ("faithful", "out_proj.bias"), ("humor", "pre_classifier.weight")])
+@pytest.mark.parametrize(
+    ("name", "ending"), [("helpful", "score.weight"), ("faithful", "out_proj.bias"), ("humor", "pre_classifier.weight")]
+)
 def test_a_head_that_nobody_trained_is_refused(folders, tmp_path, name, ending):
     folder = without_weight(folders[name], tmp_path / name, ending)
     with pytest.raises(ValueError, match=f"not a trained classifier, its weights lack .*{ending}"):

@@ -13,7 +13,10 @@ from trl_ext.online_dpo.prompts import completion_text
         ("\n\nHuman: Why?\n\nAssistant:", "\n\nHuman: Why? \n\nAssistant:"),
         ("\n\nHuman: Why? \n\nAssistant:", "\n\nHuman: Why? \n\nAssistant:"),
         ("Human: Why?\n\nAssistant:", "\n\nHuman: Why? \n\nAssistant:"),  # a stripped transcript gets its start back
-        ("\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: How?", "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: How? \n\nAssistant:"),
+        (
+            "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: How?",
+            "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: How? \n\nAssistant:",
+        ),
         ("\n\nHuman: Why?\n\nAssistant: Because", "\n\nHuman: Why?\n\nAssistant: Because"),
         ("What does Human: mean?", "\n\nHuman: What does Human: mean? \n\nAssistant:"),
         ([{"role": "user", "content": " Why? "}], "\n\nHuman: Why? \n\nAssistant:"),
@@ -22,8 +25,12 @@ from trl_ext.online_dpo.prompts import completion_text
             "\n\nHuman: Why?\n\nAssistant: Because",
         ),
         (
-            [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Why?"},
-             {"role": "assistant", "content": "So."}, {"role": "user", "content": "How?"}],
+            [
+                {"role": "system", "content": "Be kind."},
+                {"role": "user", "content": "Why?"},
+                {"role": "assistant", "content": "So."},
+                {"role": "user", "content": "How?"},
+            ],
             "Be kind.\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: How? \n\nAssistant:",
         ),
     ],
@@ -44,7 +51,14 @@ def test_a_role_without_a_marker_is_refused():
         ("A long\npost.", "A long post."),
         ("### Instruction: Do. ### Input: A long\n\npost. ### Response: ", "A long  post."),
         ("### Input: no end", "no end"),
-        ([{"role": "user", "content": "first"}, {"role": "assistant", "content": "x"}, {"role": "user", "content": " last "}], "last"),
+        (
+            [
+                {"role": "user", "content": "first"},
+                {"role": "assistant", "content": "x"},
+                {"role": "user", "content": " last "},
+            ],
+            "last",
+        ),
     ],
 )
 def test_posts(prompt, expected):

@@ -21,7 +21,9 @@ def test_two_ranks_draw_the_same_weights_for_the_same_rows(warm_trl, tmp_path):
     assert ranks[0]["logs"]["objective/scores/first"] == pytest.approx(np.mean([r["score"] for r in ranks]), rel=1e-6)
     assert ranks[0]["state"]["normaliser"]["count"] == [32.0, 32.0]  # 4 steps, 2 ranks, 2 prompts, 2 answers
     objectives = [f"{name}=tests.moodpo.reward_functions:{name}" for name in ("first", "second")]
-    config = MOODPOConfig(output_dir=str(tmp_path), reward_models=objectives, seed=5, use_cpu=True, bf16=False, report_to="none")
+    config = MOODPOConfig(
+        output_dir=str(tmp_path), reward_models=objectives, seed=5, use_cpu=True, bf16=False, report_to="none"
+    )
     sampler = config.sampler()
     drawn = [tuple(entry) for rank in ranks for entry in rank["drawn"]]
     assert sorted(row for epoch, row, *_ in drawn if epoch == 0) == list(range(8))  # each row once, on one rank

@@ -38,8 +38,10 @@ def chi_square(counts, expected) -> float:
 
 # --- the grid ---------------------------------------------------------------------------------------------------------
 
-simplex = st.lists(st.floats(0, 1), min_size=1, max_size=6).filter(lambda v: sum(v) > 1e-3).map(
-    lambda v: [x / sum(v) for x in v]
+simplex = (
+    st.lists(st.floats(0, 1), min_size=1, max_size=6)
+    .filter(lambda v: sum(v) > 1e-3)
+    .map(lambda v: [x / sum(v) for x in v])
 )
 
 
@@ -123,7 +125,8 @@ def test_the_shares_of_vertices_and_of_the_centre(vertex, centre):
 
 
 @pytest.mark.parametrize(
-    ("objectives", "given_alpha", "alpha"), [(2, None, 1.0), (3, None, 0.7), (5, None, 0.7), (2, 0.5, 0.5), (3, 3.0, 3.0)]
+    ("objectives", "given_alpha", "alpha"),
+    [(2, None, 1.0), (3, None, 0.7), (5, None, 0.7), (2, 0.5, 0.5), (3, 3.0, 3.0)],
 )
 def test_the_rest_is_dirichlet(objectives, given_alpha, alpha):
     """Mean, variance and covariance before rounding: 1/K, m (1 - m) / (K alpha + 1) and -m^2 / (K alpha + 1)."""

@@ -54,7 +54,9 @@ def load(base: Path):
     return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
 
 
-def build(base, folder, cls=MOODPOOnlineDPOTrainer, data=None, model=None, peft_config=None, eval_dataset=None, **overrides):
+def build(
+    base, folder, cls=MOODPOOnlineDPOTrainer, data=None, model=None, peft_config=None, eval_dataset=None, **overrides
+):
     return cls(
         model=load(base) if model is None else model,
         args=MOODPOConfig(**settings(folder, **overrides)),
@@ -133,7 +135,9 @@ def test_constant_weights_are_online_dpo_with_reward_weights(base, tmp_path):
         row.update({key: pytest.approx(value, abs=1e-5) for key, value in row.items() if key.startswith("objective/")})
     assert_same_run(ours, stock)  # both score functions decide: neither alone gives the same pairs
     alone = train_stock(base, tmp_path / "alone", ["first", "second"], vector, functions, reward_weights=[0.0, 1.0])
-    assert any(not torch.equal(a, b) for a, b in zip(weights_of(alone).values(), weights_of(ours).values(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(weights_of(alone).values(), weights_of(ours).values(), strict=True)
+    )
 
 
 class Recorder(MOODPOOnlineDPOTrainer):
@@ -143,7 +147,10 @@ class Recorder(MOODPOOnlineDPOTrainer):
         rewards = super()._calculate_rewards_from_functions(
             prompts, completions, completion_ids_list=completion_ids_list, **columns
         )
-        self.seen = [*getattr(self, "seen", []), {"epoch": self.data_epoch, "prompts": prompts, "rewards": rewards, **columns}]
+        self.seen = [
+            *getattr(self, "seen", []),
+            {"epoch": self.data_epoch, "prompts": prompts, "rewards": rewards, **columns},
+        ]
         return rewards
 
 
@@ -461,16 +468,16 @@ def test_evaluation_measures_how_scores_follow_weights(base, tmp_path, monkeypat
     assert metrics["eval_spearman/first"] == metrics["eval_spearman/second"] == pytest.approx(1.0)
     assert metrics["eval_hypervolume"] == pytest.approx(0.25)  # the middle point above (0, 0)
     assert trainer.state_dict()["hypervolume_references"] == {"eval": [0.0, 0.0]}
-    assert metrics["eval_not_finite"] == 0.0 and trainer.state.log_history[-1]["eval_hypervolume"] == pytest.approx(0.25)
+    assert metrics["eval_not_finite"] == 0.0 and trainer.state.log_history[-1]["eval_hypervolume"] == pytest.approx(
+        0.25
+    )
 
 
 def test_evaluation_leaves_training_as_it_is(base, tmp_path):
     options = {"reward_models": [FIRST, SECOND], "fixed_weights": [0.2, 0.8], "evaluation_weights": ["0.2,0.8"]}
     quiet = build(base, tmp_path / "quiet", **options)
     quiet.train()
-    loud = build(
-        base, tmp_path / "loud", eval_dataset=conversations(3), eval_strategy="steps", eval_steps=1, **options
-    )
+    loud = build(base, tmp_path / "loud", eval_dataset=conversations(3), eval_strategy="steps", eval_steps=1, **options)
     loud.train()
     assert_same_weights(weights_of(loud), weights_of(quiet))
     evaluations = [row for row in loud.state.log_history if "eval_scores/first/20-80" in row]
@@ -520,7 +527,9 @@ def test_an_adapter_of_another_shape_is_refused(base, tmp_path):
     (tmp_path / "small" / "adapter_config.json").write_text(json.dumps(written | {"r": 8}))
     with pytest.raises(ValueError, match=r"has shape \(4, 32\), the model asks for \(8, 32\)"):
         build(base, tmp_path, model_path=str(tmp_path / "small"), reward_models=[FIRST])
-    (tmp_path / "small" / "adapter_config.json").write_text(json.dumps(written | {"target_modules": ["q_proj", "v_proj"]}))
+    (tmp_path / "small" / "adapter_config.json").write_text(
+        json.dumps(written | {"target_modules": ["q_proj", "v_proj"]})
+    )
     with pytest.raises(ValueError, match="weights without a counterpart"):
         build(base, tmp_path, model_path=str(tmp_path / "small"), reward_models=[FIRST])
 
@@ -585,7 +594,9 @@ def test_one_command_line_serves_the_first_start_and_every_other(base, world, ca
     assert run_script(base, world, *flags, "1") == 0 and "yet, a fresh start" in caplog.text
     for _ in range(2):
         assert run_script(base, world, *flags, "3") == 0
-        assert sorted(path.name for path in (world / "again").glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (1, 2, 3)]
+        assert sorted(path.name for path in (world / "again").glob("checkpoint-*")) == [
+            f"checkpoint-{n}" for n in (1, 2, 3)
+        ]
     log = json.loads((world / "again" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
     assert [row["step"] for row in log if "loss" in row] == [1, 2, 3]
 
@@ -593,7 +604,16 @@ def test_one_command_line_serves_the_first_start_and_every_other(base, world, ca
 def test_a_full_checkpoint_starts_an_iteration_too(base, world):
     assert run_script(base, world, "--use_lora", "False", "--wandb_name", "full") == 0
     for ref in ("base", "previous"):
-        again = ("--use_lora", "False", "--model_path", str(world / "full"), "--ref", ref, "--wandb_name", f"full-{ref}")
+        again = (
+            "--use_lora",
+            "False",
+            "--model_path",
+            str(world / "full"),
+            "--ref",
+            ref,
+            "--wandb_name",
+            f"full-{ref}",
+        )
         assert run_script(base, world, *again) == 0
         state = json.loads((world / f"full-{ref}" / "checkpoint-2" / "trainer_state.json").read_text())
         assert (state["log_history"][0]["objective/kl"] == 0.0) == (ref == "previous")
@@ -602,7 +622,10 @@ def test_a_full_checkpoint_starts_an_iteration_too(base, world):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--prompt_column", "prompt"], r"--prompt_column 'prompt' is not in .*prompts\.csv: its columns are \['question'\]"),
+        (
+            ["--prompt_column", "prompt"],
+            r"--prompt_column 'prompt' is not in .*prompts\.csv: its columns are \['question'\]",
+        ),
         (["--exp_type", "sumary"], "--exp_type is 'sumary': .* did you mean 'summary'"),
         (["--max_length", "110"], r"--max_length is 110: a prompt of 100 tokens .* and an answer of 6 .* need 1\d\d"),
         (["--max_prompt_tokens", "21", "--min_prompt_tokens", "21"], "no prompt is left; left out were"),

@@ -53,7 +53,12 @@ def test_confidence_takes_the_smallest_gaps_of_the_whole_window_earlier_ones_fir
 def test_clear_takes_the_largest_gaps():
     gaps = np.array([0.5, 0.1, 0.9, 0.2, 0.7])
     assert select_pairs(gaps, 2, "clear", generator()).tolist() == [2, 4]
-    assert select_pairs(gaps, 9, "clear", generator(), np.array([True, True, False, True, True])).tolist() == [4, 0, 3, 1]
+    assert select_pairs(gaps, 9, "clear", generator(), np.array([True, True, False, True, True])).tolist() == [
+        4,
+        0,
+        3,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("selection", ["confidence", "random", "stratified"])
@@ -84,7 +89,9 @@ def test_stratified_takes_one_of_each_quarter():
 
 
 def test_an_unknown_selection_is_refused():
-    with pytest.raises(ValueError, match=r"selection is 'confident': valid are \['confidence', 'random', 'stratified', 'clear'\]"):
+    with pytest.raises(
+        ValueError, match=r"selection is 'confident': valid are \['confidence', 'random', 'stratified', 'clear'\]"
+    ):
         select_pairs(np.zeros(3), 1, "confident", generator())
 
 

@@ -43,7 +43,9 @@ def test_loss_reward_and_gradient_match_the_worked_numbers(case, dtype):
     losses = modpo_loss(chosen, rejected, case["loss_type"])
     losses.sum().backward()
     terms = [case[f"policy_{s}_logps"] + case[f"ref_{s}_logps"] for s in SIDES]
-    shifts = [sum(w * abs(m) for w, m in zip(case["w"][1:], row, strict=True)) for s in SIDES for row in case[f"margin_{s}"]]
+    shifts = [
+        sum(w * abs(m) for w, m in zip(case["w"][1:], row, strict=True)) for s in SIDES for row in case[f"margin_{s}"]
+    ]
     scale = (case["beta"] * max(abs(v) for side in terms for v in side) + max(shifts)) / case["w"][0]
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     close(losses, case["losses"], scale, tolerance)
@@ -84,7 +86,10 @@ def test_margins_and_reference_get_no_gradient_and_the_policy_gets_the_documente
     """d loss / d log pi(chosen) = -(beta / w) sigma(-z), the negative of it for the rejected side."""
     chosen, rejected = (torch.tensor(v, requires_grad=True) for v in ([-3.0, -8.0], [-5.0, -2.0]))
     reference, margins = torch.tensor([-4.0, -4.0]), torch.tensor([[0.3, 2.0], [-1.0, 0.5]])
-    h = [modpo_rewards(logps, reference, margins + i, [0.3, -0.2], 0.5, 0.5) for i, logps in enumerate((chosen, rejected))]
+    h = [
+        modpo_rewards(logps, reference, margins + i, [0.3, -0.2], 0.5, 0.5)
+        for i, logps in enumerate((chosen, rejected))
+    ]
     modpo_loss(*h).sum().backward()
     expected = -(0.5 / 0.5) * torch.sigmoid(h[1] - h[0]).detach()
     torch.testing.assert_close(chosen.grad, expected, rtol=0, atol=1e-6)
@@ -139,8 +144,16 @@ def _z(logps, references, margins, weight, beta, w):
 
 
 @settings(deadline=None, max_examples=60)
-@given(logps=st.tuples(numbers, numbers), refs=st.tuples(numbers, numbers), margins=st.tuples(numbers, numbers),
-       more=st.floats(0, 20), weight=weights, beta=weights, w=st.floats(0.05, 1.0), loss=st.sampled_from(["sigmoid", "hinge"]))
+@given(
+    logps=st.tuples(numbers, numbers),
+    refs=st.tuples(numbers, numbers),
+    margins=st.tuples(numbers, numbers),
+    more=st.floats(0, 20),
+    weight=weights,
+    beta=weights,
+    w=st.floats(0.05, 1.0),
+    loss=st.sampled_from(["sigmoid", "hinge"]),
+)
 def test_a_reward_margin_on_the_chosen_side_never_lowers_the_loss_of_a_fixed_policy(
     logps, refs, margins, more, weight, beta, w, loss
 ):
@@ -158,8 +171,14 @@ def test_a_reward_margin_on_the_chosen_side_never_lowers_the_loss_of_a_fixed_pol
 
 
 @settings(deadline=None, max_examples=60)
-@given(logps=st.tuples(numbers, numbers), refs=st.tuples(numbers, numbers), margins=st.tuples(numbers, numbers),
-       weight=st.floats(-2, 2), beta=weights, w=st.floats(0.05, 1.0))
+@given(
+    logps=st.tuples(numbers, numbers),
+    refs=st.tuples(numbers, numbers),
+    margins=st.tuples(numbers, numbers),
+    weight=st.floats(-2, 2),
+    beta=weights,
+    w=st.floats(0.05, 1.0),
+)
 def test_swapping_the_pair_negates_z(logps, refs, margins, weight, beta, w):
     chosen, rejected = _z(logps, refs, margins, weight, beta, w)
     swapped_chosen, swapped_rejected = _z(logps[::-1], refs[::-1], margins[::-1], weight, beta, w)
@@ -170,8 +189,15 @@ def test_swapping_the_pair_negates_z(logps, refs, margins, weight, beta, w):
 
 
 @settings(deadline=None, max_examples=30)
-@given(logps=st.tuples(numbers, numbers), refs=st.tuples(numbers, numbers), margins=st.tuples(numbers, numbers),
-       constant=numbers, weight=st.floats(-2, 2), beta=weights, w=st.floats(0.05, 1.0))
+@given(
+    logps=st.tuples(numbers, numbers),
+    refs=st.tuples(numbers, numbers),
+    margins=st.tuples(numbers, numbers),
+    constant=numbers,
+    weight=st.floats(-2, 2),
+    beta=weights,
+    w=st.floats(0.05, 1.0),
+)
 def test_a_margin_that_both_sides_share_changes_nothing(logps, refs, margins, constant, weight, beta, w):
     one = modpo_loss(*_z(logps, refs, margins, weight, beta, w))
     other = modpo_loss(*_z(logps, refs, tuple(m + constant for m in margins), weight, beta, w))

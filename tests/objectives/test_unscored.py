@@ -13,7 +13,9 @@ def test_shares_are_those_of_a_batch_and_a_share_above_the_limit_ends_the_run():
     assert pairs.add([3, 0, 5, 1], "") == 0.5
     assert pairs.add([7] * 392, "") == 0.0
     assert pairs.add([0, 7] * 9, "") == 1.0  # 10 of 209
-    with pytest.raises(ValueError, match=r"11 of 210 pairs have a side without a scored token \(more than 5%\).*longer"):
+    with pytest.raises(
+        ValueError, match=r"11 of 210 pairs have a side without a scored token \(more than 5%\).*longer"
+    ):
         pairs.add([0, 2], "longer")
 
 

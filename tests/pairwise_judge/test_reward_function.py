@@ -134,7 +134,9 @@ class Backend:
         texts = [item.prompt.messages[0]["content"] for item in items]
         self.batches.append(texts)
         return [
-            Answer("", 0, 0, False, False, "refused: no") if text == "odd" else Answer(text.upper(), 1, 1, text == "long", False)
+            Answer("", 0, 0, False, False, "refused: no")
+            if text == "odd"
+            else Answer(text.upper(), 1, 1, text == "long", False)
             for text in texts
         ]
 

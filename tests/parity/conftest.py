@@ -31,7 +31,9 @@ class Workers:
         if self.server is None:
             command = [sys.executable, "-m", module, *argv]
             with open(log, "w", encoding="utf-8") as output:
-                code = subprocess.run(command, env=env, cwd=self.folder, stdout=output, stderr=output, timeout=900).returncode
+                code = subprocess.run(
+                    command, env=env, cwd=self.folder, stdout=output, stderr=output, timeout=900
+                ).returncode
         else:
             code = self.server.start(module, argv, env, self.folder, log).wait(900)
         assert code == 0, log.read_text(encoding="utf-8", errors="replace")[-4000:]

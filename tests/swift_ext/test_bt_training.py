@@ -42,7 +42,9 @@ def train(model, rows, run_swift, tmp_path_factory):
             "per_device_train_batch_size": 2, "max_completion_length": 2, "temperature": 1.0, "beta": 0.04,
         } | flags  # fmt: skip
         options = swift_flags(model, flags.pop("dataset", rows), run_folder, **flags)
-        done = run_swift(run_folder, options, BT if environment is None else environment, plugin, processes, until, command_line)
+        done = run_swift(
+            run_folder, options, BT if environment is None else environment, plugin, processes, until, command_line
+        )
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -112,7 +114,12 @@ def test_deepspeed_takes_the_steps_of_ddp(stage, train, tmp_path):
     plugins = [REPOSITORY / "swift_ext" / "plugins" / "bt_grpo.py", tmp_path / "gloo_for_tests.py"]
     ddp = train(processes=2, max_steps=4)
     settings = str(REPOSITORY / "launch" / "deepspeed" / f"{stage}.json")
-    flags = {"plugin": False, "external_plugins": plugins, "deepspeed": settings, "fp16": False}  # its default for fp32 is true
+    flags = {
+        "plugin": False,
+        "external_plugins": plugins,
+        "deepspeed": settings,
+        "fp16": False,
+    }  # its default for fp32 is true
     run = train(processes=2, max_steps=4, **flags)
     assert generations(run, ranks=2) == generations(ddp, ranks=2)
     rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))

@@ -25,11 +25,18 @@ def bare(cls, policy: dict, reference: dict, beta: float, loss_type: str, **attr
     from trl.experimental.bco.bco_trainer import RunningMoments
 
     accelerator = SimpleNamespace(
-        device=torch.device("cpu"), gather_for_metrics=lambda x: x, gather=lambda x: x, use_distributed=False, num_processes=1
+        device=torch.device("cpu"),
+        gather_for_metrics=lambda x: x,
+        gather=lambda x: x,
+        use_distributed=False,
+        num_processes=1,
     )
     trainer = object.__new__(cls)
     extra = {"mean_chosen_logits": torch.zeros(1), "mean_rejected_logits": torch.zeros(1), "nll_loss": torch.ones(1)}
-    counts = {f"{side}_completion_token_counts": torch.arange(3, 3 + len(policy["chosen_logps"])) for side in ("chosen", "rejected")}
+    counts = {
+        f"{side}_completion_token_counts": torch.arange(3, 3 + len(policy["chosen_logps"]))
+        for side in ("chosen", "rejected")
+    }
     values = {
         "accelerator": accelerator, "beta": beta, "label_smoothing": 0.1 if loss_type == "robust" else 0.0,
         "reference_free": False, "f_divergence_type": "reverse_kl", "f_divergence_params": {}, "loss_type": [loss_type],
@@ -51,7 +58,14 @@ def stock_of(module) -> type:
 def modpo(module, policy, reference, beta, w, margins, values, loss_type):
     """As the constructor leaves it: beta / w, and a source of margins in place of adapters."""
     trainer = bare(
-        module.MODPOTrainer, policy, reference, beta, loss_type, margins=margins, store=None, live="given" if margins else None
+        module.MODPOTrainer,
+        policy,
+        reference,
+        beta,
+        loss_type,
+        margins=margins,
+        store=None,
+        live="given" if margins else None,
     )
     trainer.beta, trainer._unscored = beta / w, UnscoredPairs()
     if margins:
@@ -96,7 +110,10 @@ def test_the_stock_loss_gives_the_worked_numbers(case, modpo_module):
 
 def random_sides(seed: int, **options) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    return {f"{side}_logps": (torch.randn(6, generator=generator) * 3 - 40).requires_grad_(**options) for side in ("chosen", "rejected")}
+    return {
+        f"{side}_logps": (torch.randn(6, generator=generator) * 3 - 40).requires_grad_(**options)
+        for side in ("chosen", "rejected")
+    }
 
 
 @pytest.mark.parametrize("train_eval", ["train", "eval"])
@@ -128,7 +145,9 @@ def test_every_loss_type_sees_beta_over_w_and_the_shifted_reference(loss_type, m
     policy, reference = random_sides(0), random_sides(1, requires_grad=False)
     values = torch.randn(12, 2, generator=torch.Generator().manual_seed(2)) * 5
     margins = [Margin("a", "adapter", "x", "reward", 0.3, 0.5), Margin("b", "function", "brevity", "cost", 0.2, 1.0)]
-    loss, metrics = modpo(modpo_module, policy, reference, 0.1, 0.5, margins, values, loss_type).get_batch_loss_metrics(None, batch(6))
+    loss, metrics = modpo(modpo_module, policy, reference, 0.1, 0.5, margins, values, loss_type).get_batch_loss_metrics(
+        None, batch(6)
+    )
     # shift = (0.3 * 0.5 m_a - 0.2 m_b) / 0.1
     shift = ((0.15 * values[:, 0] - 0.2 * values[:, 1]) / 0.1).chunk(2)
     moved = {key: value + shift[i] for i, (key, value) in enumerate(reference.items())}
@@ -154,7 +173,9 @@ def test_low_precision_logits_are_summed_in_fp32_only_when_margins_are_at_stake(
     template = SimpleNamespace(sequence_parallel_size=1)
     results = {}
     for name, margins in {"with": [Margin("a", "adapter", "x", "reward", 0.3, 0.5)], "without": []}.items():
-        trainer = bare(modpo_module.MODPOTrainer, random_sides(0), {}, 0.1, "sigmoid", margins=margins, template=template)
+        trainer = bare(
+            modpo_module.MODPOTrainer, random_sides(0), {}, 0.1, "sigmoid", margins=margins, template=template
+        )
         results[name] = trainer.get_per_token_logps(logits.clone(), labels)
     stock = bare(stock_of(modpo_module), random_sides(0), {}, 0.1, "sigmoid", template=template)
     parent = stock.get_per_token_logps(logits.clone(), labels)
@@ -173,7 +194,13 @@ def test_a_margin_that_is_not_finite_names_margin_side_pair_step_and_text(modpo_
     policy = reference = {f"{side}_logps": torch.zeros(2) for side in ("chosen", "rejected")}
     trainer = modpo(modpo_module, policy, reference, 0.1, 0.5, margins, values, "sigmoid")
     trainer.state = SimpleNamespace(global_step=17)
-    trainer.template = SimpleNamespace(sequence_parallel_size=1, padding_free=False, tokenizer=SimpleNamespace(decode=lambda ids, **_: f"text of {ids.tolist()}"))
+    trainer.template = SimpleNamespace(
+        sequence_parallel_size=1,
+        padding_free=False,
+        tokenizer=SimpleNamespace(decode=lambda ids, **_: f"text of {ids.tolist()}"),
+    )
     trainer.processing_class = trainer.template.tokenizer
-    with pytest.raises(ValueError, match=r"margin 'b' is nan for the rejected side of pair 1 of step 17: 'text of \[3\]'"):
+    with pytest.raises(
+        ValueError, match=r"margin 'b' is nan for the rejected side of pair 1 of step 17: 'text of \[3\]'"
+    ):
         trainer.compute_ref_log_probs(batch(2) | {"input_ids": torch.arange(4)[:, None]})

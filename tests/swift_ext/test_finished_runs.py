@@ -27,7 +27,10 @@ def test_a_finished_run_takes_no_step(plugin, tiny, pairs, warm_swift, tmp_path)
     first, again = tmp_path / "first", tmp_path / "again"
     runs = [
         {"name": "first", "argv": swift_flags(model, rows, first, **flags)},
-        {"name": "again", "argv": swift_flags(model, rows, again, resume_from_checkpoint=first / "checkpoint-3", **flags)},
+        {
+            "name": "again",
+            "argv": swift_flags(model, rows, again, resume_from_checkpoint=first / "checkpoint-3", **flags),
+        },
     ]
     plan = {
         "plugin": str(REPOSITORY / "swift_ext" / "plugins" / f"{plugin}.py"),

@@ -23,7 +23,9 @@ STOCK = {
 
 def refuse(margins, store=None, packing=False, padding_free=False, sequence_parallel_size=1, **arguments) -> None:
     arguments = SimpleNamespace(**STOCK | arguments)
-    template = SimpleNamespace(packing=packing, padding_free=padding_free, sequence_parallel_size=sequence_parallel_size)
+    template = SimpleNamespace(
+        packing=packing, padding_free=padding_free, sequence_parallel_size=sequence_parallel_size
+    )
     refuse_what_cannot_work(MODPOSettings(w=0.5, store=store), margins, arguments, template)
 
 
@@ -38,9 +40,15 @@ def refuse(margins, store=None, packing=False, padding_free=False, sequence_para
         ({"margins": [ADAPTER, CLASSIFIER], "padding_free": True}, "--packing false --padding_free false"),
         ({"margins": [ADAPTER], "store": "s", "packing": True}, "--packing false --padding_free false"),
         ({"margins": [ADAPTER], "store": "s", "ref_adapter_name": "reference"}, "cannot be used with --ref_adapters"),
-        ({"margins": [FUNCTION], "streaming": True}, "use --streaming false, precompute-margins and its store need it too"),
+        (
+            {"margins": [FUNCTION], "streaming": True},
+            "use --streaming false, precompute-margins and its store need it too",
+        ),
         ({"margins": [ADAPTER, FUNCTION], "sequence_parallel_size": 2}, "--sequence_parallel_size 2 splits the tokens"),
-        ({"margins": [ADAPTER], "store": "s", "sequence_parallel_size": 2}, "--sequence_parallel_size 2 splits the tokens"),
+        (
+            {"margins": [ADAPTER], "store": "s", "sequence_parallel_size": 2},
+            "--sequence_parallel_size 2 splits the tokens",
+        ),
         ({"margins": [ADAPTER], "neftune_noise_alpha": 5.0}, "--neftune_noise_alpha 5.0 would put noise"),
     ],
 )

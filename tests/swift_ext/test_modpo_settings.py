@@ -54,7 +54,10 @@ def test_a_bad_setting_names_its_variable(read, variables, message):
         read(**variables)
 
 
-@pytest.mark.parametrize(("w", "message"), [("0", "MODPO_W must be above 0"), ("-1", "MODPO_W must be above 0"), ("1.5", "MODPO_W must be at most 1")])
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [("0", "MODPO_W must be above 0"), ("-1", "MODPO_W must be above 0"), ("1.5", "MODPO_W must be at most 1")],
+)
 def test_w_out_of_range_is_refused_when_resolved(read, w, message):
     with pytest.raises(ValueError, match=message):
         read(MODPO_W=w, MODPO_NORMALIZED_WEIGHTS="true").resolve(0.1)
@@ -63,13 +66,24 @@ def test_w_out_of_range_is_refused_when_resolved(read, w, message):
 def test_the_short_form_is_one_margin(read):
     settings = read(MODPO_W="0.3", MODPO_MARGIN_FUNCTION="brevity", MODPO_MARGIN_ROLE="cost", MODPO_MARGIN_BETA="0.5")
     (margin,) = settings.resolve(0.1)
-    assert (margin.name, margin.kind, margin.role, margin.weight, margin.beta) == ("brevity", "function", "cost", 0.7, 0.5)
+    assert (margin.name, margin.kind, margin.role, margin.weight, margin.beta) == (
+        "brevity",
+        "function",
+        "cost",
+        0.7,
+        0.5,
+    )
 
 
 def test_the_list_form_and_lower_case_names(read):
     """`--model_kwargs` writes upper case, a shell may not."""
-    settings = read(modpo_w="0.5", MODPO_MARGINS='[{"adapter": "a/x", "weight": 0.2}, {"function": "brevity", "role": "cost"}]')
-    assert [(m.name, m.weight, m.signed_weight) for m in settings.resolve(0.1)] == [("x", 0.2, 0.2), ("brevity", 0.3, -0.3)]
+    settings = read(
+        modpo_w="0.5", MODPO_MARGINS='[{"adapter": "a/x", "weight": 0.2}, {"function": "brevity", "role": "cost"}]'
+    )
+    assert [(m.name, m.weight, m.signed_weight) for m in settings.resolve(0.1)] == [
+        ("x", 0.2, 0.2),
+        ("brevity", 0.3, -0.3),
+    ]
 
 
 def test_names_of_other_methods_are_left_alone(read):

@@ -146,11 +146,15 @@ def test_step_zero_with_a_cost_of_another_weight_and_beta(train, adapter, logps_
     run = train(modpo(0.8, adapter=str(adapter), role="cost", weight=0.3, beta=0.25), max_steps=1)
     difference = logps_by_hand(adapter) - logps_by_hand()
     assert run.steps[0]["loss"] == pytest.approx(step_zero_loss(-0.3 * 0.25 * difference, 0.8), abs=1e-5)
-    assert run.steps[0]["margin_rewards/margin/chosen"] == pytest.approx(0.25 * difference[:, 0].mean().item(), abs=1e-5)
+    assert run.steps[0]["margin_rewards/margin/chosen"] == pytest.approx(
+        0.25 * difference[:, 0].mean().item(), abs=1e-5
+    )
     assert "AWAY FROM" in run.output
 
 
-def test_step_zero_with_adapter_function_and_classifier_together(train, adapter, second_adapter, rows, logps_by_hand, tmp_path):
+def test_step_zero_with_adapter_function_and_classifier_together(
+    train, adapter, second_adapter, rows, logps_by_hand, tmp_path
+):
     """Two adapters, minus the number of response tokens, and logit 1 of a classifier, mixed roles, w = 0.4."""
     from trl_ext.modpo.classifier import ClassifierReward
 
@@ -187,7 +191,9 @@ def test_step_zero_with_a_function_alone(train, logps_by_hand):
     """The length recipe: weights (1, 0.01), no adapter, so the reference is the only second forward."""
     run = train(modpo(1, function="negative_response_tokens", weight=0.01), max_steps=1)
     assert run.steps[0]["loss"] == pytest.approx(step_zero_loss(-0.01 * logps_by_hand.tokens, 1.0), abs=1e-5)
-    counted = run.steps[0]["margin_rewards/negative_response_tokens/chosen"]  # the loss does not see what both sides share
+    counted = run.steps[0][
+        "margin_rewards/negative_response_tokens/chosen"
+    ]  # the loss does not see what both sides share
     assert counted == pytest.approx(-logps_by_hand.tokens[:, 0].mean().item(), abs=1e-5)
     assert "pushes TOWARD shorter answers" in run.output
 
@@ -253,7 +259,9 @@ def test_resuming_with_another_weight_is_refused(train, with_adapter, adapter):
     assert "modpo_settings.json: the run had w = 0.5, this one has 0.6" in run.output
 
 
-def test_evaluation_and_gradient_checkpointing_leave_training_as_it_is(train, with_adapter, adapter, data, logps_by_hand):
+def test_evaluation_and_gradient_checkpointing_leave_training_as_it_is(
+    train, with_adapter, adapter, data, logps_by_hand
+):
     """The validation rows are the training rows: before the first step their margin is that of the first epoch."""
     run = train(
         modpo(adapter=str(adapter)), max_steps=4, val_dataset=data, eval_strategy="steps", eval_steps=2,
@@ -331,7 +339,10 @@ def test_a_nan_margin_names_function_and_response(train, margin_module, rows):
     """Row 3 is the second pair of the second batch; the first step still trains."""
     environment, marked = margin_module
     run = train({**environment, **modpo(function="my_margins.nan_for_one")}, succeed=False, dataset=marked)
-    assert f"function 'my_margins.nan_for_one' returned nan for response 1: {rows[3]['messages'][1]['content']!r}" in run.output
+    assert (
+        f"function 'my_margins.nan_for_one' returned nan for response 1: {rows[3]['messages'][1]['content']!r}"
+        in run.output
+    )
     assert len(run.steps) == 1
 
 

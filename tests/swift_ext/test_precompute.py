@@ -165,7 +165,9 @@ def test_settings_of_a_run_file_are_taken_and_contradictions_refused(modpo_modul
     from swift_ext.settings import read_settings
 
     run_file = tmp_path / "run.yaml"
-    run_file.write_text("ENV:\n  MODPO_W: 0.5\n  MODPO_MARGIN_FUNCTION: brevity\n  MODPO_NORMALIZED_WEIGHTS: true\nbeta: 0.1\n")
+    run_file.write_text(
+        "ENV:\n  MODPO_W: 0.5\n  MODPO_MARGIN_FUNCTION: brevity\n  MODPO_NORMALIZED_WEIGHTS: true\nbeta: 0.1\n"
+    )
     ours = ("MODPO_W", "MODPO_MARGIN_FUNCTION", "MODPO_NORMALIZED_WEIGHTS", "MODPO_MARGINS", "SWIFT_CONFIG_FILE")
     for name in ours:  # set, then deleted: put back as it was afterwards
         monkeypatch.setenv(name, "")

@@ -92,7 +92,10 @@ def test_another_reference_model_is_refused_and_a_copy_accepted(store, tiny, tmp
 def test_margins_that_the_store_lacks_or_holds_otherwise_are_refused(store, adapter, second_adapter):
     with pytest.raises(ValueError, match=r"no margin 'x', it holds \['brief'\]"):
         store(margins=[Margin("x", "function", "brevity", "reward", 0.4, 1.0)])
-    with pytest.raises(ValueError, match=r"margin 'brief' is another one \(function: brevity stored, rich_vocabulary now\); precompute again"):
+    with pytest.raises(
+        ValueError,
+        match=r"margin 'brief' is another one \(function: brevity stored, rich_vocabulary now\); precompute again",
+    ):
         store(margins=[Margin("brief", "function", "rich_vocabulary", "reward", 0.4, 1.0)])
     stored, asked = (Margin("a", "adapter", str(folder), "reward", 0.4, 1.0) for folder in (adapter, second_adapter))
     with pytest.raises(ValueError, match=r"stale store .* margin 'a' is another one \(weights: \w+ stored, \w+ now\)"):

@@ -35,10 +35,20 @@ class Worker:
 
     def __init__(self):
         env = {
-            **os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.trl_modpo.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True, cwd=REPOSITORY,
+            [sys.executable, "-m", "tests.trl_modpo.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=env,
+            text=True,
+            cwd=REPOSITORY,
         )
 
     def __call__(self, job: str, **arguments):

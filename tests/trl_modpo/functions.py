@@ -2,7 +2,9 @@
 
 
 def nan_for_one(prompts, responses, *, response_tokens):
-    return [float("nan") if "MARK" in prompt and index < len(prompts) // 2 else 1.0 for index, prompt in enumerate(prompts)]
+    return [
+        float("nan") if "MARK" in prompt and index < len(prompts) // 2 else 1.0 for index, prompt in enumerate(prompts)
+    ]
 
 
 def too_large(prompts, responses, *, response_tokens):

@@ -18,14 +18,19 @@ def test_defaults_are_those_of_the_swift_side(config):
     settings = pytest.importorskip("swift_ext.modpo.settings").MODPOSettings
     ours, theirs = config(w=0.5), settings(w=0.5)
     names = set(settings.model_fields) - {"store"}
-    assert {name: getattr(ours, name) or None for name in names} == {name: getattr(theirs, name) or None for name in names}
+    assert {name: getattr(ours, name) or None for name in names} == {
+        name: getattr(theirs, name) or None for name in names
+    }
 
 
 @pytest.mark.parametrize("written", [list, json.dumps], ids=["list", "json"])
 def test_margins_from_yaml_and_from_the_command_line(written, config):
     fields = [{"function": "brevity", "weight": 0.2, "role": "cost"}, {"function": "rich_vocabulary"}]
     margins = config(w=0.5, margins=written(fields)).resolve()
-    assert [(m.name, m.role, m.weight, m.beta) for m in margins] == [("brevity", "cost", 0.2, 1.0), ("rich_vocabulary", "reward", 0.3, 1.0)]
+    assert [(m.name, m.role, m.weight, m.beta) for m in margins] == [
+        ("brevity", "cost", 0.2, 1.0),
+        ("rich_vocabulary", "reward", 0.3, 1.0),
+    ]
 
 
 def test_the_short_form_takes_beta_of_the_run_for_an_adapter(config):
@@ -79,9 +84,16 @@ def test_the_run_file_parses_and_names_its_launch_line():
 
     path = REPOSITORY / "launch" / "runs" / "modpo_trl" / "smollm2.yaml"
     head = path.read_text().split("model_name_or_path")[0]
-    assert all(word in head for word in ("# Purpose:", "# Hardware:", "# Launch:", f"--config {path.relative_to(REPOSITORY)}"))
+    assert all(
+        word in head for word in ("# Purpose:", "# Hardware:", "# Launch:", f"--config {path.relative_to(REPOSITORY)}")
+    )
     parser = TrlParser((ScriptArguments, MODPOConfig, ModelConfig, DatasetMixtureConfig))
     script, args, model, _ = parser.parse_args_and_config(["--config", str(path), "--w", "0.8"])
     (margin,) = args.resolve()
-    assert (args.w, margin.signed_weight, margin.beta, script.dataset_name) == (0.8, pytest.approx(0.2), 0.05, "preference.jsonl")
+    assert (args.w, margin.signed_weight, margin.beta, script.dataset_name) == (
+        0.8,
+        pytest.approx(0.2),
+        0.05,
+        "preference.jsonl",
+    )
     assert model.lora_target_modules == "all-linear" and args.precompute_ref_log_probs

@@ -30,7 +30,10 @@ def test_what_trl_reads_itself_stays_as_it_is():
     ("row", "message"),
     [
         ({"prompt": 3, "chosen": "a", "rejected": "b"}, "x row 2: field 'prompt' must be a text or a list of messages"),
-        ({"prompt": ASKED, "chosen": [{"role": "assistant", "content": None}], "rejected": BAD}, "x row 2: .*content None"),
+        (
+            {"prompt": ASKED, "chosen": [{"role": "assistant", "content": None}], "rejected": BAD},
+            "x row 2: .*content None",
+        ),
         ({"prompt": ASKED, "chosen": GOOD}, "x row 2: not a pair, found chosen, prompt"),
     ],
 )

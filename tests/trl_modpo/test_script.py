@@ -35,35 +35,67 @@ def launch(tiny, adapter, warm_trl, tmp_path_factory):
     def run(processes=1, launcher=False, **options):
         folder = parent / str(next(count))
         settings = {
-            "model_name_or_path": str(tiny), "dataset_name": str(data), "output_dir": str(folder), "max_steps": 4,
-            "per_device_train_batch_size": 2 // processes, "learning_rate": 1e-3, "lr_scheduler_type": "constant",
-            "logging_steps": 1, "save_strategy": "steps", "save_steps": 4, "report_to": "none", "use_cpu": True,
-            "bf16": False, "gradient_checkpointing": False, "max_length": 96, "seed": 7, "disable_tqdm": True,
-            "train_sampling_strategy": "sequential", "w": 0.4, "dtype": "float32",
+            "model_name_or_path": str(tiny),
+            "dataset_name": str(data),
+            "output_dir": str(folder),
+            "max_steps": 4,
+            "per_device_train_batch_size": 2 // processes,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "constant",
+            "logging_steps": 1,
+            "save_strategy": "steps",
+            "save_steps": 4,
+            "report_to": "none",
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "max_length": 96,
+            "seed": 7,
+            "disable_tqdm": True,
+            "train_sampling_strategy": "sequential",
+            "w": 0.4,
+            "dtype": "float32",
             "ddp_backend": "gloo" if processes > 1 else None,
             "margins": [
                 {"adapter": str(adapter), "name": "a", "weight": 0.2},
                 {"function": "negative_response_tokens", "name": "short", "weight": 0.05, "role": "cost"},
             ],
-            "use_peft": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "lora_target_modules": ["q_proj", "v_proj"],
+            "use_peft": True,
+            "lora_r": 4,
+            "lora_alpha": 8,
+            "lora_dropout": 0.0,
+            "lora_target_modules": ["q_proj", "v_proj"],
         } | options
         file = parent / f"{folder.name}.yaml"
         file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
         flags, cache = ["--config", str(file)], {"HF_DATASETS_CACHE": str(parent / "cache")}
         if launcher:
-            argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+            argv = [
+                sys.executable,
+                "-m",
+                "accelerate.commands.launch",
+                "--cpu",
+                "--num_processes",
+                "1",
+                "--num_machines",
+                "1",
+            ]
             argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
             if processes > 1:  # without a GPU, accelerate starts several processes by MPI only
                 argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
                 argv += ["--master_port", free_port()]
             env = {**os.environ, **SETTINGS, **cache}
-            done = subprocess.run([*argv, "-m", SCRIPT, *flags], env=env, capture_output=True, text=True, timeout=600, cwd=parent)
+            done = subprocess.run(
+                [*argv, "-m", SCRIPT, *flags], env=env, capture_output=True, text=True, timeout=600, cwd=parent
+            )
             code, output = done.returncode, done.stdout + done.stderr
         else:
             log = parent / f"{folder.name}.log"
             code, output = warm_trl.start(SCRIPT, flags, log, parent, processes, **cache).finish()
         state = folder / f"checkpoint-{settings['max_steps']}" / "trainer_state.json"
-        rows_of_log = [row for row in json.loads(state.read_text())["log_history"] if "loss" in row] if state.is_file() else []
+        rows_of_log = (
+            [row for row in json.loads(state.read_text())["log_history"] if "loss" in row] if state.is_file() else []
+        )
         return code, output, rows_of_log, folder
 
     run.data, run.parent = data, parent
@@ -72,16 +104,27 @@ def launch(tiny, adapter, warm_trl, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def single(launch):
-    code, output, log, folder = launch(launcher=True, resume_from_checkpoint=True)  # as a job that may be started again says it
+    code, output, log, folder = launch(
+        launcher=True, resume_from_checkpoint=True
+    )  # as a job that may be started again says it
     assert code == 0 and "no checkpoint in" in output, output[-3000:]
     return log, output, folder
 
 
 def test_one_process_from_a_run_file(single):
     log, output, folder = single
-    assert len(log) == 4 and abs(log[0]["loss"] - math.log(2)) > 0.02 and all(math.isfinite(row["grad_norm"]) for row in log)
-    assert "pushes TOWARD what the adapter" in output and "margin 'short': cost, weight 0.05, beta 1: pushes TOWARD longer answers" in output
-    assert (folder / "adapter_model.safetensors").is_file() and (folder / "checkpoint-4" / "modpo_settings.json").is_file()
+    assert (
+        len(log) == 4
+        and abs(log[0]["loss"] - math.log(2)) > 0.02
+        and all(math.isfinite(row["grad_norm"]) for row in log)
+    )
+    assert (
+        "pushes TOWARD what the adapter" in output
+        and "margin 'short': cost, weight 0.05, beta 1: pushes TOWARD longer answers" in output
+    )
+    assert (folder / "adapter_model.safetensors").is_file() and (
+        folder / "checkpoint-4" / "modpo_settings.json"
+    ).is_file()
     assert not list(folder.rglob("margin_a"))
 
 
@@ -90,18 +133,38 @@ def test_two_processes_train_as_one(precomputed, launch, single):
     """Two gloo ranks of one pair each against one process with two pairs."""
     code, output, log, _ = launch(processes=2, launcher=not precomputed, precompute_ref_log_probs=precomputed)
     assert code == 0 and "terminate called" not in output, output[-3000:]
-    for name in ("loss", "grad_norm", "rewards/margins", "margin_rewards/a/gap", "margin_rewards/a/chosen", "margin_rewards/short/rejected"):
+    for name in (
+        "loss",
+        "grad_norm",
+        "rewards/margins",
+        "margin_rewards/a/gap",
+        "margin_rewards/a/chosen",
+        "margin_rewards/short/rejected",
+    ):
         assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]], rel=1e-5, abs=1e-5), name
 
 
-@pytest.mark.parametrize("precomputed", [pytest.param(False, marks=pytest.mark.long), True], ids=["live", "precomputed"])
+@pytest.mark.parametrize(
+    "precomputed", [pytest.param(False, marks=pytest.mark.long), True], ids=["live", "precomputed"]
+)
 def test_deepspeed_zero_two_in_bf16(precomputed, launch, single, tmp_path):
     """Margins within bf16's rounding of weights and activations; stored columns are not rounded to bf16 themselves."""
     pytest.importorskip("deepspeed")
-    zero = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}, "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto"}
+    zero = {
+        "zero_optimization": {"stage": 2},
+        "bf16": {"enabled": True},
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+    }
     (tmp_path / "zero2.json").write_text(json.dumps(zero))
     code, output, log, _ = launch(
-        processes=2, deepspeed=str(tmp_path / "zero2.json"), bf16=True, dtype="bfloat16", precompute_ref_log_probs=precomputed, max_steps=2, save_steps=2
+        processes=2,
+        deepspeed=str(tmp_path / "zero2.json"),
+        bf16=True,
+        dtype="bfloat16",
+        precompute_ref_log_probs=precomputed,
+        max_steps=2,
+        save_steps=2,
     )
     assert code == 0, output[-3000:]
     for name in ("margin_rewards/a/chosen", "margin_rewards/a/rejected"):
@@ -116,7 +179,9 @@ def test_deepspeed_takes_the_steps_of_one_process(stage, launch, single):
     """launch/deepspeed in fp32, two ranks of one pair each, a live adapter margin: under ZeRO-3 it is switched on and off
     between gathered layers. Found: 5e-7 in the loss."""
     pytest.importorskip("deepspeed")
-    code, output, log, folder = launch(processes=2, deepspeed=str(REPOSITORY / "launch" / "deepspeed" / f"{stage}.json"))
+    code, output, log, folder = launch(
+        processes=2, deepspeed=str(REPOSITORY / "launch" / "deepspeed" / f"{stage}.json")
+    )
     assert code == 0, output[-3000:]
     for name in ("loss", "rewards/margins", "margin_rewards/a/chosen", "margin_rewards/short/rejected"):
         assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]], rel=1e-3, abs=1e-5), name
@@ -141,7 +206,14 @@ def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_p
         {"adapter": str(adapter), "name": "a", "weight": 0.3},
         {"function": "negative_response_tokens", "name": "short", "weight": 0.05, "role": "cost"},
     ]
-    optimiser = {"max_steps": 8, "learning_rate": 3e-4, "weight_decay": 0.1, "adam_beta1": 0.9, "adam_beta2": 0.95, "max_grad_norm": 1.0}
+    optimiser = {
+        "max_steps": 8,
+        "learning_rate": 3e-4,
+        "weight_decay": 0.1,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.95,
+        "max_grad_norm": 1.0,
+    }
     code, output, ours, _ = launch(**optimiser, save_steps=8, w=0.5, margins=margins, use_peft=None)
     assert code == 0, output[-3000:]
     data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8, seed=11))
@@ -152,7 +224,13 @@ def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_p
     theirs = run_swift(tmp_path / "run", flags, {"MODPO_W": 0.5, "MODPO_MARGINS": json.dumps(margins)})
     assert theirs.returncode == 0, theirs.output[-3000:]
     assert len(ours) == len(theirs.steps) == 8
-    for name in ("loss", "margin_rewards/a/chosen", "margin_rewards/a/gap", "margin_rewards/short/chosen", "rewards/margins"):
+    for name in (
+        "loss",
+        "margin_rewards/a/chosen",
+        "margin_rewards/a/gap",
+        "margin_rewards/short/chosen",
+        "rewards/margins",
+    ):
         assert [row[name] for row in ours] == pytest.approx(theirs.series(name), abs=2e-5), name
     assert ours[0]["loss"] - ours[7]["loss"] > 0.05
 
@@ -172,7 +250,9 @@ def test_a_folder_as_the_data_commands_leave_it(tmp_path):
 
     assert {name: len(rows) for name, rows in splits().items()} == {"train": 6, "test": 3}
     (tmp_path / "test.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"one .jsonl or .json file a split is needed, found \['test.json', 'test.jsonl'"):
+    with pytest.raises(
+        ValueError, match=r"one .jsonl or .json file a split is needed, found \['test.json', 'test.jsonl'"
+    ):
         splits()
 
 

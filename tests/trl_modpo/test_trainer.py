@@ -60,19 +60,34 @@ def with_margins(train, margins):
 # --- the limit of plain DPO -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [["sigmoid"], ["hinge"], ["ipo"], ["robust"], ["aot"], ["apo_zero"], ["sigmoid", "bco_pair", "sft"]], ids="-".join)
+@pytest.mark.parametrize(
+    "loss",
+    [["sigmoid"], ["hinge"], ["ipo"], ["robust"], ["aot"], ["apo_zero"], ["sigmoid", "bco_pair", "sft"]],
+    ids="-".join,
+)
 def test_w_one_without_margins_is_stock_dpo_to_the_last_bit(loss, train):
-    stock, ours = (train(method=method, loss_type=loss, label_smoothing=0.1, **w, **LORA) for method, w in (("dpo", {}), ("modpo", {"w": 1.0})))
+    stock, ours = (
+        train(method=method, loss_type=loss, label_smoothing=0.1, **w, **LORA)
+        for method, w in (("dpo", {}), ("modpo", {"w": 1.0}))
+    )
     assert ours["losses"] == stock["losses"] and len(set(stock["losses"])) > 2
     assert ours["steps"] == stock["steps"]
     assert ours["tags"] == stock["tags"] == ["trl", "dpo"]
 
 
-@pytest.mark.parametrize("options", [{}, {"precompute_ref_log_probs": True}, {"ld_alpha": 0.5}], ids=lambda o: "-".join(o) or "plain")
+@pytest.mark.parametrize(
+    "options", [{}, {"precompute_ref_log_probs": True}, {"ld_alpha": 0.5}], ids=lambda o: "-".join(o) or "plain"
+)
 def test_w_one_without_margins_is_stock_dpo_in_full_fine_tuning(options, train, data):
     evaluation = {"eval_data": data, "eval_strategy": "steps", "eval_steps": 2}
-    stock, ours = (train(method=method, **options, **w, **FULL, **evaluation) for method, w in (("dpo", {}), ("modpo", {"w": 1.0})))
-    assert ours["losses"] == stock["losses"] and ours["steps"] == stock["steps"] and ours["evaluations"] == stock["evaluations"]
+    stock, ours = (
+        train(method=method, **options, **w, **FULL, **evaluation) for method, w in (("dpo", {}), ("modpo", {"w": 1.0}))
+    )
+    assert (
+        ours["losses"] == stock["losses"]
+        and ours["steps"] == stock["steps"]
+        and ours["evaluations"] == stock["evaluations"]
+    )
 
 
 def test_a_margin_of_weight_zero_is_stock_dpo_too(train, adapter):
@@ -84,7 +99,24 @@ def test_a_margin_of_weight_zero_is_stock_dpo_too(train, adapter):
     assert ours["passes_in_training"] == 8  # a step: reference and adapter, the base is not run again
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sigmoid",
+        "hinge",
+        "ipo",
+        "exo_pair",
+        "nca_pair",
+        "robust",
+        "bco_pair",
+        "sppo_hard",
+        "aot",
+        "aot_unpaired",
+        "apo_zero",
+        "apo_down",
+        "discopop",
+    ],
+)
 def test_every_loss_type_is_stock_dpo_with_another_beta_and_reference(loss, train, adapter):
     """With the margin adapter itself as the reference, beta_m = beta and weight 1 the shift is log pi_adapter - log pi_base:
     MODPO's first step is then stock DPO's, with beta / w and a reference model into which that adapter is merged.
@@ -95,7 +127,9 @@ def test_every_loss_type_is_stock_dpo_with_another_beta_and_reference(loss, trai
     folder = adapter.parent / "merged"
     if not folder.is_dir():
         base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
-        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).merge_and_unload().save_pretrained(folder)
+        PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(base), adapter
+        ).merge_and_unload().save_pretrained(folder)
         AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     options = {"loss_type": [loss], "label_smoothing": 0.1, **FULL}
     stock = train(method="dpo", beta=BETA / 0.5, ref_model=str(folder), **options)
@@ -111,16 +145,31 @@ def test_every_loss_type_is_stock_dpo_with_another_beta_and_reference(loss, trai
 def test_the_worked_cases_through_the_trainers_loss(worker, tiny, data, tmp_path):
     """Loss, gradient, h of both sides: fp32, so to 1e-5 of the terms that are summed."""
     assert len(CASES) == 19
-    for case, found in zip(CASES, worker("loss_cases", folder=tmp_path, model=tiny, data=data, cases=CASES), strict=True):
-        logps = [abs(v) for side in ("chosen", "rejected") for who in ("policy", "ref") for v in case[f"{who}_{side}_logps"]]
-        shifts = [sum(abs(w * m) for w, m in zip(case["w"][1:], row, strict=True)) for s in ("chosen", "rejected") for row in case[f"margin_{s}"]]
+    for case, found in zip(
+        CASES, worker("loss_cases", folder=tmp_path, model=tiny, data=data, cases=CASES), strict=True
+    ):
+        logps = [
+            abs(v) for side in ("chosen", "rejected") for who in ("policy", "ref") for v in case[f"{who}_{side}_logps"]
+        ]
+        shifts = [
+            sum(abs(w * m) for w, m in zip(case["w"][1:], row, strict=True))
+            for s in ("chosen", "rejected")
+            for row in case[f"margin_{s}"]
+        ]
         tolerance = 1e-5 * max(1.0, (case["beta"] * max(logps) + max(shifts)) / case["w"][0])
         pairs = len(case["losses"])
         assert found["loss"] == pytest.approx(case["loss_mean"], abs=tolerance), case["id"]
         gradient = case["d_sumloss_d_policy_chosen"] + case["d_sumloss_d_policy_rejected"]
         assert [g * pairs for g in found["gradient"]] == pytest.approx(gradient, abs=1e-4), case["id"]
-        for metric, key in {"rewards/chosen": "chosen_rewards", "rewards/rejected": "rejected_rewards", "rewards/margins": "reward_margins"}.items():
-            assert found["metrics"][metric] == pytest.approx(sum(case[key]) / pairs, abs=tolerance), (case["id"], metric)
+        for metric, key in {
+            "rewards/chosen": "chosen_rewards",
+            "rewards/rejected": "rejected_rewards",
+            "rewards/margins": "reward_margins",
+        }.items():
+            assert found["metrics"][metric] == pytest.approx(sum(case[key]) / pairs, abs=tolerance), (
+                case["id"],
+                metric,
+            )
         for k in range(case["n_margins"]):
             for side in ("chosen", "rejected"):
                 raw = sum(row[k] for row in case[f"margin_{side}"]) / pairs
@@ -134,7 +183,10 @@ def encode(tokenizer, row) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids) of both sides in ChatML; the response ends with the end token and a newline."""
     prompt = f"<|im_start|>user\n{row['messages'][0]['content']}<|im_end|>\n<|im_start|>assistant\n"
     responses = row["messages"][1]["content"], row["rejected_response"]
-    return [tuple(tokenizer.encode(text, add_special_tokens=False) for text in (prompt, f"{response}<|im_end|>\n")) for response in responses]
+    return [
+        tuple(tokenizer.encode(text, add_special_tokens=False) for text in (prompt, f"{response}<|im_end|>\n"))
+        for response in responses
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +243,14 @@ def direct_loss(batch: slice, policy, reference, margins, w=0.4) -> float:
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_the_loss_is_the_direct_formula(tuner, precomputed, train, margins, logps_by_hand, margins_by_hand):
     """At the first step, where the policy is the reference, and at the fourth, from the weights of the checkpoint before it."""
-    run = train(w=0.4, margins=margins, precompute_ref_log_probs=precomputed, save_strategy="steps", save_steps=3, **TUNERS[tuner])
+    run = train(
+        w=0.4,
+        margins=margins,
+        precompute_ref_log_probs=precomputed,
+        save_strategy="steps",
+        save_steps=3,
+        **TUNERS[tuner],
+    )
     reference = logps_by_hand()
     assert run["losses"][0] == pytest.approx(direct_loss(slice(0, 2), reference, reference, margins_by_hand), abs=1e-5)
     policy = logps_by_hand(run["folder"] / "checkpoint-3")
@@ -226,9 +285,20 @@ def test_truncated_responses(train, margins, logps_by_hand, tiny, rows):
 
 def test_plain_text_rows_lose_their_end_token_again(train, rows, tmp_path):
     plain = [
-        {"prompt": row["messages"][0]["content"], "chosen": row["messages"][1]["content"], "rejected": row["rejected_response"]} for row in rows
+        {
+            "prompt": row["messages"][0]["content"],
+            "chosen": row["messages"][1]["content"],
+            "rejected": row["rejected_response"],
+        }
+        for row in rows
     ]
-    run = train(data=write_rows(tmp_path / "plain.jsonl", plain), w=0.5, margins=[{"function": "tests.trl_modpo.functions.letters"}], max_steps=1, **LORA)
+    run = train(
+        data=write_rows(tmp_path / "plain.jsonl", plain),
+        w=0.5,
+        margins=[{"function": "tests.trl_modpo.functions.letters"}],
+        max_steps=1,
+        **LORA,
+    )
     for side in ("chosen", "rejected"):
         expected = sum(len(row[side]) + len(row["prompt"]) / 1000 for row in plain[:BATCH]) / BATCH
         assert run["steps"][0][f"margin_rewards/letters/{side}"] == pytest.approx(expected, abs=1e-4)
@@ -254,7 +324,9 @@ def test_a_separate_reference_model_beside_a_lora_policy(train, adapter, tmp_pat
     run = train(ref_model=str(other), w=0.5, margins=[{"adapter": str(adapter), "name": "a"}], max_steps=1, **LORA)
     base, reference = logps_by_hand(), logps_by_hand(other)
     h = (BETA * (base - reference) - 0.5 * BETA * (logps_by_hand(adapter) - base)) / 0.5
-    assert run["losses"][0] == pytest.approx(-torch.nn.functional.logsigmoid(h[:2, 0] - h[:2, 1]).mean().item(), abs=1e-5)
+    assert run["losses"][0] == pytest.approx(
+        -torch.nn.functional.logsigmoid(h[:2, 0] - h[:2, 1]).mean().item(), abs=1e-5
+    )
 
 
 # --- roles, weights, one precomputation for a grid --------------------------------------------------------------------
@@ -267,11 +339,15 @@ def test_a_cost_is_a_reward_of_negative_beta(train, adapter):
     assert cost["losses"] == negative["losses"] and cost["losses"][0] != reward["losses"][0]
     gaps = [series(run, "margin_rewards/m/gap") for run in (cost, negative, reward)]
     assert gaps[0] == gaps[2] == [-value for value in gaps[1]]
-    assert "pushes AWAY FROM what the adapter" in cost["printed"] and "pushes TOWARD what the adapter" in reward["printed"]
+    assert (
+        "pushes AWAY FROM what the adapter" in cost["printed"] and "pushes TOWARD what the adapter" in reward["printed"]
+    )
     assert "(by a raw negative beta)" in negative["printed"]
 
 
-def test_one_precomputation_serves_every_weight_and_beta_and_never_another_source(train, adapter, second_adapter, data, tmp_path):
+def test_one_precomputation_serves_every_weight_and_beta_and_never_another_source(
+    train, adapter, second_adapter, data, tmp_path
+):
     """The stored values are raw. Whatever they depend on gives them another name: adapter weights, scale, rows, max_length."""
     moved = shutil.copytree(adapter, tmp_path / "expert")
     precomputed = {"precompute_ref_log_probs": True, "max_steps": 1, **LORA}
@@ -285,7 +361,12 @@ def test_one_precomputation_serves_every_weight_and_beta_and_never_another_sourc
     live = train(w=0.2, margin_adapter=str(moved), margin_beta=0.7, max_steps=1, **LORA)
     stored = train(w=0.2, margin_adapter=str(moved), margin_beta=0.7, **precomputed)
     assert stored["passes_before"] == 0 and stored["losses"] == pytest.approx(live["losses"], abs=1e-6)
-    for options in ({"max_length": 60}, {"ld_alpha": 0.5}, {"reverse": True}, {"data": write_rows(tmp_path / "other.jsonl", trl_rows(preference_rows(8, seed=12)))}):
+    for options in (
+        {"max_length": 60},
+        {"ld_alpha": 0.5},
+        {"reverse": True},
+        {"data": write_rows(tmp_path / "other.jsonl", trl_rows(preference_rows(8, seed=12)))},
+    ):
         assert passes(**options) == 8, options
     config = (moved / "adapter_config.json").read_text()
     (moved / "adapter_config.json").write_text(config.replace('"lora_alpha": 8', '"lora_alpha": 16'))
@@ -302,7 +383,10 @@ def test_another_base_is_never_served_from_the_cache(train, tiny, tmp_path):
 
     other = build_model(tmp_path / "other", seed=4)
     options = {"w": 0.5, "margin_function": "brevity", "precompute_ref_log_probs": True, "max_steps": 1, **LORA}
-    passes = [train(**options, **changes)["passes_before"] for changes in ({}, {}, {"model": str(other)}, {"nudged": True}, {})]
+    passes = [
+        train(**options, **changes)["passes_before"]
+        for changes in ({}, {}, {"model": str(other)}, {"nudged": True}, {})
+    ]
     assert passes == [4, 0, 4, 4, 0]
 
 
@@ -322,7 +406,9 @@ def test_nothing_but_the_policy_trains(with_margins):
 
 def test_full_fine_tuning_leaves_the_margin_host_alone(train, adapter):
     run = train(w=0.5, margin_adapter=str(adapter), max_steps=8, watch=True, **FULL)
-    assert set(run["moved"]) == set(run["trainable"]) == set(run["names"]) and not any("lora" in name for name in run["names"])
+    assert set(run["moved"]) == set(run["trainable"]) == set(run["names"]) and not any(
+        "lora" in name for name in run["names"]
+    )
     values = series(run, "margin_rewards/margin/chosen")
     assert values[:4] == values[4:] and len(set(values)) == 4
 
@@ -368,7 +454,14 @@ def test_resuming_with_other_weights_is_refused(train, margins, with_margins):
 def test_evaluation_reports_margins_and_leaves_training_as_it_is(precomputed, train, margins, with_margins, data):
     """The evaluation rows are the training rows: their margins average to those of the first epoch."""
     run = train(
-        w=0.4, margins=margins, max_steps=4, eval_data=data, eval_strategy="steps", eval_steps=2, precompute_ref_log_probs=precomputed, **LORA
+        w=0.4,
+        margins=margins,
+        max_steps=4,
+        eval_data=data,
+        eval_strategy="steps",
+        eval_steps=2,
+        precompute_ref_log_probs=precomputed,
+        **LORA,
     )
     assert series(run, "loss") == pytest.approx(series(with_margins, "loss")[:4], abs=1e-6)
     assert len(run["evaluations"]) == 2
@@ -383,10 +476,18 @@ def test_evaluation_reports_margins_and_leaves_training_as_it_is(precomputed, tr
 def test_gradient_checkpointing_and_policy_dropout_do_not_touch_the_margins(train, adapter):
     """lora_dropout acts on the policy (other losses), never on reference or margin (same values)."""
     plain, wild = (
-        train(w=0.5, margin_adapter=str(adapter), lora={"lora_dropout": rate}, disable_dropout=False, gradient_checkpointing=rate > 0)
+        train(
+            w=0.5,
+            margin_adapter=str(adapter),
+            lora={"lora_dropout": rate},
+            disable_dropout=False,
+            gradient_checkpointing=rate > 0,
+        )
         for rate in (0.0, 0.5)
     )
-    assert series(wild, "margin_rewards/margin/chosen") == pytest.approx(series(plain, "margin_rewards/margin/chosen"), abs=1e-6)
+    assert series(wild, "margin_rewards/margin/chosen") == pytest.approx(
+        series(plain, "margin_rewards/margin/chosen"), abs=1e-6
+    )
     assert wild["losses"][1:] != pytest.approx(plain["losses"][1:], abs=1e-6)
 
 
@@ -413,7 +514,9 @@ def test_a_nan_margin_names_function_and_response(train, marked, rows):
     text = rows[3]["messages"][1]["content"]
     with pytest.raises(JobFailed) as caught:
         train(data=marked, w=0.5, margin_function="tests.trl_modpo.functions.nan_for_one", **LORA)
-    assert f"function 'tests.trl_modpo.functions.nan_for_one' returned nan for response 1: {text!r}" in str(caught.value)
+    assert f"function 'tests.trl_modpo.functions.nan_for_one' returned nan for response 1: {text!r}" in str(
+        caught.value
+    )
 
 
 def test_an_infinite_margin_names_margin_side_pair_and_step_or_row(train):
@@ -450,8 +553,6 @@ def test_setups_in_which_margins_would_have_no_effect(options, message, train, a
         return
     with pytest.raises(JobFailed, match=message):
         train(**{"w": 0.5, "margin_adapter": str(adapter), **FULL, **options})
-
-
 
 
 # --- nothing is scored, nothing is believed ----------------------------------------------------------------------------

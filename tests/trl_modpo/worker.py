@@ -14,10 +14,31 @@ from types import SimpleNamespace
 
 from tests.frozen import freeze_imports
 
-LOSS_AND_METRICS = ("loss", "rewards/", "logps/", "margin_rewards/", "grad_norm", "eval_loss", "eval_rewards", "eval_margin_rewards")
+LOSS_AND_METRICS = (
+    "loss",
+    "rewards/",
+    "logps/",
+    "margin_rewards/",
+    "grad_norm",
+    "eval_loss",
+    "eval_rewards",
+    "eval_margin_rewards",
+)
 
 
-def build(folder, model, data, method="modpo", lora=None, nudged=False, reverse=False, ref_model=None, eval_data=None, start=None, **config):
+def build(
+    folder,
+    model,
+    data,
+    method="modpo",
+    lora=None,
+    nudged=False,
+    reverse=False,
+    ref_model=None,
+    eval_data=None,
+    start=None,
+    **config,
+):
     """A trainer that keeps the exact loss of every batch in `losses`."""
     import torch
     from datasets import Dataset
@@ -41,10 +62,23 @@ def build(folder, model, data, method="modpo", lora=None, nudged=False, reverse=
             return super()._logps(*args)
 
     settings = {
-        "output_dir": str(folder), "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "max_steps": 4,
-        "learning_rate": 1e-3, "lr_scheduler_type": "constant", "logging_steps": 1, "save_strategy": "no",
-        "report_to": "none", "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "max_length": 96,
-        "seed": 7, "beta": 0.1, "train_sampling_strategy": "sequential", "disable_tqdm": True,
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 2,
+        "per_device_eval_batch_size": 2,
+        "max_steps": 4,
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "constant",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "max_length": 96,
+        "seed": 7,
+        "beta": 0.1,
+        "train_sampling_strategy": "sequential",
+        "disable_tqdm": True,
     } | config
     torch.manual_seed(5)
     policy = str(model)
@@ -58,7 +92,9 @@ def build(folder, model, data, method="modpo", lora=None, nudged=False, reverse=
         ref_model = AutoModelForCausalLM.from_pretrained(ref_model, dtype=torch.float32)
     peft_config = None
     if lora is not None:
-        peft_config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"} | lora)
+        peft_config = LoraConfig(
+            **{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"} | lora
+        )
 
     def rows(path):
         if path is None:
@@ -69,8 +105,12 @@ def build(folder, model, data, method="modpo", lora=None, nudged=False, reverse=
     losses, Recorded.passes = [], []
     Recorded.losses = losses
     trainer = Recorded(
-        policy, ref_model=ref_model, args=config_class(**settings), train_dataset=rows(data),
-        eval_dataset=rows(eval_data), peft_config=peft_config,
+        policy,
+        ref_model=ref_model,
+        args=config_class(**settings),
+        train_dataset=rows(data),
+        eval_dataset=rows(eval_data),
+        peft_config=peft_config,
     )
     losses.clear()
     return trainer
@@ -113,7 +153,14 @@ def loss_cases(folder, model, data, cases) -> list[dict]:
             for k, w in enumerate(case["w"][1:])
         ]
         trainer = build(
-            folder, model, data, w=case["w"][0], beta=case["beta"], loss_type=[case["loss_type"]], margins=margins, disable_dropout=False,
+            folder,
+            model,
+            data,
+            w=case["w"][0],
+            beta=case["beta"],
+            loss_type=[case["loss_type"]],
+            margins=margins,
+            disable_dropout=False,
         )
         pairs = len(case["policy_chosen_logps"])
         logps = torch.tensor(case["policy_chosen_logps"] + case["policy_rejected_logps"], requires_grad=True)
@@ -123,14 +170,19 @@ def loss_cases(folder, model, data, cases) -> list[dict]:
             if fused_lm_head:
                 zeros = torch.zeros(2 * pairs, 1)
                 return SimpleNamespace(log_probs=logps[:, None], entropy=zeros, mean_logits=zeros, is_top1=zeros.bool())
-            return SimpleNamespace(logits=torch.stack([logps, torch.log(-torch.expm1(logps))], -1)[:, None].expand(-1, 2, -1))
+            return SimpleNamespace(
+                logits=torch.stack([logps, torch.log(-torch.expm1(logps))], -1)[:, None].expand(-1, 2, -1)
+            )
 
         ids = torch.zeros(2 * pairs, 2, dtype=torch.long)
         values = torch.tensor([c + r for c, r in zip(case["margin_chosen"], case["margin_rejected"], strict=True)])
         batch = {
-            "input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": torch.tensor([[0, 1]] * (2 * pairs)),
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "completion_mask": torch.tensor([[0, 1]] * (2 * pairs)),
             "ref_chosen_logps": torch.tensor(case["ref_chosen_logps"]),
-            "ref_rejected_logps": torch.tensor(case["ref_rejected_logps"]), "margin_values": values,
+            "ref_rejected_logps": torch.tensor(case["ref_rejected_logps"]),
+            "margin_values": values,
         }
         trainer.model.train()
         loss = trainer.compute_loss(stand_in, batch)

@@ -70,9 +70,15 @@ class D2POConfig(OnlineConfig):
     discriminator_learning_rate: float = field(default=_OWN["learning_rate"], metadata={"help": "Of its own AdamW."})
     discriminator_epochs: int = field(default=_OWN["epochs"], metadata={"help": "Passes of an update over its labels."})
     discriminator_batch_size: int = field(default=_OWN["batch_size"], metadata={"help": "Pairs of one of its steps."})
-    discriminator_max_length: int = field(default=_OWN["max_length"], metadata={"help": "Longest text it reads, in tokens."})
-    discriminator_lora_rank: int = field(default=_OWN["lora_rank"], metadata={"help": "Rank of its LoRA; 0 trains all its weights."})
-    discriminator_replay: int = field(default=_OWN["replay"], metadata={"help": "Earlier labels that an update sees again."})
+    discriminator_max_length: int = field(
+        default=_OWN["max_length"], metadata={"help": "Longest text it reads, in tokens."}
+    )
+    discriminator_lora_rank: int = field(
+        default=_OWN["lora_rank"], metadata={"help": "Rank of its LoRA; 0 trains all its weights."}
+    )
+    discriminator_replay: int = field(
+        default=_OWN["replay"], metadata={"help": "Earlier labels that an update sees again."}
+    )
     discriminator_text_format: str = field(
         default=_OWN["text_format"], metadata={"help": "Its texts: question_answer, chat or plain."}
     )
@@ -135,7 +141,9 @@ class D2POConfig(OnlineConfig):
         if gold is not None and gold.costs_money and self.max_labels is None:
             raise ValueError(f"--gold {self.gold} costs money: say with --max_labels how many labels may be bought")
         if self.eval_gold is not None and (gold is not None or get_gold(self.eval_gold).costs_money):
-            raise ValueError(f"--eval_gold {self.eval_gold}: a free function is valid, where there is no --gold to show")
+            raise ValueError(
+                f"--eval_gold {self.eval_gold}: a free function is valid, where there is no --gold to show"
+            )
         if self.max_labels is not None and (self.max_labels < 1 or gold is None):
             raise ValueError(f"--max_labels is {self.max_labels}: at least 1 is valid, with --gold")
 

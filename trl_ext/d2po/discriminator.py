@@ -16,7 +16,15 @@ _HOME = {
     "PolicyDiscriminator": ".discriminator_models",
     "RemoteDiscriminator": ".remote",
 }
-__all__ = ["CHOICES", "Discriminator", "DiscriminatorSettings", "LabelledPair", "check_pairs", "load_discriminator", *_HOME]
+__all__ = [
+    "CHOICES",
+    "Discriminator",
+    "DiscriminatorSettings",
+    "LabelledPair",
+    "check_pairs",
+    "load_discriminator",
+    *_HOME,
+]
 __getattr__ = loaded_when_used("trl_ext.d2po", _HOME)
 
 

@@ -35,4 +35,6 @@ def _pair(row: dict[str, Any]) -> LabelledPair:
     pair, margin = read_pair(row), row.get("margin")
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float)):
         raise ValueError(f"margin must be a number above 0, found {margin!r:.60}")
-    return LabelledPair(last_user_text(pair.prompt), pair.chosen, pair.rejected, None if margin is None else float(margin))
+    return LabelledPair(
+        last_user_text(pair.prompt), pair.chosen, pair.rejected, None if margin is None else float(margin)
+    )

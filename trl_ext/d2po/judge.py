@@ -46,6 +46,8 @@ def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain
     if args.discriminator_first_pairs is not None:
         own.learnt += read_first_pairs(args.discriminator_first_pairs, args.discriminator_loss)
     return Replicas(own, accelerator)
+
+
 PAID_FOLDER = "d2po_gold_answers"
 
 

@@ -23,9 +23,7 @@ class WindowSampler(Sampler[int]):
         ValueError: fewer rows than one window.
     """
 
-    def __init__(
-        self, rows: int, window: int, repeats: int, seed: int, epoch: Callable[[], int], shuffle: bool = True
-    ):
+    def __init__(self, rows: int, window: int, repeats: int, seed: int, epoch: Callable[[], int], shuffle: bool = True):
         if rows < window:
             raise ValueError(f"{rows} prompts are fewer than one window: --window_pairs {window}")
         self.rows, self.window, self.repeats, self.seed, self.shuffle = rows, window, repeats, seed, shuffle

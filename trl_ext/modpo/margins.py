@@ -148,8 +148,14 @@ def resolve_margins(specs: Sequence[MarginSpec], w: float, beta: float, normaliz
         margin_beta = spec.beta if spec.beta is not None else (beta if spec.kind == "adapter" else 1.0)
         margins.append(
             Margin(
-                name=name, kind=spec.kind, source=spec.source, role=spec.role, weight=weight, beta=margin_beta,
-                head=spec.head, allow_other_base=spec.allow_other_base,
+                name=name,
+                kind=spec.kind,
+                source=spec.source,
+                role=spec.role,
+                weight=weight,
+                beta=margin_beta,
+                head=spec.head,
+                allow_other_base=spec.allow_other_base,
             )
         )
     names = [margin.name for margin in margins]
@@ -193,7 +199,9 @@ def read_adapter_config(path: str) -> dict:
     if not Path(path).is_dir():
         raise ValueError(f"margin adapter {path!r} is not a folder")
     if not config_path.is_file():
-        raise ValueError(f"margin adapter {path!r} holds no adapter_config.json: found {sorted(p.name for p in Path(path).iterdir())[:8]}")
+        raise ValueError(
+            f"margin adapter {path!r} holds no adapter_config.json: found {sorted(p.name for p in Path(path).iterdir())[:8]}"
+        )
     try:
         return json.loads(config_path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

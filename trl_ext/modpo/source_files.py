@@ -134,7 +134,10 @@ def _imported(path: Path) -> Iterable[tuple[int, str]]:
     """(dots, dotted name) of what a file imports, and of what it takes from there, which may be modules too."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # a file that this Python cannot read imports nothing here; it counts by its bytes
+    except (
+        SyntaxError,
+        ValueError,
+    ):  # a file that this Python cannot read imports nothing here; it counts by its bytes
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

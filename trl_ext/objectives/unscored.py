@@ -1,6 +1,5 @@
 """Pairs of which nothing is scored: their log-probs are 0, and with a margin the log looks alive all the same."""
 
-
 MOST = 0.05  # largest share of pairs with a side without a scored token that a run, or the doctor, lets pass
 FEW = 200
 

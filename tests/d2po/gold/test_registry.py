@@ -71,9 +71,7 @@ def test_an_unknown_name_is_refused(name, near):
         with pytest.raises(ValueError, match="cannot be imported"):
             get_gold(name)
         return
-    with pytest.raises(
-        ValueError, match=rf"unknown gold function '{name}'; did you mean '{near}'\? Valid: bagofwords"
-    ):
+    with pytest.raises(ValueError, match=rf"unknown gold function '{name}'; did you mean '{near}'\? Valid: bagofwords"):
         get_gold(name)
 
 

@@ -251,7 +251,16 @@ def test_every_answer_is_on_the_disk_before_the_next_request(teacher, collect):
 
 
 def start(server, folder, source, *flags):
-    arguments = ["--backend", "openai", "--api_model", "judge-1", "--base_url", f"{server.address}/v1", "--source", source]
+    arguments = [
+        "--backend",
+        "openai",
+        "--api_model",
+        "judge-1",
+        "--base_url",
+        f"{server.address}/v1",
+        "--source",
+        source,
+    ]
     arguments += ["--out", folder, "--limit", 12, "--rpm_limit", 600000, *flags]
     command = [sys.executable, "-m", "datasets_builders", "teacher", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
@@ -524,5 +533,6 @@ def test_summary_counts_ties_as_half():
     assert counts == {"n_pairs": 4, "scored": 3, "correct": 1, "ties": 1}
     assert summary["accuracy_ties_half"]["value"] == 0.5
     # Wilson's (p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n) for p = 1/3, n = 3
-    assert summary["accuracy_strict"] == pytest.approx({"value": 1 / 3, "low": 0.0615, "high": 0.7923, "n": 3}, abs=1e-4)
-
+    assert summary["accuracy_strict"] == pytest.approx(
+        {"value": 1 / 3, "low": 0.0615, "high": 0.7923, "n": 3}, abs=1e-4
+    )

@@ -29,7 +29,9 @@ def test_every_format_is_written_in_that_of_ms_swift(check, tmp_path, shape):
     code, rows, _ = check(write_rows(tmp_path / "pairs.jsonl", [row, row]))
     assert code == 0 and rows == [SHAPES["rejected_response"] | {"tools": "[]", "images": ["a.png"]}] * 2
     code, rows, _ = check(tmp_path / "pairs.jsonl", "--sft")
-    assert code == 0 and rows == [{"messages": SHAPES["rejected_response"]["messages"], "tools": "[]", "images": ["a.png"]}]
+    assert code == 0 and rows == [
+        {"messages": SHAPES["rejected_response"]["messages"], "tools": "[]", "images": ["a.png"]}
+    ]
 
 
 @pytest.mark.parametrize(("row", "reason", "message"), NO_PAIR)

@@ -57,8 +57,11 @@ def test_checkpoints_that_are_refused(run_folder, tmp_path):
 
 def test_questions_in_every_field_distinct_with_what_lies_beside(tmp_path):
     rows = [
-        {"question": "a", "sol_rows": [1]}, {"prompt": "b"}, {"prompt": [{"role": "user", "content": "c"}]},
-        {"messages": [{"role": "user", "content": "d"}, {"role": "assistant", "content": "x"}]}, {"question": "a", "sol_rows": [2]},
+        {"question": "a", "sol_rows": [1]},
+        {"prompt": "b"},
+        {"prompt": [{"role": "user", "content": "c"}]},
+        {"messages": [{"role": "user", "content": "d"}, {"role": "assistant", "content": "x"}]},
+        {"question": "a", "sol_rows": [2]},
     ]
     questions = read_questions(write_rows(tmp_path / "q.jsonl", rows))
     assert [q.prompt.messages[-1]["content"] for q in questions] == ["a", "b", "c", "d"]
@@ -103,7 +106,9 @@ def command(run_folder, tmp_path):
 def test_every_prompt_of_every_checkpoint_is_answered(command, tmp_path, capsys):
     code, rows = command("a", "--base", "--last", 4, "--num_samples", 2, "--temperature", 1.5)
     assert code == 0
-    keys = [(row["checkpoint"], row["step"], row["question"][-2], row["sample"], row["metadata"]["number"]) for row in rows]
+    keys = [
+        (row["checkpoint"], row["step"], row["question"][-2], row["sample"], row["metadata"]["number"]) for row in rows
+    ]
     names = (("base", 0), ("checkpoint-2", 2), ("checkpoint-4", 4))
     assert keys == [(*name, str(n), sample, n) for name in names for n in range(5) for sample in range(2)]
     texts = [[row["response"] for row in rows if row["checkpoint"] == name] for name, _ in names]
@@ -111,7 +116,9 @@ def test_every_prompt_of_every_checkpoint_is_answered(command, tmp_path, capsys)
     assert len(set(texts[0])) > 5, "samples differ"
     read = read_answers([tmp_path / "a"])
     assert len(read) == 30 and read[0].metadata == {"number": 0} and read[29].checkpoint == "checkpoint-4"
-    assert [a.response for a in read_answers([tmp_path / "a" / "checkpoint-2"])] == texts[1], "the folder of one label reads too"
+    assert [a.response for a in read_answers([tmp_path / "a" / "checkpoint-2"])] == texts[1], (
+        "the folder of one label reads too"
+    )
 
 
 def test_an_interrupted_run_continues_to_the_same_answers(command, tmp_path, capsys, monkeypatch):
@@ -134,7 +141,9 @@ def test_an_interrupted_run_continues_to_the_same_answers(command, tmp_path, cap
     assert (tmp_path / "again" / "checkpoint-4" / "00001-of-00001.jsonl").exists()
     assert command("again", *flags) == (0, whole)
     assert calls[:4] == [2, 2, 1, 2]
-    assert command("again", *flags, verb="d2po-generate") == (0, whole) and "complete already" in capsys.readouterr().out
+    assert (
+        command("again", *flags, verb="d2po-generate") == (0, whole) and "complete already" in capsys.readouterr().out
+    )
 
 
 def test_the_seed_decides_and_other_settings_are_refused_in_one_folder(command, capsys):
@@ -142,7 +151,9 @@ def test_the_seed_decides_and_other_settings_are_refused_in_one_folder(command, 
     first = command("a", *flags)[1]
     assert command("b", *flags)[1] == first
     assert command("c", *flags, "--seed", 1)[1] != first
-    assert command("a", *flags, "--seed", 1)[0] == 2 and "was made with seed = 0, now it is 1" in capsys.readouterr().err
+    assert (
+        command("a", *flags, "--seed", 1)[0] == 2 and "was made with seed = 0, now it is 1" in capsys.readouterr().err
+    )
     assert command("a", *flags, "--limit", 3)[0] == 2 and "prompts" in capsys.readouterr().err
 
 

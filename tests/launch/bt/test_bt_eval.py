@@ -103,9 +103,7 @@ def test_top_k_is_not_sent_to_a_server_unless_asked_for(asked, server, tmp_path)
 def test_top_k_can_be_switched_off_and_the_result_says_so(asked, server, tmp_path, capsys):
     whole = ["--do_sample", "--temperature", "1", "--top_p", "1", "--top_k", "0"]
     assert launch(["eval-bt", *asked, *whole, "--limit", "1", "--out", str(tmp_path / "out")]) == 0
-    assert {request["top_k"] for request in server.bodies} == {
-        -1
-    }  # all tokens, as vLLM, SGLang and llama.cpp read it
+    assert {request["top_k"] for request in server.bodies} == {-1}  # all tokens, as vLLM, SGLang and llama.cpp read it
     assert "answers sampled at temperature 1, top-p 1, all tokens" in capsys.readouterr().out
     launch(["eval-bt", *asked, "--limit", "1", "--out", str(tmp_path / "greedy")])
     assert result_of(tmp_path / "greedy")["decoding"] == "greedy"

@@ -16,7 +16,19 @@ from tests.conftest import REPOSITORY
 
 # What they do not know is a flag of another program.
 PASS_ON = ("doctor", "precompute-margins", "sweep-bt")
-HEAVY = ("torch", "transformers", "swift", "trl", "peft", "datasets", "pandas", "scipy", "matplotlib", "gradio", "openai")
+HEAVY = (
+    "torch",
+    "transformers",
+    "swift",
+    "trl",
+    "peft",
+    "datasets",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "gradio",
+    "openai",
+)
 
 
 def parser_of(verb):
@@ -168,9 +180,17 @@ def test_all_verbs_that_read_a_file_are_tried():
 )  # fmt: skip
 def test_mistakes_that_were_tracebacks(argv, code, message, tmp_path, capsys):
     (tmp_path / "torn.yaml").write_text("a: [1\nb: 2")
-    pair = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a b"}], "rejected_response": "c"}
+    pair = {
+        "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a b"}],
+        "rejected_response": "c",
+    }
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
-    places = {"FOLDER": tmp_path, "FILE": tmp_path / "pairs.jsonl", "PAIRS": tmp_path / "pairs.jsonl", "YAML": tmp_path / "torn.yaml"}
+    places = {
+        "FOLDER": tmp_path,
+        "FILE": tmp_path / "pairs.jsonl",
+        "PAIRS": tmp_path / "pairs.jsonl",
+        "YAML": tmp_path / "torn.yaml",
+    }
     for name, place in places.items():
         argv = [re.sub(rf"^{name}\b", str(place), text) for text in argv]
     found, said = outcome(capsys, *argv)
@@ -219,7 +239,9 @@ def test_commands_of_the_last_release_mean_what_they_meant(verb, flags, name, va
 def test_an_old_spelling_says_the_new_verb(verb, flags, new, capsys):
     assert (current_verb(verb, flags) == new and verb not in OLD_VERBS) or new in VERBS
     code, said = outcome(capsys, verb, *flags)
-    assert code == 2 and said.err.startswith(f"this is now `python -m launch {new}`; the old spelling ends with the next")
+    assert code == 2 and said.err.startswith(
+        f"this is now `python -m launch {new}`; the old spelling ends with the next"
+    )
 
 
 def test_help_lists_the_verbs_by_purpose(capsys):

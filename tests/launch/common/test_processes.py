@@ -55,7 +55,11 @@ def wait_for(there, seconds=30):
 @pytest.fixture
 def parent(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path), TREE], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", PARENT, str(tmp_path), TREE],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout.readline() == "starts\n"
     yield process
@@ -119,7 +123,9 @@ def test_who_lives_on_without_parent_and_guard_keeps_the_lock_and_is_named(paren
 def test_two_at_a_time_are_refused_with_the_name_of_the_first(tmp_path):
     lease = Lease.take(tmp_path / "lock", "a")
     begun = time.monotonic()
-    with pytest.raises(ValueError, match=rf"--out X: another process is at work there: process {os.getpid()} on .*python"):
+    with pytest.raises(
+        ValueError, match=rf"--out X: another process is at work there: process {os.getpid()} on .*python"
+    ):
         Lease.take_or_refuse(tmp_path / "lock", "--out X")
     assert time.monotonic() - begun < 2 and json.loads((tmp_path / "lock").read_text())["holder"] == "a"
     lease.release()
@@ -157,7 +163,9 @@ print(Unlucky(life, ["sleep", "60"]).run())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the status itself says what is left")
 def test_a_command_that_ends_between_two_looks_has_a_status():
-    done = subprocess.run([sys.executable, "-c", KILLED_BETWEEN_TWO_LOOKS], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_BETWEEN_TWO_LOOKS], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout, done.stderr) == (f"{signal.SIGKILL:d}\n", "")
 
 

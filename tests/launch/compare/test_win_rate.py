@@ -235,7 +235,6 @@ def test_statistics_by_hand():
     assert nothing["win_rate"] == {"value": None, "low": None, "high": None, "n": 0}
 
 
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -243,7 +242,10 @@ def test_statistics_by_hand():
         (["--gens", "A", "B"], "--gens needs --api_model"),
         (["--verdicts", "x", "--api_model", "m"], "leave out --write_pairs, --limit and --api_model"),
         (["--gens", "A", "B", "--api_model", "m", "--num_samples", "2"], "all answers would be the same"),
-        (["--gens", "A", "B", "--api_model", "m", "--backend", "anthropic", "--temperature", "0"], "anthropic takes none"),
+        (
+            ["--gens", "A", "B", "--api_model", "m", "--backend", "anthropic", "--temperature", "0"],
+            "anthropic takes none",
+        ),
         (["--gens", "A", "B", "--api_model", "m"], "1 answers have no partner .* sample 0; see .*validate-eval-set"),
         (["--gens", "A", "A", "--api_model", "m"], "needs --base_url or the environment variable OPENAI_BASE_URL"),
     ],

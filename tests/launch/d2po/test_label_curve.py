@@ -62,7 +62,9 @@ def test_rows_that_make_no_curve(tmp_path, rows, message):
 def test_a_folder_without_what_is_needed(tmp_path):
     with pytest.raises(ValueError, match=r"no trainer_state.json"):
         read_run(tmp_path)
-    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 1, "log_history": [{"eval_loss": 1, "step": 1}]}))
+    (tmp_path / "trainer_state.json").write_text(
+        json.dumps({"global_step": 1, "log_history": [{"eval_loss": 1, "step": 1}]})
+    )
     with pytest.raises(ValueError, match=r"'eval_gold' and 'eval_gold_labels'; evaluations have \['eval_loss'\]"):
         read_run(tmp_path)
     (tmp_path / "trainer_state.json").write_text("{")
@@ -94,7 +96,11 @@ def test_a_run_without_labels_keeps_every_evaluation():
     assert by_step(static) == [(0, 1.0), (10, 4.0), (20, 2.0)]
     found = curves({"static": [static, [one._replace(gold=one.gold + 1) for one in static]]})
     assert [(point.at, point.mean) for point in found.labels["static"]] == [(0, 2.5)]
-    assert [(point.at, point.mean, point.seeds) for point in found.steps["static"]] == [(0, 1.5, 2), (10, 4.5, 2), (20, 2.5, 2)]
+    assert [(point.at, point.mean, point.seeds) for point in found.steps["static"]] == [
+        (0, 1.5, 2),
+        (10, 4.5, 2),
+        (20, 2.5, 2),
+    ]
 
 
 @pytest.mark.parametrize("row", [{"step": None}, {"eval_gold": "high"}, {"eval_gold_labels": None}, {"eval_gold": [1]}])
@@ -143,7 +149,9 @@ def test_seeds_evaluated_elsewhere_are_interpolated_where_both_are():
 
 
 def test_seeds_without_a_common_budget_are_refused_by_name():
-    with pytest.raises(ValueError, match="--run d2po, by labels: one seed starts at 9 and one ends at 3: they have no place in common"):
+    with pytest.raises(
+        ValueError, match="--run d2po, by labels: one seed starts at 9 and one ends at 3: they have no place in common"
+    ):
         curves({"d2po": [[Evaluation(0, 0, 1.0), Evaluation(1, 3, 1.0)], [Evaluation(0, 9, 1.0)]]})
 
 
@@ -168,7 +176,9 @@ def command(runs, *more, out="curve.svg"):
 def test_picture_and_tables(runs, name, magic, capsys):
     pytest.importorskip("matplotlib")
     assert command(runs, "--labels_before", "static $1=16", out=name) == 0
-    assert "d2po: 4.5 [" in (printed := capsys.readouterr().out) and "static $1: 3 after 16 labels, 1 seed(s)" in printed
+    assert (
+        "d2po: 4.5 [" in (printed := capsys.readouterr().out) and "static $1: 3 after 16 labels, 1 seed(s)" in printed
+    )
     first = (runs / name).read_bytes()
     assert first.startswith(magic)
     assert command(runs, "--labels_before", "static $1=16", out=name) == 0
@@ -176,7 +186,10 @@ def test_picture_and_tables(runs, name, magic, capsys):
     with open(runs / "curve.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [(r["run"], r["labels"], r["mean"], r["seeds"]) for r in rows] == [
-        ("d2po", "0.0", "1.5", "2"), ("d2po", "8.0", "2.5", "2"), ("d2po", "16.0", "4.5", "2"), ("static $1", "16.0", "3.0", "1"),
+        ("d2po", "0.0", "1.5", "2"),
+        ("d2po", "8.0", "2.5", "2"),
+        ("d2po", "16.0", "4.5", "2"),
+        ("static $1", "16.0", "3.0", "1"),
     ]
     assert rows[-1]["low"] == "" and float(rows[0]["low"]) < 1.5
     data = json.loads((runs / "curve.json").read_text())
@@ -209,7 +222,14 @@ def test_the_svg_names_every_run_and_both_axes():
     pytest.importorskip("matplotlib")
     labels = {"one": [Point(0, 1.0, 0.5, 1.5, 3), Point(4, 2.0, 1.5, 2.5, 3)], "two": [Point(4, 1.5, 1.0, 2.0, 3)]}
     svg = draw(Curves(labels, labels), "title", "words", "svg").decode()
-    for text in ("one (3 seeds)", "two (3 seeds)", "title", "words on held-out prompts  better →", "gold labels spent", "95% intervals"):
+    for text in (
+        "one (3 seeds)",
+        "two (3 seeds)",
+        "title",
+        "words on held-out prompts  better →",
+        "gold labels spent",
+        "95% intervals",
+    ):
         assert f"<!-- {text}" in svg or text in svg, text
 
 
@@ -230,4 +250,6 @@ def test_more_refusals(runs, capsys):
     assert command(runs, out="curve.pdf") == 2 and "must end in .svg or .png" in capsys.readouterr().err
     twice = ["label-curve", "--out", str(runs / "c.svg"), "--run", f"a={runs}/d2po0", f"a={runs}/x/../d2po0"]
     assert launch(twice) == 2 and "given twice" in capsys.readouterr().err
-    assert launch(["label-curve", "--out", "c.svg", "--run", "nothing"]) == 2 and "NAME=VALUE" in capsys.readouterr().err
+    assert (
+        launch(["label-curve", "--out", "c.svg", "--run", "nothing"]) == 2 and "NAME=VALUE" in capsys.readouterr().err
+    )

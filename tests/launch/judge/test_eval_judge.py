@@ -316,9 +316,15 @@ def test_the_hub_is_asked_for_the_split_and_the_result_says_which(asked, tmp_pat
         (["--data", "x", "--model", "m"], "--out is where the answers are kept"),
         (["--data", "x", "--out", "o", "--source", "y", "--limit", "3"], "--source, --limit: only with --benchmark"),
         (["--benchmark", "rm-bench", "--out", "o", "--orders", "original"], "--orders original: a benchmark is judged"),
-        (["--benchmark", "rm-bench", "--out", "o", "--source", "s", "--split", "x"], "--split: a local --source is read"),
+        (
+            ["--benchmark", "rm-bench", "--out", "o", "--source", "s", "--split", "x"],
+            "--split: a local --source is read",
+        ),
         (["--benchmark", "rm-bench", "--out", "o"], "say what to evaluate: --model"),
-        (["--data", "x", "--out", "o", "--model", "m", "--num_samples", "2"], "--num_samples have no effect without --do_sample"),
+        (
+            ["--data", "x", "--out", "o", "--model", "m", "--num_samples", "2"],
+            "--num_samples have no effect without --do_sample",
+        ),
         (["--verdicts", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )

@@ -103,7 +103,9 @@ def test_known_verdicts_through_a_server(serve, pairs_file, tmp_path, capsys):
 
 def test_an_answer_without_text_costs_that_answer(serve, pairs_file, tmp_path, capsys):
     """What a server says when reasoning has used up every token: `content: null`. One of ten here, in flight with all."""
-    with serve(lambda first, second, sample: None if "One" in first and "5" in first else by_quality(first, second, sample)) as server:
+    with serve(
+        lambda first, second, sample: None if "One" in first and "5" in first else by_quality(first, second, sample)
+    ) as server:
         command = flags(server, pairs_file, tmp_path / "out")
         assert launch(command) == 2 and "1 of 10 answers failed (no_text 1)" in capsys.readouterr().err
         assert launch([*command, "--max_failed_share", "0.1"]) == 0 and len(server.bodies) == 10
@@ -338,7 +340,10 @@ BUILT = {"messages": [{"role": "user", "content": "x"}], "pair_id": "p", "side":
         (raw(0, 1, 2, ground_truth="first"), "ground_truth must be one of A, B, tie; found 'first'"),
         (raw(0, 1, 2, subset=3), "subset must be a text; found 3"),
         ({**raw(0, 1, 2), "response_2": 7}, "'response_2' must be a text or a list of messages, found a int: 7"),
-        ({**raw(0, 1, 2), "response_2": [{"role": "user", "content": "x"}]}, "'response_2': a reply holds no message of the user"),
+        (
+            {**raw(0, 1, 2), "response_2": [{"role": "user", "content": "x"}]},
+            "'response_2': a reply holds no message of the user",
+        ),
         ({**raw(0, 1, 2), "prompt": [{"role": "assistant", "content": "x"}]}, "no message of the role 'user'"),
         ({**raw(0, 1, 2), "prompt": "x\n<extra_id_1>Assistant\ny"}, "the prompt ends with a turn of the assistant"),
         ({"prompt": "x", "chosen": "y", "rejected": "z", "preference_strength": 1}, "B contradicts 'chosen'"),
@@ -420,7 +425,19 @@ def tiny_judge(tmp_path_factory):
 def local(model, pairs, out, *extra):
     return [
         *["judge", "--model", str(model), "--model_type", "llama", "--template", "chatml", "--torch_dtype", "float32"],
-        *["--max_new_tokens", "1", "--num_samples", "3", "--do_sample", "--top_k", "3", "--top_p", "1", "--batch_size", "1"],
+        *[
+            "--max_new_tokens",
+            "1",
+            "--num_samples",
+            "3",
+            "--do_sample",
+            "--top_k",
+            "3",
+            "--top_p",
+            "1",
+            "--batch_size",
+            "1",
+        ],
         *["--pairs", str(pairs), "--out", str(out), *extra],
     ]
 

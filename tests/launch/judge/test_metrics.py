@@ -390,7 +390,11 @@ def test_rows_that_contradict_each_other_are_refused(rows, message):
 def test_the_evaluate_module_gives_the_numbers_of_the_command(tmp_path, evaluate):
     module = REPOSITORY / "launch" / "judge" / "evaluate_modules" / "judge_pairwise"
     metric = evaluate.load(str(module), cache_dir=str(tmp_path / "cache"))
-    rows = [*orders("p1", "A", ["A", None], ["B"]), *orders("p2", None, ["tie"], ["A", "A"]), *orders("p3", "B", ["A"], None)]
+    rows = [
+        *orders("p1", "A", ["A", None], ["B"]),
+        *orders("p2", None, ["tie"], ["A", "A"]),
+        *orders("p3", "B", ["A"], None),
+    ]
     found = metric.compute(
         pair_ids=[row.pair_id for row in rows],
         sides=[row.side for row in rows],

@@ -254,7 +254,11 @@ def test_a_written_model_that_computes_something_else_does_not_appear(tiny, adap
     assert list(tmp_path.iterdir()) == []
     logits = torch.tensor([[1.0, -4.0]])
     assert check_agreement(logits, logits + 9e-4, torch.float32, "out") == pytest.approx(9e-4, rel=1e-3)
-    for found, dtype in ((logits + 2e-3, torch.float32), (logits * float("nan"), torch.float32), (logits + 0.6, torch.bfloat16)):
+    for found, dtype in (
+        (logits + 2e-3, torch.float32),
+        (logits * float("nan"), torch.float32),
+        (logits + 0.6, torch.bfloat16),
+    ):
         with pytest.raises(ValueError, match=r"would differ from those of the unmerged model by"):
             check_agreement(logits, found, dtype, "out")
 
@@ -263,7 +267,13 @@ def test_what_ms_swift_knows_of_the_model_stays_beside_it(tiny, own, tmp_path, c
     """Two of its model types share Qwen2's architecture; without the file it refuses to choose."""
     assert merge_lora(own[0], tmp_path / "plain") == 0
     assert "may ask for --model_type and --template" in capsys.readouterr().out
-    arguments = {"swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen", "output_dir": "elsewhere", "system": "x"}
+    arguments = {
+        "swift_version": "4.6.0",
+        "model_type": "qwen2",
+        "template": "qwen",
+        "output_dir": "elsewhere",
+        "system": "x",
+    }
     (own[0] / "args.json").write_text(json.dumps(arguments))
     assert merge_lora(own[0], tmp_path / "merged") == 0
     assert json.loads((tmp_path / "merged" / "args.json").read_text()) == {
@@ -285,7 +295,13 @@ def test_ms_swift_knows_the_type_of_a_merged_qwen2(tmp_path):
     base = tmp_path / "base"
     base.mkdir()
     build_tokenizer(base)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
     with torch.random.fork_rng():
         transformers.Qwen2ForCausalLM(transformers.Qwen2Config(vocab_size=400, **sizes)).save_pretrained(base)
     with pytest.raises(ValueError, match="Multiple possible types"):

@@ -157,7 +157,10 @@ def test_a_mixture_of_tied_and_untied_policies_has_output_weights_of_its_own(bas
 def test_policies_with_a_value_that_is_not_finite_are_refused(base, adapters, tmp_path, capsys, kind):
     from safetensors.torch import load_file, save_file
 
-    source, file = {"adapter": (adapters["plain"], "adapter_model.safetensors"), "checkpoint": (base, "model.safetensors")}[kind]
+    source, file = {
+        "adapter": (adapters["plain"], "adapter_model.safetensors"),
+        "checkpoint": (base, "model.safetensors"),
+    }[kind]
     own = shutil.copytree(source, tmp_path / "own")
     tensors = load_file(own / file)
     next(iter(tensors.values())).view(-1)[0] = float("inf")
@@ -173,7 +176,11 @@ def test_a_mixture_that_computes_something_else_does_not_appear(base, adapters, 
 
     mix = LoraModel.add_weighted_adapter
     with monkeypatch.context() as patch:
-        patch.setattr(LoraModel, "add_weighted_adapter", lambda self, parts, weights, *a, **k: mix(self, parts, weights[::-1], *a, **k))
+        patch.setattr(
+            LoraModel,
+            "add_weighted_adapter",
+            lambda self, parts, weights, *a, **k: mix(self, parts, weights[::-1], *a, **k),
+        )
         pairs = [f"a={adapters['plain']}", f"b={adapters['other']}"]
         assert soup(base, tmp_path / "soup", "--adapters", *pairs, "--weights", "a=0.7,b=0.3") == 2
     assert "logits would differ from those of the unmerged model" in capsys.readouterr().err

@@ -164,11 +164,19 @@ def test_a_key_among_the_flags_of_a_stage_is_refused_by_its_name(tmp_path):
     assert "modpo_flags: hub_token would stand in logs" in found and "hf_" not in found
 
 
-@pytest.mark.parametrize("given", [["--precision", "bf16"], ["--torch_dtype", "bf16"], ["--torch_dtype", "bfloat16"], "file"])
+@pytest.mark.parametrize(
+    "given", [["--precision", "bf16"], ["--torch_dtype", "bf16"], ["--torch_dtype", "bfloat16"], "file"]
+)
 def test_the_old_name_and_values_of_torch_dtype_say_the_new_ones(given, tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text("precision: bf16\n")
-    argv = ["--preset", "quickstart", "--out", str(tmp_path / "run"), *(["--config", str(file)] if given == "file" else given)]
+    argv = [
+        "--preset",
+        "quickstart",
+        "--out",
+        str(tmp_path / "run"),
+        *(["--config", str(file)] if given == "file" else given),
+    ]
     assert load_config(argv)[0].torch_dtype == "bfloat16"
     said = capsys.readouterr().err
     assert ("torch_dtype" in said) == (given != ["--torch_dtype", "bfloat16"]), said
@@ -237,7 +245,16 @@ def test_a_folder_whose_first_start_was_killed_is_not_refused(tmp_path):
 
 def test_preflight_only_prints_the_stages_and_spends_nothing(tmp_path, capsys):
     out = tmp_path / "run"
-    argv = ["helpsteer-modpo", "--preset", "quickstart", "--model", str(tmp_path), "--out", str(out), "--preflight_only"]
+    argv = [
+        "helpsteer-modpo",
+        "--preset",
+        "quickstart",
+        "--model",
+        str(tmp_path),
+        "--out",
+        str(out),
+        "--preflight_only",
+    ]
     assert launch(argv) == 0
     said = capsys.readouterr().out
     assert "swift rlhf --rlhf_type dpo" in said and "MODPO_W=0.2" in said and "preflight passed" in said
@@ -251,7 +268,10 @@ def test_launch_offers_the_nearest_verb(capsys):
 
 
 def test_check_pairs_names_file_and_line(tmp_path, capsys):
-    good = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected_response": "b"}
+    good = {
+        "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+        "rejected_response": "b",
+    }
     file, out = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl"
     file.write_text(json.dumps(good) + "\n" + json.dumps({"messages": good["messages"]}) + "\n")
     assert launch(["check-pairs", "--pairs", str(file), "--out", str(out)]) == 2

@@ -205,7 +205,16 @@ def test_what_does_not_change_the_result_redoes_nothing(tmp_path, capfd):
     moved = first.rename(tmp_path / "moved")
     (tmp_path / "elsewhere").mkdir()
     elsewhere = data.rename(tmp_path / "elsewhere" / "data.jsonl")
-    flags = ["--dataset", str(elsewhere), "--logging_steps", "1", "--save_steps", "9", "--per_device_eval_batch_size", "8"]
+    flags = [
+        "--dataset",
+        str(elsewhere),
+        "--logging_steps",
+        "1",
+        "--save_steps",
+        "9",
+        "--per_device_eval_batch_size",
+        "8",
+    ]
     capfd.readouterr()
     assert StageRunner(moved, [training(moved, *flags)], {}).run() == 0
     assert "already done" in capfd.readouterr().out
@@ -308,7 +317,16 @@ def test_what_a_value_names_counts_by_its_content(counted, tmp_path, flag, value
 
 def test_a_word_is_no_folder_that_happens_to_have_its_name(counted, tmp_path):
     """Nor is a text: what lies in the working directory must not redo a run."""
-    words = ["--split", "train", "--dataset", "ultrafeedback", "--lora_rank", "16", "--system", "Is it? " * 60 + "and/or"]
+    words = [
+        "--split",
+        "train",
+        "--dataset",
+        "ultrafeedback",
+        "--lora_rank",
+        "16",
+        "--system",
+        "Is it? " * 60 + "and/or",
+    ]
     before = counted(*words)
     for name in ("train", "ultrafeedback", "swift", "rlhf"):
         (tmp_path / "here" / name).mkdir()
@@ -319,12 +337,20 @@ def test_a_word_is_no_folder_that_happens_to_have_its_name(counted, tmp_path):
 
 @pytest.mark.parametrize(
     "argv, environment",
-    [(["--function", "{}.score"], {}), (["--reward", "x=function:{}.score"], {}), ([], {"MODPO_MARGIN_FUNCTION": "{}.score"})],
+    [
+        (["--function", "{}.score"], {}),
+        (["--reward", "x=function:{}.score"], {}),
+        ([], {"MODPO_MARGIN_FUNCTION": "{}.score"}),
+    ],
 )
-def test_a_function_counts_by_its_source_and_what_it_imports_beside_it(counted, tmp_path, monkeypatch, argv, environment):
+def test_a_function_counts_by_its_source_and_what_it_imports_beside_it(
+    counted, tmp_path, monkeypatch, argv, environment
+):
     name = f"mine_{tmp_path.name}"
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / f"{name}.py").write_text(f"from {name}_beside import S\n\n\ndef score(p, r, *, response_tokens):\n    return [S]\n")
+    (tmp_path / f"{name}.py").write_text(
+        f"from {name}_beside import S\n\n\ndef score(p, r, *, response_tokens):\n    return [S]\n"
+    )
     (tmp_path / f"{name}_beside.py").write_text("S = 1.0\n")
     argv, environment = [part.format(name) for part in argv], {k: v.format(name) for k, v in environment.items()}
     before = counted(*argv, **environment)
@@ -347,7 +373,9 @@ def test_a_plugin_setting_of_the_shell_reaches_no_stage(tmp_path, monkeypatch):
     assert seen == {"MODPO_W": "0.5"} and json.loads(out.read_text())["OF_THE_USER"] == "kept"
 
 
-@pytest.mark.parametrize("name", ["tokenizer.model", "vocab.txt", "merges.txt", "special_tokens_map.json", "chat_template.json"])
+@pytest.mark.parametrize(
+    "name", ["tokenizer.model", "vocab.txt", "merges.txt", "special_tokens_map.json", "chat_template.json"]
+)
 def test_a_model_counts_by_every_file_of_its_tokenizer(tmp_path, name):
     """Older models have no tokenizer.json: with other pieces the same weights give other answers."""
     (tmp_path / "model.safetensors").write_bytes(b"weights" * 40)

@@ -92,7 +92,10 @@ def test_only_the_first_pairs_are_read(run, adapter_dir):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"messages": [{"role": "user", "content": "x"}], "rejected_response": "y"}, "must end with what the assistant says"),
+        (
+            {"messages": [{"role": "user", "content": "x"}], "rejected_response": "y"},
+            "must end with what the assistant says",
+        ),
         ({"messages": pair("a", "b", "c")["messages"]}, "not a pair, found messages; valid"),
         ({"rejected_response": "y"}, "not a pair, found rejected_response; valid"),
     ],

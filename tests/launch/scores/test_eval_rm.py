@@ -9,13 +9,15 @@ from launch.common.statistics import Estimate
 from launch.scores.eval_rm import judge, read_preference, score_pairs
 from tests.tiny import build_classifier, build_model, write_rows
 
-PAIRS = [("Why?", "Because the sea is wide.", "No."), ("How?", "salt", "Bread needs flour, water and salt."), ("What?", "a", "tree")]
+PAIRS = [
+    ("Why?", "Because the sea is wide.", "No."),
+    ("How?", "salt", "Bread needs flour, water and salt."),
+    ("What?", "a", "tree"),
+]
 
 
 def trl(rows=PAIRS):
-    return [
-        {"prompt": [user(q)], "chosen": [assistant(good)], "rejected": [assistant(bad)]} for q, good, bad in rows
-    ]
+    return [{"prompt": [user(q)], "chosen": [assistant(good)], "rejected": [assistant(bad)]} for q, good, bad in rows]
 
 
 def swift(rows=PAIRS):
@@ -52,7 +54,11 @@ def test_the_sides_matter():
 
 @pytest.mark.parametrize(
     ("chosen", "rejected", "message"),
-    [([], [], "no pairs"), ([1.0], [], "shorter"), ([1.0, float("nan")], [0.0, 0.0], "pair 2: the scores are nan and 0.0")],
+    [
+        ([], [], "no pairs"),
+        ([1.0], [], "shorter"),
+        ([1.0, float("nan")], [0.0, 0.0], "pair 2: the scores are nan and 0.0"),
+    ],
 )
 def test_scores_that_decide_nothing(chosen, rejected, message):
     with pytest.raises(ValueError, match=message):
@@ -71,8 +77,14 @@ def test_three_shapes_of_the_same_pairs(tmp_path):
     ("row", "message"),
     [
         ({"question": "a"}, "not a pair, found question; valid: messages with"),
-        ({"question": "a", "response_j": "b", "response_k": "b "}, "the answers in 'response_j' and 'response_k' are equal"),
-        ({"messages": [{"role": "user", "content": "a"}], "rejected_response": "b"}, "'messages' must end with what the assistant says, found a message of 'user'"),
+        (
+            {"question": "a", "response_j": "b", "response_k": "b "},
+            "the answers in 'response_j' and 'response_k' are equal",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "a"}], "rejected_response": "b"},
+            "'messages' must end with what the assistant says, found a message of 'user'",
+        ),
         ({"chosen": [{"role": "assistant", "content": "a"}]}, "not a pair"),
         ({"prompt": "a", "chosen": "b", "rejected": 3}, "'chosen' is a text and 'rejected' a int"),
     ],
@@ -96,7 +108,9 @@ def command(tmp_path):
     data = write_rows(tmp_path / "pairs.jsonl", swift())
 
     def run(model, *more, data=data):
-        code = launch(["eval-rm", "--model", str(model), "--data", str(data), "--out", str(tmp_path / "rm.json"), *map(str, more)])
+        code = launch(
+            ["eval-rm", "--model", str(model), "--data", str(data), "--out", str(tmp_path / "rm.json"), *map(str, more)]
+        )
         return code, json.loads((tmp_path / "rm.json").read_text()) if code == 0 else None
 
     return run
@@ -110,7 +124,10 @@ def expected_gaps(classifier, texts):
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
     with torch.no_grad():
-        scores = [float(model(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits[0, 0]) for text in texts]
+        scores = [
+            float(model(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits[0, 0])
+            for text in texts
+        ]
     return [good - bad for good, bad in zip(scores[::2], scores[1::2], strict=True)]
 
 
@@ -139,7 +156,9 @@ def test_scores_of_both_sides_in_the_order_of_the_pairs(classifier):
     pairs = list(map(as_pair, PAIRS))
     chosen, rejected = score_pairs(ClassifierReward(str(classifier)), pairs, "chat", 4)
     texts = [FORMS["chat"].format(q=q, r=text) for q, *sides in PAIRS for text in sides]
-    assert [a - b for a, b in zip(chosen, rejected, strict=True)] == pytest.approx(expected_gaps(classifier, texts), abs=1e-5)
+    assert [a - b for a, b in zip(chosen, rejected, strict=True)] == pytest.approx(
+        expected_gaps(classifier, texts), abs=1e-5
+    )
 
 
 def as_pair(row):
@@ -156,7 +175,9 @@ def build_rm_adapter(model, folder, modules_to_save=("score",)):
 
     torch.manual_seed(5)
     base = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, pad_token_id=0)
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="SEQ_CLS", modules_to_save=list(modules_to_save) or None)
+    config = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj"], task_type="SEQ_CLS", modules_to_save=list(modules_to_save) or None
+    )
     tuned = get_peft_model(base, config)
     for name, parameter in tuned.named_parameters():
         if "lora_" in name or "modules_to_save" in name:
@@ -177,7 +198,9 @@ def test_an_adapter_scores_as_it_did_unmerged_with_its_own_head(tmp_path, comman
         scores = [float(tuned(**{k: v for k, v in i.items() if k != "token_type_ids"}).logits[0, 0]) for i in ids]
     gap = sum(scores[::2]) / 3 - sum(scores[1::2]) / 3
     assert command(tmp_path / "adapter")[1]["mean_gap"]["value"] == pytest.approx(gap, abs=1e-4) and abs(gap) > 1e-3
-    (tmp_path / "adapter" / "args.json").write_text('{"model_type": "llama", "num_labels": 1, "output_dir": "elsewhere"}')
+    (tmp_path / "adapter" / "args.json").write_text(
+        '{"model_type": "llama", "num_labels": 1, "output_dir": "elsewhere"}'
+    )
     assert launch(["merge-rm", "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 0
     assert json.loads((tmp_path / "merged" / "args.json").read_text()) == {"model_type": "llama", "num_labels": 1}
     assert command(tmp_path / "merged")[1]["mean_gap"]["value"] == pytest.approx(gap, abs=1e-4)
@@ -199,11 +222,20 @@ def test_adapters_that_are_refused(tmp_path, adapter, command, capsys):
 
 def test_models_that_are_refused(tmp_path, tiny, classifier, command, capsys):
     assert command(tiny)[0] == 2 and "not a trained classifier" in capsys.readouterr().err
-    assert command(build_classifier(tmp_path / "three"))[0] == 2 and "3 outputs, a reward model has one" in capsys.readouterr().err
+    assert (
+        command(build_classifier(tmp_path / "three"))[0] == 2
+        and "3 outputs, a reward model has one" in capsys.readouterr().err
+    )
     bare = build_classifier(tmp_path / "bare", chat=False, labels=1)
     assert command(bare)[0] == 2 and "no chat template; use --text_form" in capsys.readouterr().err
     assert command(bare, "--text_form", "plain")[0] == 0
     assert command(classifier, "--base", tiny)[0] == 2 and "is no adapter" in capsys.readouterr().err
-    long = write_rows(tmp_path / "long.jsonl", [{"messages": [user("a"), assistant("b"), user("c"), assistant("d")], "rejected_response": "e"}])
-    assert command(classifier, "--text_form", "plain", data=long)[0] == 2 and "takes single questions" in capsys.readouterr().err
+    long = write_rows(
+        tmp_path / "long.jsonl",
+        [{"messages": [user("a"), assistant("b"), user("c"), assistant("d")], "rejected_response": "e"}],
+    )
+    assert (
+        command(classifier, "--text_form", "plain", data=long)[0] == 2
+        and "takes single questions" in capsys.readouterr().err
+    )
     assert command(classifier, data=long)[0] == 0

@@ -11,7 +11,13 @@ from tests.tiny import write_rows
 
 def record(prompt: str, response: str) -> dict:
     messages = [{"role": "user", "content": prompt}]
-    return {"prompt_id": prompt, "messages": messages, "prompt": prompt, "response": response, "response_tokens": len(response.split())}
+    return {
+        "prompt_id": prompt,
+        "messages": messages,
+        "prompt": prompt,
+        "response": response,
+        "response_tokens": len(response.split()),
+    }
 
 
 def test_best_against_worst_within_a_prompt():
@@ -39,7 +45,9 @@ def test_relabelling_swaps_where_the_function_disagrees_and_keeps_what_a_row_hol
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert found == [pair_row("a", "a b c", **beside), pair_row("a", "a b")]
     said = capsys.readouterr().out
-    assert f"1 rows left out, tie (first: {pairs}:3" in said and f"1 rows left out, empty_reply (first: {pairs}:4" in said
+    assert (
+        f"1 rows left out, tie (first: {pairs}:3" in said and f"1 rows left out, empty_reply (first: {pairs}:4" in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def test_a_field_that_is_missing_is_named(tmp_path):
 def test_the_picture_of_policies_and_the_doctor_read_by_the_same_guard(tmp_path, text):
     points = [Point("untouched", "untouched", "untouched", None, None, ())]
     write_scores(tmp_path / "scores", "untouched", text)
-    with pytest.raises(ValueError, match=r"untouched\.jsonl:1: prompt a sample 0: the score 'x' is .*not a finite number"):
+    with pytest.raises(
+        ValueError, match=r"untouched\.jsonl:1: prompt a sample 0: the score 'x' is .*not a finite number"
+    ):
         read_tables(tmp_path, ["x", "y"], points)
     write_scores(tmp_path / "scores", "untouched", "null")
     assert read_tables(tmp_path, ["x", "y"], points)[1] == 1

@@ -45,7 +45,10 @@ def test_token_cutter_keeps_the_text_of_the_first_tokens(tmp_path):
 def test_both_scores_the_length_and_whether_it_was_cut():
     answers = [answer(response="a b c d"), answer("How?", "a b", metadata={"bonus": 10})]
     rows = score_answers(answers, gold_functions.words, lambda text: first_words(text, 3))
-    assert [(r["gold"], r["gold_beginning"], r["words"], r["cut"]) for r in rows] == [(4, 3, 4, True), (12, 12, 2, False)]
+    assert [(r["gold"], r["gold_beginning"], r["words"], r["cut"]) for r in rows] == [
+        (4, 3, 4, True),
+        (12, 12, 2, False),
+    ]
     whole = score_answers(answers, gold_functions.words, None)
     assert [(r["gold"], r["gold_beginning"], r["cut"]) for r in whole] == [(4, 4, False), (12, 12, False)]
 
@@ -57,7 +60,11 @@ def test_what_is_not_cut_is_scored_once_and_what_is_with_its_own_row():
         seen.extend(zip(prompts, responses, [row["n"] for row in metadata], strict=True))
         return [0.0] * len(responses)
 
-    score_answers([answer("p", "a", metadata={"n": 1}), answer("q", "a b", metadata={"n": 2})], gold, lambda text: first_words(text, 1))
+    score_answers(
+        [answer("p", "a", metadata={"n": 1}), answer("q", "a b", metadata={"n": 2})],
+        gold,
+        lambda text: first_words(text, 1),
+    )
     assert seen == [("p", "a", 1), ("q", "a b", 2), ("q", "a", 2)]
 
 
@@ -70,7 +77,14 @@ def test_scores_that_are_no_scores():
 
 def rows_of(values, checkpoint="one"):
     return [
-        {"prompt_id": prompt, "checkpoint": checkpoint, "gold": gold, "gold_beginning": 0.0, "words": 2, "cut": gold > 4}
+        {
+            "prompt_id": prompt,
+            "checkpoint": checkpoint,
+            "gold": gold,
+            "gold_beginning": 0.0,
+            "words": 2,
+            "cut": gold > 4,
+        }
         for prompt, gold in values
     ]
 
@@ -100,8 +114,16 @@ def test_checkpoints_are_kept_apart_in_their_order():
 @pytest.fixture
 def answers_file(tmp_path):
     rows = [
-        {"question": f"q{n}", "response": "w " * (n + 1), "checkpoint": name, "sample": sample, "metadata": {"bonus": 100}}
-        for name in ("checkpoint-1", "checkpoint-2") for n in range(3) for sample in range(2)
+        {
+            "question": f"q{n}",
+            "response": "w " * (n + 1),
+            "checkpoint": name,
+            "sample": sample,
+            "metadata": {"bonus": 100},
+        }
+        for name in ("checkpoint-1", "checkpoint-2")
+        for n in range(3)
+        for sample in range(2)
     ]
     return write_rows(tmp_path / "answers.jsonl", rows)
 
@@ -170,7 +192,18 @@ def test_a_refused_answer_costs_itself_and_nothing_is_paid_twice(tmp_path, monke
     with Refusing() as server:
         arguments = {"base_url": f"{server.address}/v1", "model": "m", "rpm_limit": 60_000, "max_retries": 0}
         out = tmp_path / "out"
-        command = ["score-gold", "--answers", file, "--gold", "ultrafeedbackgold", "--gold_arguments", json.dumps(arguments), "--pay", "--out", out]
+        command = [
+            "score-gold",
+            "--answers",
+            file,
+            "--gold",
+            "ultrafeedbackgold",
+            "--gold_arguments",
+            json.dumps(arguments),
+            "--pay",
+            "--out",
+            out,
+        ]
         assert run(*command, "--max_failed_share", "0.01") == 2
         told = capsys.readouterr().err
         assert "1 of 20 answers got no gold score" in told and "--retry_failed" in told

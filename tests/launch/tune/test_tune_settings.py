@@ -21,7 +21,13 @@ def test_the_seeds_command_line():
     """Flag by flag, with its defaults: budget 24, rungs 300, 600, 1000, w = 0.7."""
     flags = ["--rung_steps", "300,600,1000", "--sft_model_name", "SFT", "--margin_reward_model_name", "M"]
     found = settings_of(*flags, "--worker_id", "gpu1", "--gpu_id", "1")
-    assert (found.n_trials, found.rung_steps, found.w, found.worker_id, found.gpu_id) == (24, [300, 600, 1000], 0.7, "gpu1", "1")
+    assert (found.n_trials, found.rung_steps, found.w, found.worker_id, found.gpu_id) == (
+        24,
+        [300, 600, 1000],
+        0.7,
+        "gpu1",
+        "1",
+    )
     assert found.config == DEFAULT_CONFIG and found.objective == "ranking" and str(found.folder) == "out/s"
     assert found.identity() == settings_of(*flags, "--worker_id", "gpu0", "--n_trials", "30").identity()
     assert found.identity() != settings_of(*flags, "--w", "0.6").identity()
@@ -106,17 +112,38 @@ def base(tmp_path, adapter):
 
 def test_the_run_file_of_a_trial(base, adapter, tmp_path):
     parameters = {"learning_rate": 1e-4, "weight_decay": 0.05, "warmup_ratio": 0.1, "beta": 0.2, "margin_mult": 1.5}
-    flags = ["--config", str(base), "--sft_model_name", "SFT", "--margin_reward_model_name", str(adapter), "--margin_role", "cost"]
+    flags = [
+        "--config",
+        str(base),
+        "--sft_model_name",
+        "SFT",
+        "--margin_reward_model_name",
+        str(adapter),
+        "--margin_role",
+        "cost",
+    ]
     settings = settings_of(*flags, "--rung_steps", "30,60,105")
     run_file = read_run_file(base)
     run = trial_run_file(settings, run_file, margin_specs(settings, run_file), parameters, tmp_path / "t")
     assert run["margins"] == [
-        {"adapter": str(adapter), "name": "margin", "role": "cost", "beta": pytest.approx(0.3), "head": 0, "allow_other_base": False}
+        {
+            "adapter": str(adapter),
+            "name": "margin",
+            "role": "cost",
+            "beta": pytest.approx(0.3),
+            "head": 0,
+            "allow_other_base": False,
+        }
     ]
     assert (run["beta"], run["learning_rate"], run["w"], run["weight_decay"]) == (0.2, 1e-4, 0.7, 0.05)
     assert run["warmup_steps"] == 10 and "warmup_ratio" not in run and "margin_function" not in run
     assert (run["max_steps"], run["eval_steps"], run["save_steps"], run["save_strategy"]) == (105, 105, 105, "steps")
-    assert run["output_dir"] == str(tmp_path / "t") and run["run_name"] == "s_t" and run["max_length"] == 64 and run["model_name_or_path"] == "SFT"
+    assert (
+        run["output_dir"] == str(tmp_path / "t")
+        and run["run_name"] == "s_t"
+        and run["max_length"] == 64
+        and run["model_name_or_path"] == "SFT"
+    )
     assert yaml.safe_load(yaml.safe_dump(run)) == run
 
 

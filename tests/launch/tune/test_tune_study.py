@@ -29,7 +29,12 @@ def settings(tmp_path):
     (tmp_path / "run.yaml").write_text("max_length: 8\n")
 
     def make(**fields):
-        base = {"study_name": "s", "output_root": tmp_path / "out", "rung_steps": [2, 4, 8], "config": tmp_path / "run.yaml"}
+        base = {
+            "study_name": "s",
+            "output_root": tmp_path / "out",
+            "rung_steps": [2, 4, 8],
+            "config": tmp_path / "run.yaml",
+        }
         return TuneSettings(**base | fields)
 
     return make
@@ -241,4 +246,8 @@ def test_rungs_are_optunas_rungs(settings):
     # Of 0.5 0.4 the best goes on; 0.6 leads three of them, then is last of two at 600; 0.55 is second of four.
     assert stopped == {1: 300, 2: 600}
     rungs = [sorted(name for name in trial.system_attrs if name.startswith("completed_rung")) for trial in study.trials]
-    assert rungs == [["completed_rung_0", "completed_rung_1"], ["completed_rung_0"], *[["completed_rung_0", "completed_rung_1"]] * 2]
+    assert rungs == [
+        ["completed_rung_0", "completed_rung_1"],
+        ["completed_rung_0"],
+        *[["completed_rung_0", "completed_rung_1"]] * 2,
+    ]

@@ -28,8 +28,16 @@ def worker(tmp_path):
 
     def make(goal=RANKING, **fields):
         config = tmp_path / "run.yaml"
-        config.write_text(yaml.safe_dump({"margin_function": "brevity", "use_cpu": True, "bf16": False, "report_to": "none"}))
-        base = {"study_name": "s", "output_root": tmp_path / "out", "rung_steps": [2, 4, 8], "config": config, "sft_model_name": "none"}
+        config.write_text(
+            yaml.safe_dump({"margin_function": "brevity", "use_cpu": True, "bf16": False, "report_to": "none"})
+        )
+        base = {
+            "study_name": "s",
+            "output_root": tmp_path / "out",
+            "rung_steps": [2, 4, 8],
+            "config": config,
+            "sft_model_name": "none",
+        }
         settings = TuneSettings(**base | fields)
         lines = []
         made = Worker(open_study(settings, goal), settings, SPACE, goal, lines.append)
@@ -100,11 +108,15 @@ def test_rungs_are_answered_as_they_come_and_the_worse_half_is_told_to_stop(work
         files = RungFiles(trial_folder(one.folder, number) / "rungs")
         assert one._judge(claimed, files) is None  # nothing is reported yet
         for step, value in zip((2, 4, 8), values, strict=False):
-            report(one.folder, number, (step, {**WELL, "eval_ranking/preference": value, "eval_ranking/brevity": value}))
+            report(
+                one.folder, number, (step, {**WELL, "eval_ranking/preference": value, "eval_ranking/brevity": value})
+            )
             answers.append((number, step, one._judge(claimed, files), files.answered(step)))
             assert one.study.trials[number].intermediate_values[step] == pytest.approx(value)
     stops = {(number, step) for number, step, _, answer in answers if answer == "stop"}
-    assert stops == {(1, 2), (2, 4)} and all(judged == "stop" for number, step, judged, _ in answers if (number, step) in stops)
+    assert stops == {(1, 2), (2, 4)} and all(
+        judged == "stop" for number, step, judged, _ in answers if (number, step) in stops
+    )
     assert [judged for _, step, judged, _ in answers if step == 8] == ["go", "go"]
 
 
@@ -114,7 +126,11 @@ def test_summary_of_a_study(worker, kind, tmp_path):
     one = worker(objective, objective=kind, study_name=kind)
     for number in range(6):
         claimed = claim(one.study, one.settings, SPACE)
-        metrics = {**WELL, "eval_ranking/preference": 0.5 + number / 20, "eval_ranking/brevity": 0.9 - number * number / 50}
+        metrics = {
+            **WELL,
+            "eval_ranking/preference": 0.5 + number / 20,
+            "eval_ranking/brevity": 0.9 - number * number / 50,
+        }
         for step in (2, 4, 8):
             one._decide(claimed, step, metrics)
         one._end(claimed, "COMPLETE")

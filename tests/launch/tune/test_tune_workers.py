@@ -77,13 +77,19 @@ def test_twelve_trials_of_two_workers_one_killed_and_replaced(study_flags, start
         assert list(rows) == list(trial.intermediate_values)  # evaluated at the rungs and nowhere else
         for step, value in trial.intermediate_values.items():
             row = rows[step]
-            assert value == pytest.approx(0.7 * row["eval_ranking/preference"] + 0.3 * row["eval_ranking/margin"], abs=1e-12)
+            assert value == pytest.approx(
+                0.7 * row["eval_ranking/preference"] + 0.3 * row["eval_ranking/margin"], abs=1e-12
+            )
         assert trial.state.name == ("COMPLETE" if 12 in trial.intermediate_values else "PRUNED")
-        assert (folder / f"trial_{trial.number:04d}" / "adapter_model.safetensors").exists() == (trial.state.name == "COMPLETE")
+        assert (folder / f"trial_{trial.number:04d}" / "adapter_model.safetensors").exists() == (
+            trial.state.name == "COMPLETE"
+        )
 
     with open(folder / "study_trials.csv", newline="") as handle:
         table = list(csv.DictReader(handle))
-    assert [(int(row["number"]), row["state"]) for row in table] == [(trial.number, trial.state.name) for trial in finished]
+    assert [(int(row["number"]), row["state"]) for row in table] == [
+        (trial.number, trial.state.name) for trial in finished
+    ]
     best = json.loads((folder / "best_trial.json").read_text())
     complete = [trial for trial in finished if trial.state.name == "COMPLETE"]
     assert best["trials"] == {"COMPLETE": len(complete), "PRUNED": 12 - len(complete)}
@@ -109,7 +115,10 @@ def rate(step: int, peak: float, warmup: int) -> float:
 
 def test_an_orphaned_run_leaves_and_is_continued_by_the_next_worker(study_flags, start, tmp_path):
     """Only the worker is killed; its run is ended, and the trial is nobody else's before that."""
-    flags, folder = [*study_flags, "--n_trials", "1", "--rung_steps", "4,8,400", "--save_steps", "4"], tmp_path / "out" / "s"
+    flags, folder = (
+        [*study_flags, "--n_trials", "1", "--rung_steps", "4,8,400", "--save_steps", "4"],
+        tmp_path / "out" / "s",
+    )
     worker, trial = start(flags, "first.log"), tmp_path / "out" / "s" / "trial_0000"
     wait_for(lambda: goes_on(trial), [worker])
     orphans = [guard := children(worker.pid)[0], *children(guard)]

@@ -26,7 +26,9 @@ def parts(tmp_path_factory):
     model = build_model(folder / "model")
     adapter = build_adapter(model, folder / "margin")
     rows = trl_rows(preference_rows(14, seed=3))
-    data = load_dataset("json", data_files=str(write_rows(folder / "pairs.jsonl", rows)), split="train", cache_dir=str(folder / "cache"))
+    data = load_dataset(
+        "json", data_files=str(write_rows(folder / "pairs.jsonl", rows)), split="train", cache_dir=str(folder / "cache")
+    )
     return SimpleNamespace(folder=folder, model=model, adapter=adapter, rows=rows, data=data)
 
 
@@ -35,7 +37,10 @@ def evaluated(parts):
     """evaluated(beta, mult, role) -> (metrics, trainer): always the same policy, a LoRA of random weights."""
 
     def run(beta=0.1, mult=1.0, role="reward", **config):
-        margins = [{"adapter": str(parts.adapter), "name": "m", "weight": 0.3, "beta": beta * mult, "role": role}, BREVITY]
+        margins = [
+            {"adapter": str(parts.adapter), "name": "m", "weight": 0.3, "beta": beta * mult, "role": role},
+            BREVITY,
+        ]
         settings = {
             "output_dir": str(parts.folder / "out"), "report_to": "none", "use_cpu": True, "bf16": False, "max_length": 96,
             "per_device_eval_batch_size": 7, "disable_tqdm": True, "gradient_checkpointing": False,
@@ -43,7 +48,11 @@ def evaluated(parts):
         } | config  # fmt: skip
         lora = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
         trainer = RankingMODPOTrainer(
-            str(parts.model), args=MODPOConfig(**settings), train_dataset=parts.data, eval_dataset=parts.data, peft_config=lora
+            str(parts.model),
+            args=MODPOConfig(**settings),
+            train_dataset=parts.data,
+            eval_dataset=parts.data,
+            peft_config=lora,
         )
         torch.manual_seed(5)
         for name, parameter in trainer.model.named_parameters():
@@ -61,12 +70,16 @@ def log_ratios(parts, trainer):
 
     tokenizer = AutoTokenizer.from_pretrained(parts.model)
     base = AutoModelForCausalLM.from_pretrained(parts.model, dtype=torch.float32).eval()
-    margin = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(parts.model, dtype=torch.float32), parts.adapter).eval()
+    margin = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(parts.model, dtype=torch.float32), parts.adapter
+    ).eval()
     policy = trainer.model.eval()
 
     @torch.no_grad()
     def logp(model, row, side):
-        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False)
+        prompt = tokenizer.apply_chat_template(
+            row["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         whole = tokenizer.apply_chat_template(row["prompt"] + row[side], tokenize=True, return_dict=False)
         logits = model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
         return sum(logits[position - 1, whole[position]].item() for position in range(len(prompt), len(whole)))
@@ -95,7 +108,10 @@ def test_one_policy_under_several_betas_and_margin_scales(parts, evaluated):
     found = {key: evaluated(*key)[0] for key in settings}
     for name in ("eval_ranking/preference", "eval_ranking/m", "eval_ranking/short"):
         assert len({found[key][name] for key in settings}) == 1, name
-    z = {key: found[key]["eval_rewards/margins"] + 0.1 * found[key]["eval_margin_rewards/short/gap"] / 0.7 for key in settings}
+    z = {
+        key: found[key]["eval_rewards/margins"] + 0.1 * found[key]["eval_margin_rewards/short/gap"] / 0.7
+        for key in settings
+    }
     assert z[0.5, 1.0] == pytest.approx(5 * z[0.1, 1.0], rel=1e-4)
     gap = found[0.1, 1.0]["eval_margin_rewards/m/gap"]
     assert abs(gap) > 0.01 and z[0.1, 2.0] - z[0.1, 1.0] == pytest.approx(-0.3 * gap / 0.7, rel=1e-4)

@@ -55,9 +55,7 @@ def get_gold(name: str, **arguments: Any) -> GoldFunction:
     elif _FUNCTION.fullmatch(name):
         factory = _python_function(name)
     else:
-        raise ValueError(
-            f"unknown gold function {name!r}; {nearest(name, GOLD_NAMES)}, or package.module:function"
-        )
+        raise ValueError(f"unknown gold function {name!r}; {nearest(name, GOLD_NAMES)}, or package.module:function")
     valid = list(inspect.signature(factory).parameters)
     if name == PAID:
         _check_arguments(name, arguments, valid)
