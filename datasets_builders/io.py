@@ -1,6 +1,7 @@
 """Streaming input, whole-or-nothing output, and the count of rows that were left out. Input: ``datasets_builders.files``."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -106,6 +107,18 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write one indented JSON document, atomically. Errors: as those of ``write_jsonl``."""
     with atomic_writer(path) as handle:
         handle.write(_dumped(path, obj, indent=2) + "\n")
+
+
+def nonfinite_as_text(value: Any) -> Any:
+    """`value`, dictionaries and lists gone through, with "nan", "inf" and "-inf" for the numbers that JSON does not have.
+
+    For what a run measured and must be told as it was; `float` reads them back.
+    """
+    if isinstance(value, dict):
+        return {name: nonfinite_as_text(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [nonfinite_as_text(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _dumped(where: object, value: Any, indent: int | None = None) -> str:

@@ -8,9 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.io import write_json
+from datasets_builders.io import nonfinite_as_text, write_json
 
 GO, STOP = "go", "stop"
+# How a measure of a run that diverged stands in a file.
+NONFINITE = ("nan", "inf", "-inf")
 
 
 class RungFiles:
@@ -29,12 +31,15 @@ class RungFiles:
         """The run: the evaluation that was made after `step` optimiser steps. The first one stands."""
         if not self._report(step).exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self._report(step), {"step": step, "metrics": metrics})
+            write_json(self._report(step), {"step": step, "metrics": nonfinite_as_text(metrics)})
 
     def reported(self, step: int) -> dict[str, Any] | None:
         """The worker: the metrics of that evaluation, None before it is there."""
         path = self._report(step)
-        return json.loads(path.read_text("utf-8"))["metrics"] if path.exists() else None
+        if not path.exists():
+            return None
+        metrics = json.loads(path.read_text("utf-8"))["metrics"]
+        return {name: float(value) if value in NONFINITE else value for name, value in metrics.items()}
 
     def answer(self, step: int, action: str) -> None:
         """The worker: GO or STOP."""

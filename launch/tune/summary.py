@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from datasets_builders.io import write_bytes, write_json
+from datasets_builders.io import nonfinite_as_text, write_bytes, write_json
 from launch.common.files import write_text
 from launch.common.table import csv_text
 from launch.tune.study import JOURNAL, open_storage, trial_folder
@@ -121,7 +121,7 @@ def write_summary(study: "Study", folder: Path, label: str, say: Callable[[str],
 def _write(study: "Study", folder: Path, label: str, say: Callable[[str], None]) -> None:
     write_text(folder / TABLE, table(study))
     chosen = best(study, folder)
-    write_json(folder / BEST, chosen)
+    write_json(folder / BEST, nonfinite_as_text(chosen))
     for one in chosen["best"]:
         say(
             f"best: trial {one['number']}, {', '.join(f'{value:.4f}' for value in one['values'])} {label}, {one['run_file']}"

@@ -17,7 +17,7 @@ import pytest
 
 from datasets_builders import io
 from datasets_builders.files import text as text_files
-from datasets_builders.io import SkipCounter, atomic_writer, read_rows, write_json, write_jsonl
+from datasets_builders.io import SkipCounter, atomic_writer, nonfinite_as_text, read_rows, write_json, write_jsonl
 from tests.datasets_builders.helpers import dump, load
 
 ROWS = [{"a": 1}, {"a": "ü\u2028x\x85\u2029\x1c\v\n\r"}, {"a": None}]
@@ -241,3 +241,9 @@ def test_what_json_does_not_have_is_never_written(tmp_path, value):
     with pytest.raises(ValueError, match=r"out\.json:2: cannot be written as JSON"):
         write_jsonl(path, [{"a": 1}, {"a": value}])
     assert path.read_text() == "old"
+
+
+def test_what_json_does_not_have_can_be_told_in_words(tmp_path):
+    told = nonfinite_as_text({"a": [float("nan"), 1.5, (float("-inf"), "x")], "b": {"c": float("inf"), "d": None}})
+    assert told == {"a": ["nan", 1.5, ["-inf", "x"]], "b": {"c": "inf", "d": None}}
+    write_json(tmp_path / "told.json", told)

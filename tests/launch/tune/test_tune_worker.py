@@ -128,6 +128,7 @@ def test_summary_of_a_study(worker, kind, tmp_path):
         claimed = claim(one.study, one.settings, SPACE)
         metrics = {
             **WELL,
+            "eval_odd": float("nan"),  # a measure that the objective does not read
             "eval_ranking/preference": 0.5 + number / 20,
             "eval_ranking/brevity": 0.9 - number * number / 50,
         }
@@ -140,6 +141,7 @@ def test_summary_of_a_study(worker, kind, tmp_path):
     assert [int(row["number"]) for row in rows] == list(range(6)) and rows[0]["worker_id"] == "worker0"
     assert json.loads(rows[3]["metrics_step_4"])["eval_ranking/preference"] == pytest.approx(0.65)
     chosen = json.loads((one.folder / "best_trial.json").read_text())
+    assert chosen["best"][0]["attributes"]["metrics_step_8"]["eval_odd"] == "nan"
     if kind == "ranking":
         values = [0.7 * (0.5 + n / 20) + 0.3 * (0.9 - n * n / 50) for n in range(6)]
         assert [float(row["value"]) for row in rows] == pytest.approx(values)
