@@ -623,8 +623,8 @@ def test_a_full_checkpoint_starts_an_iteration_too(base, world):
     ("flags", "message"),
     [
         (
-            ["--prompt_column", "prompt"],
-            r"--prompt_column 'prompt' is not in .*prompts\.csv: its columns are \['question'\]",
+            ["--prompt_column", "questions"],
+            r"prompts\.csv:\d+: --prompt_column 'questions': no field 'questions' with a value; the row has: question",
         ),
         (["--exp_type", "sumary"], "--exp_type is 'sumary': .* did you mean 'summary'"),
         (["--max_length", "110"], r"--max_length is 110: a prompt of 100 tokens .* and an answer of 6 .* need 1\d\d"),
