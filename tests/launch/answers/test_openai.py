@@ -254,11 +254,12 @@ def test_a_server_that_answers_nobody_ends_the_run_soon(serve, prompts_file, tmp
     assert len(server.bodies) - asked == 4
 
 
-def test_half_a_character_in_a_prompt_stops_nothing(serve, tmp_path):
-    (tmp_path / "half.jsonl").write_text('{"prompt": "a \\ud83d b"}\n{"prompt": "two"}\n')
-    assert generate.main(flags(serve(), str(tmp_path / "half.jsonl"), tmp_path)) == 0
-    first, second = read_generations(tmp_path / "api")
-    assert first["prompt"] == "a \ud83d b" and (first["response"], second["response"]) == ("A ? B", "TWO")
+def test_half_a_character_in_a_prompt_is_refused_before_anybody_is_asked(serve, tmp_path):
+    server = serve()
+    (tmp_path / "half.jsonl").write_text('{"prompt": "two"}\n{"prompt": "a \\ud83d b"}\n')
+    with pytest.raises(ValueError, match=r"half\.jsonl:2: field 'prompt': character 2 is one half of a surrogate pair"):
+        generate.main(flags(server, str(tmp_path / "half.jsonl"), tmp_path))
+    assert not server.bodies
 
 
 def test_a_key_that_comes_back_is_not_kept(serve, write_rows, tmp_path):
