@@ -102,7 +102,7 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
         names = list(next(iter(summary["labels"].values())))
         for name in names:
             table.add_column(Text(f"{name} [{units.get(name, 'score')}]"), justify="right")
-            table.add_column(Text(f"minus {report['reference']}"), justify="right")
+            table.add_column(Text(f"difference to {report['reference']}"), justify="right")
         for label in report["labels"]:
             cells = []
             for name in names:
@@ -113,6 +113,7 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
             star = " *" if label in summary["pareto"] else ""
             table.add_row(*map(Text, [label + star, *cells]))
         console.print(table)
+        console.print("* on the front")
         for line in facts(report, summary):
             console.print(Text(line), soft_wrap=True)
 

@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         labels: models, in table order.
-        reference: the label that differences are taken to; the untouched model of the picture.
+        reference: the label that differences are taken to; a diamond in the picture where it has no weight.
         x, y: names of the two objectives of the front.
         weights: label -> w, the share of the objective that was trained; for the order of the monotonicity line.
         hv_reference: (x, y), or None for the default.

@@ -25,26 +25,31 @@ def point_name(label: str, weights: Mapping[str, float]) -> str:
 
 
 def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> bytes:
-    """PNG of the full table of a report: means with 95% intervals, the front, the untouched model as a diamond.
+    """PNG of the full table of a report: means with 95% intervals, the front, the reference as a diamond.
 
     Args:
         units: objective -> unit, for the axes.
         title: above the picture; empty where what stands around it has one.
     """
+    return to_png(tradeoff_figure(report, units, title))
+
+
+def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> Any:
+    """The matplotlib figure of `draw_tradeoff`."""
     figure, (axes,) = new_figure(1, (7.6, 5.2))
     summary, weights, x, y = report["full"], report["weights"], report["x"], report["y"]
     cells = {label: (summary["labels"][label][x], summary["labels"][label][y]) for label in report["labels"]}
     _draw_front(axes, [(cells[label][0]["mean"], cells[label][1]["mean"]) for label in summary["pareto"]])
     for label, (across, up) in cells.items():
-        untouched = label == report["reference"] and label not in weights
-        colour = UNTOUCHED if untouched else ACCENT
+        is_reference = label == report["reference"] and label not in weights
+        colour = UNTOUCHED if is_reference else ACCENT
         axes.errorbar(
             across["mean"],
             up["mean"],
             xerr=_arms(across),
             yerr=_arms(up),
-            fmt="D" if untouched else "o",
-            markersize=8 if untouched else 7.5,
+            fmt="D" if is_reference else "o",
+            markersize=8 if is_reference else 7.5,
             color=colour,
             ecolor=colour,
             elinewidth=1.1,
@@ -52,8 +57,8 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
             capsize=2.5,
             markeredgecolor="white",
             markeredgewidth=1.2,
-            zorder=4 if untouched else 3,
-            label="untouched model" if untouched else None,
+            zorder=4 if is_reference else 3,
+            label=plain(f"reference: {label}") if is_reference else None,
         )
         axes.annotate(
             plain(point_name(label, weights)),
@@ -73,7 +78,7 @@ def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: st
     handles, names = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, names, frameon=False, fontsize=9, labelcolor=INK, loc="best")
-    return to_png(figure)
+    return figure
 
 
 def _arms(cell: Mapping[str, float]) -> list[list[float]]:

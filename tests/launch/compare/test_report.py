@@ -10,7 +10,7 @@ import pytest
 from launch.compare import report
 from launch.compare.report_page import summary_table
 from launch.compare.tradeoff import default_hv_reference, monotonicity
-from launch.compare.tradeoff_picture import draw_tradeoff
+from launch.compare.tradeoff_picture import draw_tradeoff, tradeoff_figure
 
 LABELS = ["sft", "w0.2", "w0.8"]
 N = 30
@@ -220,6 +220,18 @@ def test_the_picture_is_a_png_of_a_useful_size(run, tmp_path):
     data = (tmp_path / "out/tradeoff.png").read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(data[16:20], "big") >= 1000
+
+
+def test_the_reference_is_named_as_what_it_is_in_the_picture(run):
+    outcome, _ = run(reference="w0.8")
+    (axes,) = tradeoff_figure(outcome, {}).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()][1:] == ["reference: w0.8"]
+
+
+def test_the_terminal_says_what_its_columns_and_its_star_mean(run):
+    _, printed = run()
+    assert "difference to sft" in printed and "minus sft" not in printed
+    assert "* on the front" in printed
 
 
 def test_units_come_from_the_scores_and_can_be_overridden(run, scores, tmp_path):
