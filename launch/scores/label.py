@@ -126,7 +126,7 @@ def main(argv: list[str]) -> int:
         made = label_pairs(records, options.function, options.pairs_per_prompt)
         rows = [(str(pair.prompt), to_swift(pair)) for pair in made]
     for reason, count in counts.skipped.items():
-        print(f"{options.pairs}: {count} rows left out, {reason} (first: {counts.first[reason]})")
+        print(f"{options.pairs}: {count} row{'s' * (count > 1)} left out: {reason} (first: {counts.first[reason]})")
     if not rows:
         raise ValueError(f"{options.pairs or options.samples}: no pair with different {options.function} scores")
     prompts = sorted({prompt for prompt, _ in rows})

@@ -45,9 +45,7 @@ def test_relabelling_swaps_where_the_function_disagrees_and_keeps_what_a_row_hol
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert found == [pair_row("a", "a b c", **beside), pair_row("a", "a b")]
     said = capsys.readouterr().out
-    assert (
-        f"1 rows left out, tie (first: {pairs}:3" in said and f"1 rows left out, empty_reply (first: {pairs}:4" in said
-    )
+    assert f"1 row left out: tie (first: {pairs}:3" in said and f"1 row left out: empty_reply (first: {pairs}:4" in said
 
 
 @pytest.mark.parametrize(
