@@ -78,12 +78,16 @@ def preflight(config: PipelineConfig) -> list[str]:
         from launch.models.embedded_model import find_gguf
 
         find_gguf()
+    elif Path(c.model).is_absolute() and not Path(c.model).is_dir():  # no name on the hub begins with a slash
+        raise ValueError(f"model: {c.model} does not exist, or is no folder")
     elif not Path(c.model).is_dir():
         findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
     if c.data == "sampled":
         for function in (c.preference, *([c.margin_preference] if c.margin == "adapter" else [])):
             get_text_function(function)
-    parse_specs(c.scores)
+    for score in parse_specs(c.scores):
+        if Path(score.target).is_absolute() and not Path(score.target).exists():
+            raise ValueError(f"scores: {score.target} does not exist")
     for spec in c.scores:
         if "{margin}" in spec and c.margin != "adapter":
             raise ValueError(f"scores: {spec!r} needs a margin adapter, but margin = {c.margin}")

@@ -125,6 +125,8 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--eval_size", "0"], "eval_size"),
         (["--preference", "plain_wrds"], "did you mean 'plain_words'?"),
         (["--margin_preference", "os.nothing"], "cannot be imported"),
+        (["--model", "/nowhere/model"], "model: /nowhere/model does not exist"),
+        (["--scores", "x=implicit:/nowhere"], "scores: /nowhere does not exist"),
         (["--scores", "plain_words=clasifier:RM", "rich_vocabulary=function:rich_vocabulary"], "KIND one of"),
         (["--gen_do_sample", "false"], "no effect without gen_do_sample"),
     ],
