@@ -50,6 +50,13 @@ def share(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
+def whole_number(text: str) -> int:
+    """An argparse type: a whole number of at least 0, in plain digits."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
 def positive_integer(text: str) -> int:
     """An argparse type: a whole number of at least 1."""
     return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from datasets_builders.choices import one_of, positive_integer, share
+from datasets_builders.choices import one_of, positive_integer, share, whole_number
 from datasets_builders.command_line import Parser
 from datasets_builders.comparisons import SETS, Comparison, get_set, read_comparisons, sample_comparisons
 from datasets_builders.io import SkipCounter, write_json, write_jsonl
@@ -23,6 +23,7 @@ from datasets_builders.teacher.clients import Client, open_client
 from datasets_builders.teacher.collect import Collector, Findings
 from datasets_builders.teacher.costs import Costs, price_of
 from datasets_builders.teacher.endpoints import Endpoint
+from datasets_builders.teacher.flags import add_request_flags
 from datasets_builders.teacher.ledger import Ledger, check_settings, read_answers
 from datasets_builders.teacher.requests import (
     SYSTEM,
@@ -81,7 +82,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="N",
         help="pairs to score, drawn by the seed",
     )
-    add("--skip_pairs", type=_whole, default=0, help="leave out the first so many of the drawn pairs")
+    add("--skip_pairs", type=whole_number, default=0, help="leave out the first so many of the drawn pairs")
     add("--seed", type=int, default=42, help="seed of the draw, and of every order shown to the teacher")
     add("--shuffle_sides", type=int, metavar="SEED", help="exchange the sides of half of the pairs")
     add("--batch_size", type=positive_integer, default=1, help="replies in a request (default 1)")
@@ -102,16 +103,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="TOKENS",
         help="longest answer (default: the server's; anthropic: 4096)",
     )
-    add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
-    add("--rpm_limit", type=positive_integer, default=50, help="requests per minute, retries included")
-    add(
-        "--max_retries",
-        type=_whole,
-        default=3,
-        help="how often a request that fails on its way is sent again (default %(default)s)",
-    )
-    add("--max_attempts", type=positive_integer, default=3, help="answers for an item until one can be read")
-    add("--resume", action="store_true", help="continue with the answers that are in --out")
+    add_request_flags(add, "answers for an item until one can be read")
     add("--dry_run", action="store_true", help="show the first requests and an estimate; send and write nothing")
     add("--price_in", type=_price, help="money for a million tokens read")
     add("--price_out", type=_price, help="money for a million tokens written")
@@ -121,12 +113,6 @@ def add_arguments(parser: Parser) -> None:
         default=0.05,
         help="fail when more than this share of the rows is unusable (default %(default)s)",
     )
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
 
 
 def _temperature(text: str) -> float:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.choices import one_of, positive_integer
+from datasets_builders.choices import one_of
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from datasets_builders.judging.prompt import PairwisePrompt
@@ -13,6 +13,7 @@ from datasets_builders.scratch import digest
 from datasets_builders.teacher.access import SERVICES, find_access
 from datasets_builders.teacher.clients import open_client
 from datasets_builders.teacher.costs import Costs
+from datasets_builders.teacher.flags import add_request_flags
 from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM, single_requests
 from launch.answers.records import label_of, read_generations
 from launch.cli.flags import add_limit, add_max_new_tokens, add_num_samples
@@ -57,16 +58,7 @@ def make_parser() -> Parser:
     add("--temperature", type=float, help="default 0; anthropic takes none")
     add("--server_temperature", action="store_true", help="leave the temperature to the server")
     add_max_new_tokens(group, None, "the server's", dest="max_tokens")
-    add("--concurrency", type=positive_integer, default=8, help="requests under way at once (default %(default)s)")
-    add("--rpm_limit", type=positive_integer, default=50, help="requests per minute, retries included ")
-    add(
-        "--max_retries",
-        type=int,
-        default=3,
-        help="how often a request that fails on its way is sent again (default %(default)s)",
-    )
-    add("--max_attempts", type=positive_integer, default=3, help="answers until one holds a verdict ")
-    add("--resume", action="store_true", help="continue with the answers that are in --out")
+    add_request_flags(add, "answers until one holds a verdict")
     add("--dry_run", action="store_true", help="show the first request and how many there are; send nothing")
     return parser
 

@@ -143,14 +143,19 @@ def with_adapter(model, adapter: Path, name: str = "default"):
     return model
 
 
-def make_parser() -> Parser:
-    """The command line."""
-    parser = verb_parser("merge-lora", __doc__)
+def merge_parser(verb: str, doc: str) -> Parser:
+    """The command line of a verb that merges one adapter."""
+    parser = verb_parser(verb, doc)
     parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_config.json")
     parser.add_argument("--out", type=Path, required=True, help="folder of the merged checkpoint, new or empty")
     parser.add_argument("--model", help="the base model (default: the one that adapter_config.json names)")
     add_torch_dtype(parser, "that of the base model")
     return parser
+
+
+def make_parser() -> Parser:
+    """The command line."""
+    return merge_parser("merge-lora", __doc__)
 
 
 def main(argv: list[str]) -> int:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from datasets_builders.beside import check_new_folder
 from datasets_builders.command_line import Parser
-from launch.cli.flags import add_torch_dtype
-from launch.cli.verbs import verb_parser
-from launch.models.merge_lora import base_of, swift_arguments, with_adapter
+from launch.models.merge_lora import base_of, merge_parser, swift_arguments, with_adapter
 from launch.models.merging import write_merged
 from trl_ext.modpo.model_dir import check_dtype
 
@@ -70,12 +68,7 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
 
 def make_parser() -> Parser:
     """The command line."""
-    parser = verb_parser("merge-rm", __doc__)
-    parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_config.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the merged checkpoint, new or empty")
-    parser.add_argument("--model", help="the base model (default: the one that adapter_config.json names)")
-    add_torch_dtype(parser, "that of the base model")
-    return parser
+    return merge_parser("merge-rm", __doc__)
 
 
 def main(argv: list[str]) -> int:

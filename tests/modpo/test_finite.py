@@ -67,16 +67,20 @@ LOADERS = {
 LANGUAGE = ("discriminator from a policy", "steered policy", "policy")
 
 
+def weights_of_its_own(loader, tiny, adapter, tmp_path):
+    """A folder that the loader reads and the test may damage, and the name of its file of weights."""
+    if loader == "adapter of a policy":
+        return shutil.copytree(adapter, tmp_path / "own"), "adapter_model.safetensors"
+    if loader in LANGUAGE:
+        return shutil.copytree(tiny, tmp_path / "own"), "model.safetensors"
+    return build_classifier(tmp_path / "own", labels=1), "model.safetensors"
+
+
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_weight_that_is_not_a_number_is_refused_by_name(tiny, adapter, tmp_path, loader):
     from safetensors.torch import load_file, save_file
 
-    if loader == "adapter of a policy":
-        folder, file = shutil.copytree(adapter, tmp_path / "own"), "adapter_model.safetensors"
-    elif loader in LANGUAGE:
-        folder, file = shutil.copytree(tiny, tmp_path / "own"), "model.safetensors"
-    else:
-        folder, file = build_classifier(tmp_path / "own", labels=1), "model.safetensors"
+    folder, file = weights_of_its_own(loader, tiny, adapter, tmp_path)
     LOADERS[loader](folder)
     tensors = load_file(folder / file)
     name = next(name for name in sorted(tensors) if "q_proj" in name)
@@ -89,12 +93,7 @@ def test_a_weight_that_is_not_a_number_is_refused_by_name(tiny, adapter, tmp_pat
 @pytest.mark.parametrize("loader", LOADERS)
 def test_weights_that_are_cut_off_are_refused_by_name(tiny, adapter, tmp_path, loader):
     """Seen before: an error of the safetensors library that names no file."""
-    if loader == "adapter of a policy":
-        folder, file = shutil.copytree(adapter, tmp_path / "own"), "adapter_model.safetensors"
-    elif loader in LANGUAGE:
-        folder, file = shutil.copytree(tiny, tmp_path / "own"), "model.safetensors"
-    else:
-        folder, file = build_classifier(tmp_path / "own", labels=1), "model.safetensors"
+    folder, file = weights_of_its_own(loader, tiny, adapter, tmp_path)
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=rf"own/{file}: not a whole safetensors file"):

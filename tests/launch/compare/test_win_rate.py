@@ -259,3 +259,9 @@ def test_mistakes_are_named(gens, tmp_path, more, message, capsys, monkeypatch):
     places = {"A": gens[0], "B": str(shorter)}
     assert main(["win-rate", "--out", str(tmp_path / "out"), *(places.get(text, text) for text in more)]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_number_of_retries_below_0_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["win-rate", "--out", str(tmp_path / "out"), "--api_model", "m", "--max_retries", "-1"])
+    assert "--max_retries: '-1' is not a whole number of at least 0" in capsys.readouterr().err
