@@ -219,6 +219,14 @@ def warm_trl():
 
 
 @pytest.fixture(scope="session")
+def warm(request) -> WarmPython:
+    """The warm server of this environment: with ms-swift where that is installed, else with TRL."""
+    if find_spec("swift") is None:
+        return request.getfixturevalue("warm_trl").server
+    return request.getfixturevalue("warm_swift")
+
+
+@pytest.fixture(scope="session")
 def run_swift(warm_swift):
     """run_swift(folder, flags, environment, plugin="modpo", processes=1): what `swift rlhf` does with these flags.
 

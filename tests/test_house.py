@@ -18,8 +18,6 @@ UPSTREAM = ("accelerate", "deepspeed", "peft", "swift", "torch", "transformers",
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PLUGINS = sorted(path for path in (ROOT / "swift_ext" / "plugins").glob("*.py") if path.stem != "__init__")
 
-needs_swift = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed in this environment")
-
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -32,25 +30,20 @@ def python(*arguments: str) -> subprocess.CompletedProcess:
 
 # --- every module imports ---------------------------------------------------------------------------------------------
 
-IMPORT_ALL = """
-import importlib, json, sys, traceback
-failures = {}
-for name in sys.argv[1:]:
-    try:
-        importlib.import_module(name)
-    except BaseException as error:
-        failures[name] = f"{type(error).__name__}: {error} (module {getattr(error, 'name', None)})"
-print(json.dumps(failures))
-"""
+
+def imported(server, module: str, *arguments) -> dict:
+    """What `module` prints as JSON, from a process that has imported the libraries and nothing of ours."""
+    done = server.run(module, [*arguments], {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}, ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_module_imports(package):
+def test_every_module_imports(warm, package):
     """ms-swift's half needs ms-swift; everything else imports without it."""
     names = [module_name(path) for path in FILES if module_name(path).split(".")[0] == package]
     assert names
-    done = python("-c", IMPORT_ALL, *names)
-    failures = json.loads(done.stdout.splitlines()[-1])
+    failures = imported(warm, "tests.import_all", *names)
     if find_spec("swift") is None:
         failures = {name: error for name, error in failures.items() if not re.search(r"\(module swift", error)}
     if find_spec("evaluate") is None:  # of the extra `eval`; its metrics are subclasses of its class
@@ -350,19 +343,12 @@ def test_the_assignment_rule_can_fail(source, found):
     assert assignments_to_upstream(source) == found
 
 
-def probe(*plugins: Path) -> dict:
-    done = python("-m", "tests.house_probe", *map(str, plugins))
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 EXPECTED_TRAINERS = {"modpo": ["dpo"], "bt_grpo": ["grpo"], "pairwise_judge": ["grpo"]}
 
 
-@needs_swift
-def test_loading_the_plugins_replaces_nothing():
+def test_loading_the_plugins_replaces_nothing(warm_swift):
     """All plugins in one process; of the registries only the trainers of the methods and new rewards change."""
-    result = probe(*PLUGINS)
+    result = imported(warm_swift, "tests.house_probe", *PLUGINS)
     assert result["replaced"] == []
     expected = sorted({name for plugin in PLUGINS for name in EXPECTED_TRAINERS[plugin.stem]})
     assert result["registries"]["TRAINER_MAPPING"] == expected
@@ -389,13 +375,12 @@ SABOTAGE = {
 }
 
 
-@needs_swift
-def test_the_detector_detects(tmp_path):
+def test_the_detector_detects(warm_swift, tmp_path):
     """Each way of patching, all in one process beside the real plugins: exactly these attributes are reported."""
     files = []
     for index, (source, _) in enumerate(SABOTAGE.values()):
         files.append(tmp_path / f"sabotage{index}.py")
         files[-1].write_text(source)
-    result = probe(*PLUGINS, *files)
+    result = imported(warm_swift, "tests.house_probe", *PLUGINS, *files)
     # A name that several modules import is patched where it was assigned only.
     assert result["replaced"] == sorted(attribute for _, attribute in SABOTAGE.values())

@@ -45,14 +45,14 @@ class WarmTrl:
     """`python -m MODULE` by the server; `start` returns a run under way, `run` its end."""
 
     def __init__(self, server: WarmPython):
-        self._server = server
+        self.server = server
 
     def start(
         self, module: str, flags: list, log: Path, folder: Path = REPOSITORY, processes: int = 1, **environment: str
     ) -> TrlRun:
         log.unlink(missing_ok=True)
         shared = {**os.environ, **SETTINGS, **environment}
-        started = [self._server.start(module, flags, shared | rank, folder, log) for rank in ranks(processes)]
+        started = [self.server.start(module, flags, shared | rank, folder, log) for rank in ranks(processes)]
         return TrlRun(started, log)
 
     def run(self, *given, **options) -> str:

@@ -3,10 +3,7 @@
 import gzip
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -745,30 +742,17 @@ def test_wrong_flags(capsys, flags, message):
 
 # --- the trainers' readers --------------------------------------------------------------------------------------------
 
-READ = """
-import json, sys
-from swift.dataset import load_dataset
-from swift.rl_core.data import GRPOSample
-file, streaming = sys.argv[1], sys.argv[2] == "True"
-options = dict(remove_unused_columns=False, strict=True, streaming=streaming, load_from_cache_file=False)
-rows = [GRPOSample.from_row(row).to_reward_row() for row in load_dataset([file], **options)[0]]
-print("ROWS", json.dumps(rows, default=str))
-"""
-
 
 @pytest.mark.integration
-@pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed in this environment")
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("format_name", ["parquet", "jsonl", "json"])
-def test_ms_swift_hands_every_column_to_the_reward(tmp_path, capsys, format_name, streaming):
+def test_ms_swift_hands_every_column_to_the_reward(warm_swift, tmp_path, capsys, format_name, streaming):
     source = dump(tmp_path / "preference.jsonl", numbered(3))
     for name in {format_name, "jsonl"}:
         assert pairwise(capsys, source, tmp_path / "out", formats=name)[0] == 0
     rows, _ = sides(tmp_path / "out")
-    env = {**os.environ, "MODELSCOPE_CACHE": str(tmp_path / "cache"), "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     file = tmp_path / "out" / f"preference_train.{format_name}"
-    argv = [sys.executable, "-c", READ, str(file), str(streaming)]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    done = warm_swift.run("tests.datasets_builders.swift_rows", [file, streaming], dict(os.environ), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("ROWS "))[5:])
     assert [{name: row[name] for name in COLUMNS} for row in seen] == rows

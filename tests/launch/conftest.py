@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,11 +94,16 @@ def gens(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch():
-    """launch("verb", ...) in a process of its own; returns it, done."""
+def launch(warm):
+    """launch("verb", ...) in a process of its own; returns it, done.
+
+    With an environment it is a new interpreter, because libraries read theirs when they are imported.
+    """
 
     def run(*argv, cwd=None, **environment):
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        if not environment:
+            return warm.run("launch", argv, env, Path(cwd or os.getcwd()))
         argv = [sys.executable, "-m", "launch", *map(str, argv)]
         return subprocess.run(argv, env=env | environment, capture_output=True, text=True, timeout=300, cwd=cwd)
 
