@@ -53,7 +53,9 @@ def read_settings(settings_class: type[SettingsType], environ: Mapping[str, str]
     if environ is None:
         environ = os.environ
         refuse_leftovers(prefix)
-    known = [f"{prefix}{field.upper()}" for field in settings_class.model_fields]
+    known = [
+        str(field.validation_alias or f"{prefix}{name.upper()}") for name, field in settings_class.model_fields.items()
+    ]
     for name in environ:
         if name.upper().startswith(prefix) and name.upper() not in known:
             raise ValueError(f"unknown setting {name}{did_you_mean(name.upper(), known)}; known are {known}")
@@ -62,7 +64,7 @@ def read_settings(settings_class: type[SettingsType], environ: Mapping[str, str]
     except ValidationError as error:
         lines = []
         for issue in error.errors():
-            variable = prefix + str(issue["loc"][0]).upper() if issue["loc"] else prefix + "*"
+            variable = prefix + str(issue["loc"][0]).upper().removeprefix(prefix) if issue["loc"] else prefix + "*"
             where = "".join(f"[{part}]" for part in issue["loc"][1:])
             found = "" if issue["type"] in ("missing", "value_error") else f", found {issue['input']!r}"
             lines.append(f"{variable}{where}: {issue['msg'].removeprefix('Value error, ')}{found}")

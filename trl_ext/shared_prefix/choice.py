@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from datasets_builders.choices import nearest
 
 from .attention import config_of, why_not
+from .setting import SETTINGS
 
-Setting = Literal["auto", "on", "off"]
-SETTINGS = get_args(Setting)
 # `auto` leaves a batch plain above this share of places to tokens: docs/performance.md has times over shares.
 PAYS_UP_TO = 0.9
 # Root mean square, in nats, of the differences between per-token log-probs that two exact passes differ by at most. A
