@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def draw(
     `target` in `*.partial.jsonl`; it appears when all are there.
 
     Args:
-        make_backend: called when answers are missing; it is not closed here.
+        make_backend: called when answers are missing; what it made is closed at the end.
         settings: what decides the answers; stored beside them in `settings_file`, and compared upon a rerun.
         label: names the model in the answers.
         batch_size: answers drawn at once.
@@ -58,9 +59,8 @@ def draw(
     if _is_complete(target, retry_failed):
         print(f"{target}: complete already")
         return 0
-    return _draw_missing(
-        prompts, make_backend(), target, label, num_samples, batch_size, max_failed_share, retry_failed
-    )
+    with closing(make_backend()) as backend:
+        return _draw_missing(prompts, backend, target, label, num_samples, batch_size, max_failed_share, retry_failed)
 
 
 def plan_batches(items: Sequence[Item], backend: Backend, batch_size: int) -> list[list[Item]]:

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,23 +115,16 @@ def main(argv: list[str]) -> int:
     prompts = read_prompts(args.prompts, args.eval_size)
     mine = shard(prompts, args.rank, args.world_size)
     target = Path(args.out) / check_label(args.label) / shard_name(args.rank, args.world_size)
-    with ExitStack() as stack:
-
-        def backend() -> Backend:
-            made = _backend(args, decoding)
-            stack.callback(made.close)
-            return made
-
-        drawn = draw(
-            mine,
-            backend,
-            target,
-            settings=_settings(args, decoding, prompts),
-            label=args.label,
-            num_samples=args.num_samples,
-            batch_size=args.batch_size,
-            max_failed_share=args.max_failed_share,
-            retry_failed=args.retry_failed,
-        )
+    drawn = draw(
+        mine,
+        partial(_backend, args, decoding),
+        target,
+        settings=_settings(args, decoding, prompts),
+        label=args.label,
+        num_samples=args.num_samples,
+        batch_size=args.batch_size,
+        max_failed_share=args.max_failed_share,
+        retry_failed=args.retry_failed,
+    )
     print(f"{target}: {drawn} answers drawn, {len(mine)} prompts in all")
     return 0

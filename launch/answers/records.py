@@ -83,6 +83,21 @@ def read_generations(directory: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_answers(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """(prompt_id, sample) -> the record of the answer, see `launch.answers.draw.make_record`.
+
+    Raises:
+        ValueError: `FILE:LINE: ...` for a line that is no such record.
+    """
+    answers = {}
+    for line, record in read_rows(path):
+        kinds = [type(record.get(name)) for name in ("prompt_id", "sample", "response", "capped", "prompt_truncated")]
+        if kinds != [str, int, str, bool, bool]:
+            raise ValueError(f"{path}:{line}: not the record of an answer; delete the folder to start over")
+        answers[record["prompt_id"], record["sample"]] = record
+    return answers
+
+
 def check_record(record: dict[str, Any], where: str, keys: Sequence[str]) -> None:
     """Refuses a row that is no record of an answer.
 

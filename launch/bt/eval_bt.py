@@ -1,7 +1,6 @@
 """`python -m launch eval-bt`: how often a generative reward model scores the preferred reply higher, and how surely."""
 
 import argparse
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +11,20 @@ from datasets_builders.scoring.parsers import PARSERS, ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
 from datasets_builders.scoring.tags import EXAMPLES
-from launch.answers.backends import Backend, Decoding
+from launch.answers.backends import Decoding
+from launch.answers.checkpoint_options import (
+    add_checkpoint_options,
+    backend_maker,
+    checkpoint_of,
+    decoding_of,
+    draw_answers,
+    drawn,
+    label_of,
+)
 from launch.answers.trained_model import Checkpoint
 from launch.bt import options
 from launch.bt.calibration import calibrate
-from launch.bt.judge import Judgement, digest_pairs, judge, pair_record
+from launch.bt.judge import SAMPLES, Judgement, digest_pairs, pair_record, prompts_of, read_scores
 from launch.bt.metrics import PERCENTILES, check_temperature, evaluate_pairs, margins_of, swap_probe
 from launch.bt.spread import uncertainty
 from launch.cli.verbs import verb_parser
@@ -56,7 +64,7 @@ class Plan(NamedTuple):
 def make_parser() -> Parser:
     """The command line."""
     parser = verb_parser("eval-bt", __doc__)
-    options.add_model_options(parser)
+    add_checkpoint_options(parser)
     options.add_data_options(parser, n_pairs=500)
     options.add_generation_options(parser, n_samples=1, batch_pairs=8)
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
@@ -82,8 +90,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     check_temperature(args.bt_temp)
     prompt = options.prompt_of(args, args.prompt or PROMPT[args.dataset])
     parser = options.parser_of(prompt, args.parser)
-    decoding = options.decoding_of(args, args.do_sample)
-    checkpoint = options.checkpoint_of(args)
+    decoding = decoding_of(args, args.do_sample)
+    checkpoint = checkpoint_of(args)
     scoring = {
         "parser": parser.name,
         "bt_temp": args.bt_temp,
@@ -159,27 +167,17 @@ def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     plan = plan_of(args)
     comparisons, skips = options.comparisons_of(args)
-    label = options.label_of(args, plan.checkpoint)
-    with ExitStack() as stack:
-
-        def backend() -> Backend:
-            made = options.make_backend(args, plan.checkpoint, plan.decoding, EXAMPLES["score100"])
-            stack.callback(made.close)
-            return made
-
-        judgement = judge(
-            comparisons,
-            plan.prompt,
-            plan.parser,
-            backend,
-            folder=plan.folder,
-            settings={**plan.settings, "pairs_sha256": digest_pairs(comparisons)},
-            label=label,
-            num_samples=plan.decoding.num_samples,
-            batch_pairs=args.batch_pairs,
-            max_failed_share=args.max_failed_share,
-            retry_failed=args.retry_failed,
-        )
+    label = label_of(args, plan.checkpoint)
+    records = draw_answers(
+        prompts_of(comparisons, plan.prompt),
+        backend_maker(args, plan.checkpoint, plan.decoding, EXAMPLES["score100"]),
+        plan.folder / SAMPLES,
+        args,
+        plan.decoding,
+        label=label,
+        settings={**plan.settings, "pairs_sha256": digest_pairs(comparisons)},
+    )
+    judgement = read_scores(comparisons, plan.prompt, plan.parser, records)
     write_jsonl(
         plan.folder / PAIRS,
         (
@@ -192,7 +190,7 @@ def main(argv: list[str]) -> int:
         "settings": plan.settings,
         "scoring": plan.scoring,
         "rows": skips.as_dict(),
-        "decoding": options.drawn(plan.decoding),
+        "decoding": drawn(plan.decoding),
         "answers": {**judgement.answers, "without_score": judgement.unparsed},
         **measure(judgement, plan),
     }

@@ -5,7 +5,7 @@ A reply is judged once for each sample, however many pairs it stands in.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,12 @@ from datasets_builders.comparisons import Comparison, digest_of
 from datasets_builders.io import read_rows
 from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
-from launch.answers.backends import Backend, is_failed
-from launch.answers.draw import MAX_FAILED_SHARE, draw
+from launch.answers.backends import is_failed
 from launch.answers.prompts import Prompt
 from launch.answers.records import prompt_id
-from launch.bt.scored import ScoredPair
+from launch.bt.scored import ScoredPair, Scores
 
 SAMPLES = "samples.jsonl"
-SETTINGS = "settings.json"
 EXAMPLES = 3
 
 
@@ -63,52 +61,25 @@ def digest_pairs(comparisons: Sequence[Comparison]) -> str:
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 
-def judge(
+def prompts_of(comparisons: Sequence[Comparison], prompt: PointwisePrompt) -> list[Prompt]:
+    """Every prompt of the comparisons, once."""
+    return list({one.prompt_id: one for pair in comparisons for one in prompts_for(pair, prompt)}.values())
+
+
+def read_scores(
     comparisons: Sequence[Comparison],
     prompt: PointwisePrompt,
     parser: ScoreParser,
-    make_backend: Callable[[], Backend],
-    *,
-    folder: Path,
-    settings: dict[str, Any],
-    label: str,
-    num_samples: int,
-    batch_pairs: int,
-    max_failed_share: float = MAX_FAILED_SHARE,
-    retry_failed: bool = False,
+    records: Mapping[tuple[str, int], Mapping[str, Any]],
 ) -> Judgement:
-    """Scores of all `comparisons`, drawn into `folder` and read back from it.
-
-    Finished answers are on the disk before the next batch begins; a rerun goes on where the last one stopped, and
-    does not load a model at all when every answer is there.
+    """Scores of all `comparisons` from the answers.
 
     Args:
-        make_backend: called when answers are missing; it is not closed here.
-        settings: what decides the answers; stored, and compared upon a rerun.
-        batch_pairs: pairs whose answers are drawn at once, all samples of both replies.
-        max_failed_share: see `draw`, as for `retry_failed`.
-
-    Raises:
-        ValueError: `folder` was made with other settings, or holds a damaged file.
+        records: (prompt_id, sample) -> record, of every prompt of the comparisons in the order of the samples.
     """
-    asked = {one.prompt_id: one for comparison in comparisons for one in prompts_for(comparison, prompt)}
-    target = folder / SAMPLES
-    draw(
-        list(asked.values()),
-        make_backend,
-        target,
-        settings=settings,
-        settings_file=SETTINGS,
-        label=label,
-        num_samples=num_samples,
-        batch_size=2 * batch_pairs * num_samples,
-        max_failed_share=max_failed_share,
-        retry_failed=retry_failed,
-    )
-    records = {(row["prompt_id"], row["sample"]): row for _, row in read_rows(target)}
-    if missing := [(key, k) for key in asked for k in range(num_samples) if (key, k) not in records]:
-        raise ValueError(f"{target}: no answer to prompt {missing[0][0]} sample {missing[0][1]}; delete the folder")
-    scores = {key: tuple(parser(records[key, sample]["response"]) for sample in range(num_samples)) for key in asked}
+    scores: dict[str, Scores] = {}
+    for (key, _), row in records.items():
+        scores[key] = (*scores.get(key, ()), parser(row["response"]))
     pairs = [
         JudgedPair(
             one.index,

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +12,17 @@ from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
 from datasets_builders.scoring.tags import EXAMPLES
-from launch.answers.backends import Backend
+from launch.answers.checkpoint_options import (
+    add_checkpoint_options,
+    backend_maker,
+    checkpoint_of,
+    decoding_of,
+    draw_answers,
+    drawn,
+    label_of,
+)
 from launch.bt import options
-from launch.bt.judge import JudgedPair, digest_pairs, judge, pair_record, read_pair_records
+from launch.bt.judge import SAMPLES, JudgedPair, digest_pairs, pair_record, prompts_of, read_pair_records, read_scores
 from launch.bt.pictures import can_draw, draw_histograms
 from launch.bt.spread import describe_pair, range_thresholds, variance
 from launch.cli.flags import add_shard
@@ -40,7 +46,7 @@ class Task(NamedTuple):
 def make_parser() -> Parser:
     """The command line."""
     parser = verb_parser("variance", __doc__)
-    options.add_model_options(parser)
+    add_checkpoint_options(parser)
     options.add_data_options(parser, n_pairs=50)
     options.add_generation_options(parser, n_samples=8, batch_pairs=16)
     parser.add_argument(
@@ -88,47 +94,33 @@ def tasks_of(args: argparse.Namespace) -> list[Task]:
 def draw(args: argparse.Namespace) -> int:
     """Draws the scores of every prompt, then writes and prints what they show."""
     tasks = tasks_of(args)
-    decoding = options.decoding_of(args, do_sample=True)
-    checkpoint = options.checkpoint_of(args)
-    label = options.label_of(args, checkpoint)
-    print(f"{label}: answers {options.drawn(decoding)}")
+    decoding = decoding_of(args, do_sample=True)
+    checkpoint = checkpoint_of(args)
+    label = label_of(args, checkpoint)
+    print(f"{label}: answers {drawn(decoding)}")
     comparisons, skips = options.comparisons_of(args)
     mine = part_of(comparisons, args.shard_id, args.num_shards)
     out = Path(args.out) if args.out else options.default_out(args, checkpoint, FOLDER) / _part(args)
     overall = []
-    with ExitStack() as stack:
-
-        @cache
-        def backend() -> Backend:
-            made = options.make_backend(args, checkpoint, decoding, EXAMPLES["score100"])
-            stack.callback(made.close)
-            return made
-
-        for prompt, parser, scoring in tasks:
-            settings = options.sample_settings(args, checkpoint, prompt, decoding)
-            part = {
-                "shard_id": args.shard_id,
-                "num_shards": args.num_shards,
-                "pairs": len(comparisons),
-                "pairs_sha256": digest_pairs(comparisons),
-            }
-            judgement = judge(
-                mine,
-                prompt,
-                parser,
-                backend,
-                folder=out / prompt.name,
-                settings=settings | part,
-                label=label,
-                num_samples=decoding.num_samples,
-                batch_pairs=args.batch_pairs,
-                max_failed_share=args.max_failed_share,
-                retry_failed=args.retry_failed,
-            )
-            head = {"label": label, "settings": settings, "scoring": scoring, "shard": part, "rows": skips.as_dict()}
-            overall.append(finish(out / prompt.name, head, judgement.answers, judgement.pairs))
-            for text in judgement.unparsed:
-                print(f"{prompt.name}: no score in {text[:200]!r}")
+    make_backend = backend_maker(args, checkpoint, decoding, EXAMPLES["score100"])
+    for prompt, parser, scoring in tasks:
+        settings = options.sample_settings(args, checkpoint, prompt, decoding)
+        part = {
+            "shard_id": args.shard_id,
+            "num_shards": args.num_shards,
+            "pairs": len(comparisons),
+            "pairs_sha256": digest_pairs(comparisons),
+        }
+        folder = out / prompt.name
+        asked = prompts_of(mine, prompt)
+        records = draw_answers(
+            asked, make_backend, folder / SAMPLES, args, decoding, label=label, settings=settings | part
+        )
+        judgement = read_scores(mine, prompt, parser, records)
+        head = {"label": label, "settings": settings, "scoring": scoring, "shard": part, "rows": skips.as_dict()}
+        overall.append(finish(folder, head, judgement.answers, judgement.pairs))
+        for text in judgement.unparsed:
+            print(f"{prompt.name}: no score in {text[:200]!r}")
     write_table(out, overall)
     return 0
 

@@ -1,35 +1,27 @@
 """From rows for a pairwise judge to verdicts: answers on the disk as they come, and the file that is read from them."""
 
+import argparse
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.io import read_rows, write_jsonl
-from launch.answers.backends import Backend
-from launch.answers.draw import MAX_FAILED_SHARE, draw
+from datasets_builders.io import write_jsonl
+from datasets_builders.scoring.tags import EXAMPLES
+from launch.answers.checkpoint_options import backend_maker, draw_answers
 from launch.answers.prompts import Prompt
-from launch.answers.records import prompt_id
+from launch.answers.records import prompt_id, read_answers
+from launch.judge.options import Asking, settings_of
 from launch.judge.verdicts import JudgedRow
 from trl_ext.objectives.verdicts import parse_verdict
 
 ANSWERS = "answers.jsonl"
-SETTINGS = "settings.json"
 VERDICTS = "verdicts.jsonl"
 
 
-def ask(
-    rows: Sequence[dict[str, Any]],
-    make_backend: Callable[[], Backend],
-    *,
-    folder: Path,
-    settings: dict[str, Any],
-    label: str,
-    num_samples: int,
-    batch_pairs: int,
-    max_failed_share: float = MAX_FAILED_SHARE,
-    retry_failed: bool = False,
+def draw_verdicts(
+    rows: Sequence[dict[str, Any]], args: argparse.Namespace, asking: Asking, folder: Path, **settings: Any
 ) -> list[JudgedRow]:
     """Verdicts on all `rows`, written to `folder` as `verdicts.jsonl`; the answers lie beside it in `answers.jsonl`.
 
@@ -39,35 +31,23 @@ def ask(
     Args:
         rows: one order of a pair each: `messages`, `pair_id`, `side`, and where known `ground_truth`,
             `preference_strength` and `subset`.
-        make_backend: called when answers are missing; it is not closed here.
-        settings: what decides the answers; stored with a digest of the rows, and compared upon a rerun.
-        label: names the judge in the answers.
-        num_samples: answers a row.
-        batch_pairs: pairs whose answers are drawn at once, all samples of both orders.
-        max_failed_share: see `draw`, as for `retry_failed`.
+        settings: stored with a digest of the rows, and compared upon a rerun, beside those of the flags.
 
     Raises:
-        ValueError: `folder` was made with other settings or rows, or holds a damaged file; or an error of the backend.
+        ValueError: see `draw_answers`.
     """
     keys = [prompt_id(row["messages"]) for row in rows]
-    target = folder / ANSWERS
-    draw(
+    answers = draw_answers(
         [Prompt(key, row["messages"]) for key, row in dict(zip(keys, rows, strict=True)).items()],
-        make_backend,
-        target,
-        settings={**settings, "rows": len(rows), "rows_sha256": digest_rows(rows)},
-        settings_file=SETTINGS,
-        label=label,
-        num_samples=num_samples,
-        batch_size=2 * batch_pairs * num_samples,
-        max_failed_share=max_failed_share,
-        retry_failed=retry_failed,
+        backend_maker(args, asking.checkpoint, asking.decoding, EXAMPLES["preference"]),
+        folder / ANSWERS,
+        args,
+        asking.decoding,
+        label=asking.label,
+        settings={**settings_of(args, asking), **settings, "rows": len(rows), "rows_sha256": digest_rows(rows)},
     )
-    answers = read_answers(target)
-    if missing := [(key, k) for key in keys for k in range(num_samples) if (key, k) not in answers]:
-        raise ValueError(f"{target}: no answer to prompt {missing[0][0]} sample {missing[0][1]}; delete the folder")
     judged = [
-        _judged(row, [answers[key, sample] for sample in range(num_samples)])
+        _judged(row, [answers[key, sample] for sample in range(asking.decoding.num_samples)])
         for key, row in zip(keys, rows, strict=True)
     ]
     write_jsonl(folder / VERDICTS, (row.to_json() for row in judged))
@@ -80,19 +60,10 @@ def digest_rows(rows: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
-def read_answers(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """(prompt_id, sample) -> the record of the answer, see `launch.answers.draw.make_record`.
-
-    Raises:
-        ValueError: `FILE:LINE: ...` for a line that is no such record.
-    """
-    answers = {}
-    for line, record in read_rows(path):
-        kinds = [type(record.get(name)) for name in ("prompt_id", "sample", "response", "capped", "prompt_truncated")]
-        if kinds != [str, int, str, bool, bool]:
-            raise ValueError(f"{path}:{line}: not the record of an answer; delete the folder to start over")
-        answers[record["prompt_id"], record["sample"]] = record
-    return answers
+def count_shortened(folder: Path) -> int:
+    """How many prompts lost their beginning because the model's limit is shorter."""
+    answers = read_answers(folder / ANSWERS)
+    return len({key for (key, _), answer in answers.items() if answer["prompt_truncated"]})
 
 
 def _judged(row: dict[str, Any], answers: list[dict[str, Any]]) -> JudgedRow:

@@ -1,22 +1,16 @@
 """`python -m launch judge`: which of two replies is better, asked of a model or a server, in both orders."""
 
-import argparse
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_jsonl
-from datasets_builders.scoring.tags import EXAMPLES
-from launch.answers.backends import Backend
-from launch.bt.options import make_backend
 from launch.cli.verbs import verb_parser
 from launch.common.table import number
-from launch.judge.ask import ANSWERS, VERDICTS, ask, read_answers
+from launch.judge.ask import VERDICTS, count_shortened, draw_verdicts
 from launch.judge.inputs import read_pairs
-from launch.judge.options import Asking, add_judge_options, asking_of, settings_of
+from launch.judge.options import add_judge_options, asking_of
 from launch.judge.summary import pair_records, summarise
-from launch.judge.verdicts import JudgedRow
 
 PAIRS = "pairs.jsonl"
 
@@ -48,40 +42,6 @@ def describe(summary: dict[str, Any], label: str, shortened: int) -> str:
     if shortened:
         lines.append(f"{shortened} prompts were longer than the model's limit and lost their beginning: --max_length")
     return "\n".join(lines)
-
-
-def draw_verdicts(
-    rows: list[dict[str, Any]], args: argparse.Namespace, asking: Asking, folder: Path, **settings: Any
-) -> list[JudgedRow]:
-    """Verdicts on all `rows`, kept in `folder`. Errors: see `ask`.
-
-    Args:
-        settings: stored, and compared upon a rerun, beside those of the flags.
-    """
-    with ExitStack() as stack:
-
-        def backend() -> Backend:
-            made = make_backend(args, asking.checkpoint, asking.decoding, EXAMPLES["preference"])
-            stack.callback(made.close)
-            return made
-
-        return ask(
-            rows,
-            backend,
-            folder=folder,
-            settings={**settings_of(args, asking), **settings},
-            label=asking.label,
-            num_samples=asking.decoding.num_samples,
-            batch_pairs=args.batch_pairs,
-            max_failed_share=args.max_failed_share,
-            retry_failed=args.retry_failed,
-        )
-
-
-def count_shortened(folder: Path) -> int:
-    """How many prompts lost their beginning because the model's limit is shorter."""
-    answers = read_answers(folder / ANSWERS)
-    return len({key for (key, _), answer in answers.items() if answer["prompt_truncated"]})
 
 
 def main(argv: list[str]) -> int:

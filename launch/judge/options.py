@@ -1,24 +1,25 @@
 """Flags that say who judges pairs of replies, and how; shared by the commands that ask a judge."""
 
 import argparse
-import dataclasses
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import one_of
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.judging.prompt_files import read_rubric
 from launch.answers.backends import Decoding
-from launch.answers.draw import weight_facts
+from launch.answers.checkpoint_options import (
+    add_checkpoint_options,
+    add_sampling_options,
+    answer_settings,
+    checkpoint_of,
+    decoding_of,
+    label_of,
+)
 from launch.answers.options import add_server_options
 from launch.answers.policy import resolve_adapter
-from launch.answers.server import server_settings
 from launch.answers.trained_model import Checkpoint
-from launch.bt import options
 from launch.cli.flags import add_batch_size, add_max_new_tokens, add_num_samples
 from launch.judge.inputs import ORDERS
-
-# Of a checkpoint, what names folders decides no answer.
-NO_SETTINGS = ("label", "home")
 
 
 class Asking(NamedTuple):
@@ -32,7 +33,7 @@ class Asking(NamedTuple):
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say who judges, what the prompt asks for, and how answers are drawn."""
-    options.add_model_options(parser)
+    add_checkpoint_options(parser)
     parser.add_argument("--adapter", metavar="DIR", help="LoRA adapter of the judge, another way to say --checkpoint")
     parser.add_argument(
         "--backend",
@@ -48,8 +49,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--orders", type=one_of(ORDERS), default="both", help="original: the first reply is A, always")
     add_num_samples(group, 1, "answers in each order; the most frequent one counts", dest="n_samples")
     group.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
-    for name, default in options.SAMPLING.items():
-        group.add_argument(f"--{name}", type=type(default), help=f"default {default} with --do_sample")
+    add_sampling_options(group)
     add_max_new_tokens(group, 1024)
     group.add_argument("--seed", type=int, default=0, help="seed of every draw")
     add_batch_size(group, 8, "pairs judged at once", dest="batch_pairs")
@@ -63,10 +63,10 @@ def asking_of(args: argparse.Namespace) -> Asking:
         ValueError: flags that contradict each other, a value out of range, no such weights or rubric.
     """
     check_backend(args)
-    decoding = decoding_of(args)
-    checkpoint = options.checkpoint_of(args)
+    decoding = decoding_of(args, args.do_sample)
+    checkpoint = checkpoint_of(args)
     prompt = PairwisePrompt(rubric=rubric_of(args), thinking=args.thinking, ties=args.ties == "true")
-    return Asking(checkpoint, prompt, decoding, options.label_of(args, checkpoint))
+    return Asking(checkpoint, prompt, decoding, label_of(args, checkpoint))
 
 
 def check_backend(args: argparse.Namespace) -> None:
@@ -84,11 +84,6 @@ def check_backend(args: argparse.Namespace) -> None:
         args.checkpoint = resolve_adapter(args.adapter)
 
 
-def decoding_of(args: argparse.Namespace) -> Decoding:
-    """How answers are drawn, see `launch.bt.options.decoding_of`; ."""
-    return options.decoding_of(args, args.do_sample)
-
-
 def rubric_of(args: argparse.Namespace) -> tuple[str, ...]:
     """The lines of `--rubric`, none without it. Errors: see `read_rubric`; a missing file is a ValueError here."""
     try:
@@ -99,19 +94,9 @@ def rubric_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 def settings_of(args: argparse.Namespace, asking: Asking) -> dict[str, Any]:
     """All that decides the answers, the texts of the pairs excepted."""
-    settings = {
+    return {
         "backend": args.backend,
         "prompt": asking.prompt.as_dict(),
         "orders": args.orders,
-        "batch_pairs": args.batch_pairs,
-        **dataclasses.asdict(asking.decoding),
-    }
-    if (checkpoint := asking.checkpoint) is None:
-        return {**settings, **server_settings(args.base_url, args.api_model, asking.decoding), "system": args.system}
-    weights = dataclasses.asdict(checkpoint)
-    return {
-        **settings,
-        **{name: value for name, value in weights.items() if name not in NO_SETTINGS},
-        **weight_facts(checkpoint.model, checkpoint.adapter, args.trust_remote_code),
-        "max_length": args.max_length,
+        **answer_settings(args, asking.checkpoint, asking.decoding),
     }

@@ -222,7 +222,7 @@ def test_the_seeds_defaults():
     assert (args.n_pairs, args.seed, args.max_new_tokens, args.n_samples, args.batch_pairs) == (500, 0, 128, 1, 8)
     assert (args.dataset, args.bt_temp, args.do_sample) == ("summarize_from_feedback", 1.0, False)
     args.do_sample = True
-    from launch.bt.options import decoding_of
+    from launch.answers.checkpoint_options import decoding_of
 
     decoding = decoding_of(args, True)
     assert (decoding.temperature, decoding.top_p, decoding.top_k) == (0.7, 0.9, 50)
