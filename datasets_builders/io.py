@@ -23,6 +23,7 @@ __all__ = [
     "atomic_writer",
     "list_files",
     "read_located_rows",
+    "read_object",
     "read_rows",
     "refuse_line",
     "write_bytes",
@@ -107,6 +108,22 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write one indented JSON document, atomically. Errors: as those of ``write_jsonl``."""
     with atomic_writer(path) as handle:
         handle.write(_dumped(path, obj, indent=2) + "\n")
+
+
+def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: no JSON, or another value than an object; the file is named.
+        OSError: it cannot be read.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of the encoding
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a {type(found).__name__} instead of an object")
+    return found
 
 
 def nonfinite_as_text(value: Any) -> Any:

@@ -28,3 +28,15 @@ def read_yaml(path: str | os.PathLike[str], where: str | None = None) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         sentence = re.sub(r"\s+", " ", str(problem))
         raise ValueError(f"{where}: not YAML: {sentence}{place}") from error
+
+
+def read_mapping(path: str | os.PathLike[str], where: str | None = None) -> dict[str, Any]:
+    """The keys and values of a YAML or JSON file. Arguments and errors as those of `read_yaml`.
+
+    Raises:
+        ValueError: something else than keys and values, an empty file too.
+    """
+    found = read_yaml(path, where)
+    if not isinstance(found, dict):
+        raise ValueError(f"{where or path}: expected keys and values, found a {type(found).__name__}")
+    return found

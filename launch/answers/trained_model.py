@@ -3,12 +3,12 @@
 A missing checkpoint is an error. Only `checkpoint-0`, said by name, means the model that the run started from.
 """
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.io import read_object
 from launch.answers.checkpoints import list_checkpoints
 from trl_ext.modpo.model_dir import DTYPES
 
@@ -92,7 +92,7 @@ def resolve_checkpoint(run_dir: str | None, checkpoint: str | None, model: str |
     if (folder / "adapter_config.json").is_file():
         if not _has_weights(folder, "adapter_model"):
             raise ValueError(f"{folder}: adapter_config.json without adapter_model.safetensors; the save is incomplete")
-        base = model or args.get("model") or _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        base = model or args.get("model") or read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         if not base:
             raise ValueError(f"{folder}: neither args.json nor adapter_config.json names the base model; use --model")
         return _trained(folder.name, base, str(folder), home, args)
@@ -156,17 +156,7 @@ def _trained(label: str, model: str, adapter: str | None, home: Path, args: dict
 
 def _read_args(folder: Path) -> dict[str, Any] | None:
     file = folder / "args.json"
-    return _read_json(file) if file.is_file() else None
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: expected a JSON object, found a {type(found).__name__}")
-    return found
+    return read_object(file) if file.is_file() else None
 
 
 def _has_weights(folder: Path, stem: str) -> bool:

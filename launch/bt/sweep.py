@@ -4,7 +4,6 @@ Every option that is not listed here is one of eval-bt and holds for all of its 
 """
 
 import argparse
-import json
 import re
 import signal
 import sys
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_bytes, write_json
+from datasets_builders.io import read_object, write_bytes, write_json
 from launch.answers.checkpoints import list_checkpoints
 from launch.answers.trained_model import START, resolve_run_dir
 from launch.bt import eval_bt
@@ -49,7 +48,7 @@ class Evaluation(NamedTuple):
         file = self.plan.folder / eval_bt.RESULT
         if not file.is_file():
             return None
-        found = json.loads(file.read_text("utf-8"))
+        found = read_object(file)
         same = found["settings"] == self.plan.settings and found["scoring"] == self.plan.scoring
         return found if same else None
 

@@ -1,13 +1,12 @@
 """`python -m launch variance`: how much sampled scores scatter, prompt by prompt, on one device or in shards."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import one_of
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_bytes, write_json, write_jsonl
+from datasets_builders.io import read_object, write_bytes, write_json, write_jsonl
 from datasets_builders.scoring.parsers import PARSERS, ScoreParser, get_parser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS
@@ -226,7 +225,7 @@ def merge_prompt(prompt: str, folders: list[Path]) -> tuple[dict[str, Any], dict
         file = folder / prompt / OVERALL
         if not file.is_file():
             raise ValueError(f"{file}: not there, so this shard of {prompt} is not finished")
-        overall = json.loads(file.read_text("utf-8"))
+        overall = read_object(file)
         number_ = overall["shard"]["shard_id"]
         if number_ in shards:
             raise ValueError(f"{file}: shard {number_} is in {shards[number_][0]} already")

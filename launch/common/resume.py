@@ -1,11 +1,10 @@
 """Work that survives an interruption: an append-only file of finished records, and the settings they were made with."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.io import write_json
+from datasets_builders.io import read_object, write_json
 from datasets_builders.journal import Journal
 from datasets_builders.secrets import hide_passwords
 
@@ -60,7 +59,7 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         write_json(path, settings)
         return
-    stored = json.loads(path.read_text("utf-8"))
+    stored = read_object(path)
     for name in sorted(stored.keys() | settings.keys()):
         old, new = stored.get(name), settings.get(name)
         if old != new:

@@ -1,7 +1,6 @@
 """`python -m launch report`: what a weight buys and what it costs, as a table, a picture and one page."""
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import atomic_writer, write_bytes, write_json
+from datasets_builders.io import atomic_writer, read_object, write_bytes, write_json
 from launch.answers.records import check_label, read_generations
 from launch.cli.verbs import verb_parser
 from launch.common.page import number, signed
@@ -81,7 +80,7 @@ def read_units(scores: str | Path) -> dict[str, str]:
     file = Path(scores) / SETTINGS_FILE
     if not file.is_file():
         return {}
-    return {name: spec["unit"] for name, spec in json.loads(file.read_text("utf-8"))["rewards"].items()}
+    return {name: spec["unit"] for name, spec in read_object(file)["rewards"].items()}
 
 
 def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from datasets_builders.beside import replaced_folder
-from datasets_builders.io import write_json
+from datasets_builders.io import read_object, write_json
 from trl_ext.d2po.discriminator import Discriminator, LabelledPair
 
 _NAME = re.compile(r"update-(\d{6,})")
@@ -115,7 +115,7 @@ class Keeper:
         done = self.path(number + 1) / "update.json"
         if not done.is_file():
             raise Conflict(f"update number {number} is done long since, its metrics are kept no more")
-        record = json.loads(done.read_text(encoding="utf-8"))
+        record = read_object(done)
         if record["pairs"] != pairs_digest(pairs):
             raise Conflict(
                 f"update number {number} was done with other pairs ({self.updates} updates are done); a run that "

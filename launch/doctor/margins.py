@@ -1,10 +1,9 @@
 """Margins: which way they push, on which base they stand, and whether an adapter ranks its own pairs."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from datasets_builders.io import read_object
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.rows import readable
 from launch.doctor.setup import Setup, here
@@ -65,7 +64,7 @@ def own_pairs(adapter: Path) -> str | None:
     path = adapter / "args.json"
     if not path.is_file():
         return None
-    args: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    args = read_object(path)
     named = [*(args.get("val_dataset") or []), *(args.get("dataset") or [])]
     return next((str(here(one)) for one in named if readable(str(one))), None)
 

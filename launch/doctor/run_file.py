@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets_builders.yaml_file import read_yaml
+from datasets_builders.yaml_file import read_mapping
 from launch.doctor.methods import Method, detect, named
 
 ENVIRONMENT_KEYS = ("ENV", "env")  # of ms-swift and of TRL
@@ -130,10 +130,9 @@ def read_launcher(path: Path) -> str | None:
 def _read_file(path: Path) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         raise ValueError(f"no run file {path}")
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected keys and values, found a {type(values).__name__}")
-    return values, "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    return read_mapping(path), "\n".join(
+        line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    )
 
 
 def _whole_number(name: str, environment: dict[str, str]) -> int:

@@ -1,10 +1,10 @@
 """The models and adapters that a run holds in memory, with their sizes and whether they are trained."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.io import read_object
 from launch.doctor.findings import Finding, error
 from launch.doctor.setup import Setup, here
 from launch.doctor.sizes import lora_parameters, parameters, size_in_name, tensors_of
@@ -125,4 +125,4 @@ def hollow(part: Part) -> list[Finding]:
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a model folder; empty where there is none."""
     path = folder / "config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}

@@ -1,14 +1,13 @@
 """`python -m launch eval-judge`: how often a pairwise judge is right, the same in both orders, and without a side."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.choices import one_of, share
 from datasets_builders.command_line import Parser
-from datasets_builders.io import SkipCounter, write_bytes, write_json, write_jsonl
+from datasets_builders.io import SkipCounter, read_object, write_bytes, write_json, write_jsonl
 from datasets_builders.judging.rows import PairToJudge
 from launch.answers.checkpoint_options import SETTINGS
 from launch.bt.metrics import Summary
@@ -173,4 +172,4 @@ def score_benchmark(args: argparse.Namespace, pairs: Sequence[PairToJudge], rows
 def settings_beside(verdicts: Path) -> dict[str, Any] | None:
     """What the judge was asked with, where `judge` left it beside the verdicts."""
     file = verdicts.with_name(SETTINGS)
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+    return read_object(file) if file.is_file() else None

@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError, model_validator
 
 from datasets_builders.choices import nearest
-from datasets_builders.yaml_file import read_yaml
+from datasets_builders.yaml_file import read_mapping
+from launch.cli.setting_errors import sentences
 
 
 class RewardSettings(BaseModel):
@@ -58,14 +59,11 @@ def read_settings(path: str | Path) -> RewardSettings:
     Raises:
         ValueError: no such file, no mapping, an unknown key (the nearest is offered), or a value that cannot be.
     """
-    given = read_yaml(path)
-    if not isinstance(given, dict):
-        raise ValueError(f"{path}: expected keys and values; found a {type(given).__name__}")
+    given = read_mapping(path)
     for name in given:
         if name not in RewardSettings.model_fields:
             raise ValueError(f"{path}: unknown key {name!r}; {nearest(str(name), RewardSettings.model_fields)}")
     try:
         return RewardSettings.model_validate(given)
     except ValidationError as error:
-        lines = [": ".join([*map(str, issue["loc"]), issue["msg"]]) for issue in error.errors()]
-        raise ValueError(f"{path}: {'; '.join(lines)}") from error
+        raise ValueError(f"{path}: {sentences(error)}") from error

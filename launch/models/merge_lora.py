@@ -4,11 +4,12 @@ What is written computes what base and adapter did together, or nothing is writt
 trained the adapter, its model type and template stay with the merged model, so that `swift` need not guess them.
 """
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 from datasets_builders.beside import check_new_folder
 from datasets_builders.command_line import Parser
+from datasets_builders.io import read_object
 from launch.cli.flags import add_torch_dtype
 from launch.cli.verbs import verb_parser
 from launch.models.merging import write_merged
@@ -17,7 +18,13 @@ from trl_ext.modpo.model_dir import check_dtype, check_finite_weights, resolve_m
 MODEL_ARGUMENTS = ("swift_version", "model_type", "template", "task_type", "num_labels", "problem_type")
 
 
-def read_adapter(folder: Path) -> dict:
+TASKS = {
+    "CAUSAL_LM": "only language models (CAUSAL_LM) are merged here",
+    "SEQ_CLS": "only reward models (SEQ_CLS) are merged here, language models by launch merge-lora",
+}
+
+
+def read_adapter(folder: Path, task: str = "CAUSAL_LM") -> dict:
     """The settings in the adapter's `adapter_config.json`.
 
     Raises:
@@ -26,17 +33,11 @@ def read_adapter(folder: Path) -> dict:
     path = folder / "adapter_config.json"
     if not path.is_file():
         raise ValueError(f"--adapter {folder}: no adapter_config.json there, this is not an adapter folder")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
-        found = settings.get("peft_type") if isinstance(settings, dict) else settings
-        raise ValueError(f"{path}: peft_type {found!r}: only LORA can be merged into the weights")
-    if settings.get("task_type") not in ("CAUSAL_LM", None):
-        raise ValueError(
-            f"{path}: task_type {settings['task_type']!r}: only language models (CAUSAL_LM) are merged here"
-        )
+    settings = read_object(path)
+    if settings.get("peft_type") != "LORA":
+        raise ValueError(f"{path}: peft_type {settings.get('peft_type')!r}: only LORA can be merged into the weights")
+    if (settings.get("task_type") or "CAUSAL_LM") != task:
+        raise ValueError(f"{path}: task_type {settings.get('task_type')!r}: {TASKS[task]}")
     return settings
 
 
@@ -55,7 +56,7 @@ def base_of(settings: dict, model: str | None, adapter: Path) -> str:
         hint = "" if model else f" ({adapter}/adapter_config.json names it; --model names another place)"
         raise ValueError(f"base model {error}{hint}") from error
     config = Path(folder, "config.json")
-    if "quantization_config" in json.loads(config.read_text(encoding="utf-8")):
+    if "quantization_config" in read_object(config):
         raise ValueError(f"{config}: quantised weights cannot take a merge; give the full weights with --model")
     return folder
 
@@ -75,28 +76,44 @@ def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str |
         ValueError: `out` is not empty, the adapter or its base cannot be used, they do not fit each other, or the
             merged model would compute something else.
     """
-    check_dtype(torch_dtype)
-    check_new_folder(out)
-    base = base_of(read_adapter(adapter), model, adapter)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
-
-    def make():
+    def make(base: str, tokenizer, settings: dict):
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype or "auto", trust_remote_code=False)
         rows = model.get_input_embeddings().num_embeddings
         if len(tokenizer) > rows:
             raise ValueError(
-                f"{tokenizer_from}: the tokenizer has {len(tokenizer)} tokens, {base} has embeddings of {rows}"
+                f"{tokenizer.name_or_path}: the tokenizer has {len(tokenizer)} tokens, {base} has embeddings of {rows}"
             )
         return with_adapter(model, adapter)
 
+    return write_merge("CAUSAL_LM", AutoModelForCausalLM, make, adapter, out, model, torch_dtype)
+
+
+def write_merge(
+    task: str, loader: type, make: Callable, adapter: Path, out: Path, model: str | None, torch_dtype: str | None
+) -> dict:
+    """What merges of all tasks share; arguments, result and errors as those of `merge`.
+
+    Args:
+        loader: the class of transformers that loads what is written.
+        make: (folder of the base, tokenizer, settings of the adapter) -> the base with the adapter on it.
+    """
+    check_dtype(torch_dtype)
+    check_new_folder(out)
+    settings = read_adapter(adapter, task)
+    base = base_of(settings, model, adapter)
+    from transformers import AutoTokenizer
+
+    tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
+
     def load(folder: Path):
-        return AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+        return loader.from_pretrained(folder, dtype="auto", trust_remote_code=False)
 
     arguments = swift_arguments(adapter)
-    facts = write_merged(make, load, tokenizer, out, {"args.json": arguments} if arguments else {})
+    notes = {"args.json": arguments} if arguments else {}
+    facts = write_merged(lambda: make(base, tokenizer, settings), load, tokenizer, out, notes)
     return {**facts, "base": base, "tokenizer": str(tokenizer_from), "swift": arguments}
 
 
@@ -112,12 +129,7 @@ def swift_arguments(adapter: Path) -> dict:
     file = adapter / "args.json"
     if not file.is_file():
         return {}
-    try:
-        arguments = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not JSON ({error})") from error
-    if not isinstance(arguments, dict):
-        raise ValueError(f"{file}: a {type(arguments).__name__} instead of the arguments of a run")
+    arguments = read_object(file)
     return {name: arguments[name] for name in MODEL_ARGUMENTS if arguments.get(name) is not None}
 
 

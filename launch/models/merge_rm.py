@@ -4,14 +4,10 @@
 which the base does not have.
 """
 
-import json
 from pathlib import Path
 
-from datasets_builders.beside import check_new_folder
 from datasets_builders.command_line import Parser
-from launch.models.merge_lora import base_of, merge_parser, swift_arguments, with_adapter
-from launch.models.merging import write_merged
-from trl_ext.modpo.model_dir import check_dtype
+from launch.models.merge_lora import merge_parser, with_adapter, write_merge
 
 
 def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch_dtype: str | None = None) -> dict:
@@ -28,22 +24,9 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
         ValueError: `out` is not empty, the adapter is not that of a classifier or lacks its head, does not fit, or the
             merged model would score otherwise.
     """
-    check_dtype(torch_dtype)
-    check_new_folder(out)
-    file = adapter / "adapter_config.json"
-    if not file.is_file():
-        raise ValueError(f"--adapter {adapter}: no adapter_config.json there, this is not an adapter folder")
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    if settings.get("peft_type") != "LORA" or settings.get("task_type") != "SEQ_CLS":
-        found = f"{settings.get('peft_type')} for {settings.get('task_type')}"
-        raise ValueError(f"{file}: {found}; LORA for SEQ_CLS is merged here, language models by launch merge-lora")
-    base = base_of(settings, model, adapter)
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
-    tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
-
-    def make():
+    def make(base: str, tokenizer, settings: dict):
         classifier, loading = AutoModelForSequenceClassification.from_pretrained(
             base, num_labels=1, dtype=torch_dtype or "auto", trust_remote_code=False, output_loading_info=True
         )
@@ -58,12 +41,7 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
             classifier.config.pad_token_id = tokenizer.pad_token_id
         return wrapped
 
-    def load(folder: Path):
-        return AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto", trust_remote_code=False)
-
-    arguments = swift_arguments(adapter)
-    facts = write_merged(make, load, tokenizer, out, {"args.json": arguments} if arguments else {})
-    return {**facts, "base": base, "tokenizer": str(tokenizer_from)}
+    return write_merge("SEQ_CLS", AutoModelForSequenceClassification, make, adapter, out, model, torch_dtype)
 
 
 def make_parser() -> Parser:

@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import read_rows, write_json, write_jsonl
+from datasets_builders.io import read_object, read_rows, write_json, write_jsonl
 from launch.answers.backends import Decoding, TransformersBackend
 from launch.answers.draw import draw, prompt_facts
 from launch.answers.prompts import Prompt, read_prompts
@@ -103,7 +103,7 @@ def score_points(points: Sequence[Point], texts: Sequence[str], prompts: Sequenc
         target = options.out / "scores" / f"{point.label}.jsonl"
         made_of = {"objectives": list(texts), "answers_sha256": hashlib.sha256(answers.read_bytes()).hexdigest()}
         note = target.with_suffix(".json")
-        if target.exists() and note.exists() and pareto_draw.read_json(note) == made_of:
+        if target.exists() and note.exists() and read_object(note) == made_of:
             continue
         if rewards is None:
             rewards = RewardBundle(get_reward_specs(texts), device=_device(), batch_size=options.batch_size)

@@ -1,6 +1,5 @@
 """`python -m launch pareto-draw`: the picture and the tables out of the scores that `pareto` left."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,6 @@ from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
 from launch.scores.score_files import read_score_file
 from trl_ext.moodpo.normaliser import Normaliser
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_tables(folder: Path, names: Sequence[str], points: Sequence[Point]) -> tuple[dict[str, np.ndarray], int]:

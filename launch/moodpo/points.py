@@ -1,13 +1,12 @@
 """What a trade-off picture is made of: policies, and one point for each wish that a policy can be asked."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from datasets_builders.io import write_json
+from datasets_builders.io import read_object, write_json
 from launch.answers.records import check_label
 from launch.moodpo.soup import read_mixtures
 from launch.moodpo.steered import STATE_FILE, read_settings
@@ -158,7 +157,7 @@ def read_points(folder: Path) -> tuple[list[str], list[Vector], list[Point]]:
     file = folder / POINTS_FILE
     if not file.is_file():
         raise ValueError(f"{folder}: no {POINTS_FILE}, `python -m launch pareto --out {folder}` writes it")
-    note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    note = read_object(file)
     points = [
         Point(**entry | {"weights": entry["weights"] and tuple(entry["weights"]), "names": tuple(entry["names"])})
         for entry in note["points"]

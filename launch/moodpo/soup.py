@@ -4,7 +4,6 @@ LoRA adapters are combined exactly: the update of the mixture is the weighted su
 their ranks. Full checkpoints are averaged parameter by parameter.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 from datasets_builders.beside import new_folder
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
+from datasets_builders.io import read_object, write_json
 from launch.cli.verbs import verb_parser
 from launch.compare.report import parse_pairs
-from launch.models.merge_lora import read_adapter
+from launch.models.merge_lora import read_adapter, with_adapter
 from launch.models.merging import check_agreement, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages
 from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
@@ -50,22 +50,13 @@ class AdapterKitchen:
     def __init__(self, base: str, folders: Sequence[Path]):
         for folder in folders:
             check_adapter(folder)
-        from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
         self.base, self.folders = base, list(folders)
         self.parts = [f"part{number}" for number in range(len(folders))]
         model = AutoModelForCausalLM.from_pretrained(resolve_model(base), dtype="auto", trust_remote_code=False)
         for part, folder in zip(self.parts, self.folders, strict=True):
-            try:
-                if part == self.parts[0]:
-                    model = PeftModel.from_pretrained(model, folder, adapter_name=part)
-                # Once more for the first one: only this call tells which weights found no place.
-                result = model.load_adapter(folder, adapter_name=part)
-            except (RuntimeError, KeyError, ValueError) as error:  # how peft reports shapes and targets that do not fit
-                raise ValueError(f"--adapters {folder} does not fit {base}: {error}") from error
-            if strangers := [*result.missing_keys, *result.unexpected_keys]:
-                raise ValueError(f"--adapters {folder} does not fit {base}: its weights differ in {strangers[:4]}")
+            model = with_adapter(model, folder, part)
         for part in self.parts:
             # add_weighted_adapter gives the mixture alpha = r and the first adapter's other settings. A mixture that
             # took over rank-stabilised scaling would come out sqrt(r) too strong; each part's own scaling stands
@@ -171,15 +162,14 @@ def read_mixtures(folder: Path) -> tuple[tuple[str, ...], list[tuple[tuple[float
     file = folder / NOTE
     if not file.is_file():
         raise ValueError(f"{folder}: no {NOTE}, this was not written by `python -m launch soup`")
-    note = json.loads(file.read_text(encoding="utf-8"))
+    note = read_object(file)
     mixtures = [(tuple(entry["weights"]), folder / entry["folder"]) for entry in note["mixtures"]]
     return tuple(note["objectives"]), mixtures
 
 
 def _write_note(folder: Path, names: Sequence[str], sources: Mapping[str, str], mixtures: Sequence) -> None:
     entries = [{"weights": list(weights), "folder": place} for weights, place in mixtures]
-    note = {"objectives": list(names), "sources": dict(sources), "mixtures": entries}
-    (folder / NOTE).write_text(json.dumps(note, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(folder / NOTE, {"objectives": list(names), "sources": dict(sources), "mixtures": entries})
 
 
 def make_kitchen(base: str | None, sources: Mapping[str, str]) -> AdapterKitchen | CheckpointKitchen:

@@ -1,11 +1,11 @@
 """What is known to fail before a stage of the MODPO pipeline runs: its folder, files, margin, and the shell's settings."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from datasets_builders.beside import is_unfinished
+from datasets_builders.io import read_object
 from datasets_builders.secret_settings import is_secret, shown
 from launch.scores.score import parse_specs
 from swift_ext import PREFIXES
@@ -36,7 +36,7 @@ def check_folder(config: PipelineConfig, preset: str) -> None:
     identity = {"preset": preset, "run_tag": config.run_tag}
     path = config.out / "run.json"
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_object(path)
         for key, value in identity.items():
             if found.get(key) != value:
                 raise ValueError(

@@ -6,7 +6,6 @@ that it reads, and digests of its own. A stage is redone exactly when one of the
 then from nothing: all that it wrote before is given up, after one line that says what and why.
 """
 
-import json
 import os
 import shlex
 import shutil
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets_builders.io import write_json
+from datasets_builders.io import read_object, write_json
 from launch.common.processes import Lease, end, start, wait
 from swift_ext import PREFIXES
 
@@ -334,7 +333,7 @@ class StageRunner:
 
 
 def _read(path: Path) -> dict | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def _changes(before: dict, now: dict) -> str:

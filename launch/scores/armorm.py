@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_json, write_jsonl
+from datasets_builders.io import read_object, write_json, write_jsonl
 from launch.answers.records import label_of, read_generations
 from launch.answers.validate_eval_set import compare_eval_sets
 from launch.cli.flags import add_batch_size, add_limit, add_torch_dtype
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> int:
 
     score_all(args, gens, load)
     out = Path(args.out)
-    stored = json.loads((out / SETTINGS_FILE).read_text("utf-8"))
+    stored = read_object(out / SETTINGS_FILE)
     table = read_scores(out, list(gens))
     summary = summarise_heads(table, list(stored["rewards"]), args.seed, args.resamples)
     cut = {label: sum(row["reward_truncated"] for row in rows.values()) for label, rows in table.items()}

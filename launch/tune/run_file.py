@@ -4,25 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets_builders.yaml_file import read_yaml
 from launch.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
     from trl_ext.modpo.margins import Margin, MarginSpec
 
 SHORT_FORM = ("margin_adapter", "margin_function", "margin_classifier", "margin_role", "margin_weight", "margin_beta")
-
-
-def read_run_file(path: Path) -> dict[str, Any]:
-    """The settings of a run file.
-
-    Raises:
-        ValueError: it is not a mapping.
-    """
-    settings = read_yaml(path)
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: a run file is a mapping of settings, found {type(settings).__name__}")
-    return settings
 
 
 def margin_specs(settings: TuneSettings, run_file: Mapping[str, Any]) -> "list[MarginSpec]":

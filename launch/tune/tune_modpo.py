@@ -7,9 +7,10 @@ from typing import Any
 
 from datasets_builders.choices import nearest
 from datasets_builders.command_line import Parser
+from datasets_builders.yaml_file import read_mapping
 from launch.cli.verbs import verb_parser
 from launch.tune.objective import KINDS, make_objective
-from launch.tune.run_file import margin_specs, read_run_file, resolved
+from launch.tune.run_file import margin_specs, resolved
 from launch.tune.settings import TuneSettings, make_settings
 from launch.tune.space import read_space
 
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> int:
     from launch.tune.worker import Worker
 
     space = read_space(settings.space)
-    specs = margin_specs(settings, read_run_file(settings.config))
+    specs = margin_specs(settings, read_mapping(settings.config))
     margins = {margin.name: margin.weight for margin in resolved(specs, settings.w, 0.1)}
     objective = make_objective(settings.objective, settings.metrics, settings.w, margins)
     alive = Lease.take(settings.folder / "leases" / f"{settings.worker_id}.lock", settings.worker_id, wait=1)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datasets_builders.io import atomic_writer
+from datasets_builders.yaml_file import read_mapping
 from launch.common.processes import who_holds
 from launch.tune.objective import SANITY, Objective
-from launch.tune.run_file import margin_specs, read_run_file, trial_run_file
+from launch.tune.run_file import margin_specs, trial_run_file
 from launch.tune.rungs import GO, STOP, RungFiles
 from launch.tune.settings import TuneSettings
 from launch.tune.space import Space
@@ -40,7 +41,7 @@ class Worker:
         self, study: "Study", settings: TuneSettings, space: Space, objective: Objective, say: Callable[[str], None]
     ):
         self.study, self.settings, self.space, self.objective = study, settings, space, objective
-        self.run_file = read_run_file(settings.config)
+        self.run_file = read_mapping(settings.config)
         self.specs = margin_specs(settings, self.run_file)
         self.say = say
 

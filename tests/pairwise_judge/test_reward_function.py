@@ -173,7 +173,7 @@ def test_batches_are_of_similar_length_and_answers_in_order(caplog):
         ("model: x\nrounds: 1.5", "rounds: Input should be a valid integer"),
         ("model: x\nrubric: kind", "rubric: Input should be a valid list"),
         ("model: x\nmissing: .nan", "missing: Input should be a finite number"),
-        ("- a", "expected keys and values; found a list"),
+        ("- a", "expected keys and values, found a list"),
         ("model: [", "not YAML: expected the node content"),
     ],
 )

@@ -5,7 +5,6 @@ The interface carries every sign: weights are positive, `role: reward` pushes to
 words when the run starts.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasets_builders.choices import did_you_mean
+from datasets_builders.io import read_object
 from trl_ext.objectives.text import get_text_function
 
 # What a higher value of a function margin means for the reader of the log, and its opposite.
@@ -202,7 +202,4 @@ def read_adapter_config(path: str) -> dict:
         raise ValueError(
             f"margin adapter {path!r} holds no adapter_config.json: found {sorted(p.name for p in Path(path).iterdir())[:8]}"
         )
-    try:
-        return json.loads(config_path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{config_path}: not JSON ({error})") from error
+    return read_object(config_path)

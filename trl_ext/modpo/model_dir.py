@@ -1,12 +1,13 @@
 """Where a model lies, and whether it may be loaded."""
 
-import json
 import os
 import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from datasets_builders.io import read_object
 
 _STORED_BY_PYTORCH = ("adapter_model*.bin", "pytorch_model*.bin")
 _SETTINGS = (
@@ -30,7 +31,7 @@ def resolve_model(path: str, trust_remote_code: bool = False) -> str:
     check_whole(directory)
     for name in ("config.json", "tokenizer_config.json"):
         file = os.path.join(directory, name)
-        if not trust_remote_code and os.path.isfile(file) and "auto_map" in _read_object(Path(file)):
+        if not trust_remote_code and os.path.isfile(file) and "auto_map" in read_object(Path(file)):
             raise ValueError(
                 f"{file}: the model brings Python code ('auto_map'); use a model of a class that transformers holds, "
                 "or, in a command that has the flag, --trust_remote_code to run that code"
@@ -59,7 +60,7 @@ def check_whole(folder: str | Path) -> None:
 
     folder = Path(folder)
     if (index := _index_in_use(folder)) is not None:
-        parts = _read_object(index).get("weight_map")
+        parts = read_object(index).get("weight_map")
         if not isinstance(parts, dict):
             raise ValueError(f"{index}: no weight_map, this is not an index of weights")
         if lost := sorted({str(part) for part in parts.values() if not (folder / str(part)).is_file()}):
@@ -68,7 +69,7 @@ def check_whole(folder: str | Path) -> None:
             )
     for name in _SETTINGS:
         if (folder / name).is_file():
-            _read_object(folder / name)
+            read_object(folder / name)
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="numpy"):
@@ -93,16 +94,6 @@ def _index_in_use(folder: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name if name.endswith(".index.json") else None
     return None
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of the encoding
-        raise ValueError(f"{file}: not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: a {type(found).__name__} instead of an object")
-    return found
 
 
 def check_dtype(name: str | None) -> None:

@@ -280,7 +280,7 @@ def test_what_ms_swift_knows_of_the_model_stays_beside_it(tiny, own, tmp_path, c
         "swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen",
     }  # fmt: skip
     assert "may ask" not in capsys.readouterr().out
-    for content, message in (("{", "not JSON"), ("[]", "a list instead of the arguments")):
+    for content, message in (("{", "not JSON"), ("[]", "a list instead of an object")):
         (own[0] / "args.json").write_text(content)
         with pytest.raises(ValueError, match=f"own/args.json: {message}"):
             swift_arguments(own[0])

@@ -215,7 +215,10 @@ def test_adapters_that_are_refused(tmp_path, adapter, command, capsys):
     file.write_text(json.dumps(settings | {"modules_to_save": None}))
     code, _ = command(tmp_path / "headless")
     assert code == 2 and "headless" in capsys.readouterr().err
-    assert command(adapter)[0] == 2 and "CAUSAL_LM; LORA for SEQ_CLS is merged here" in capsys.readouterr().err
+    assert (
+        command(adapter)[0] == 2
+        and "task_type 'CAUSAL_LM': only reward models (SEQ_CLS) are merged here" in capsys.readouterr().err
+    )
     assert launch(["merge-rm", "--adapter", str(tmp_path), "--out", str(tmp_path / "m")]) == 2
     assert "not an adapter folder" in capsys.readouterr().err and not (tmp_path / "m").exists()
 

@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
+from datasets_builders.yaml_file import read_mapping
 from launch.__main__ import main as launch
 from launch.tune.objective import KINDS
-from launch.tune.run_file import margin_specs, read_run_file, trial_run_file
+from launch.tune.run_file import margin_specs, trial_run_file
 from launch.tune.settings import TuneSettings
 from launch.tune.space import DEFAULT, make_space, read_space
 from launch.tune.tune_modpo import DEFAULT_CONFIG, read_settings
@@ -123,7 +124,7 @@ def test_the_run_file_of_a_trial(base, adapter, tmp_path):
         "cost",
     ]
     settings = settings_of(*flags, "--rung_steps", "30,60,105")
-    run_file = read_run_file(base)
+    run_file = read_mapping(base)
     run = trial_run_file(settings, run_file, margin_specs(settings, run_file), parameters, tmp_path / "t")
     assert run["margins"] == [
         {
@@ -149,7 +150,7 @@ def test_the_run_file_of_a_trial(base, adapter, tmp_path):
 
 def test_a_margin_of_the_run_file_keeps_its_role_and_is_scaled(base, tmp_path):
     settings = settings_of("--config", str(base))
-    specs = margin_specs(settings, read_run_file(base))
+    specs = margin_specs(settings, read_mapping(base))
     margin = trial_run_file(settings, {}, specs, {"beta": 0.5, "margin_mult": 2.0}, tmp_path)["margins"][0]
     assert (margin["function"], margin["role"], margin["beta"]) == ("brevity", "cost", pytest.approx(0.1))
 
@@ -166,7 +167,7 @@ def test_no_margin_and_no_adapter_are_refused_before_anything_is_made(tmp_path, 
 
 
 def test_the_packs_run_file_leaves_to_the_study_what_the_study_decides():
-    run_file = read_run_file(DEFAULT_CONFIG)
+    run_file = read_mapping(DEFAULT_CONFIG)
     decided = trial_run_file(settings_of(), run_file, margin_specs_of_brevity(), {"beta": 0.1}, DEFAULT_CONFIG)
     assert not [name for name in run_file if decided[name] != run_file[name]]
 
