@@ -1,6 +1,9 @@
 """The layout's visibility as a model's own attention takes it, and the models for which that is exact."""
 
+from functools import partial
 from typing import Any
+
+import torch
 
 from .layout import SharedLayout
 
@@ -18,7 +21,7 @@ WINDOW_BY_LAYER = frozenset({
 })  # fmt: skip
 # Positions are looked up in a table, so that a row padded on the left is another row to the plain pass.
 ABSOLUTE_POSITIONS = frozenset({"gpt2", "gpt_bigcode"})
-MASKED_ATTENTION = ("sdpa", "flex_attention")
+MASKED_ATTENTION = ("sdpa", "eager", "flex_attention")
 
 
 def config_of(model: Any) -> Any:
@@ -70,17 +73,25 @@ def measured() -> frozenset[str]:
     return FULL_ATTENTION | ONE_WINDOW | WINDOW_BY_LAYER
 
 
-def attention_mask(config: Any, layout: SharedLayout) -> Any:
+def attention_mask(model: Any, layout: SharedLayout) -> Any:
     """The `attention_mask` argument of a model's forward pass: one mask, or one for each kind of layer."""
+    config = config_of(model)
     windows = {"full_attention": None}
     window = getattr(config, "sliding_window", None)
     if window is not None and config.model_type in ONE_WINDOW:
         windows = {"full_attention": window}
     elif "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         windows["sliding_attention"] = window
-    make = _block_mask if config._attn_implementation == "flex_attention" else SharedLayout.visible
-    masks = {kind: make(layout, width) for kind, width in windows.items()}
+    form = {"sdpa": SharedLayout.visible, "flex_attention": _block_mask, "eager": partial(_added, model)}
+    masks = {kind: form[config._attn_implementation](layout, width) for kind, width in windows.items()}
     return masks if len(masks) > 1 else masks["full_attention"]
+
+
+def _added(model: Any, layout: SharedLayout, window: int | None) -> torch.Tensor:
+    """What eager attention adds to the scores: it takes a bool mask for numbers, and would let every query see all."""
+    dtype = next(one.dtype for one in model.parameters() if one.is_floating_point())
+    visible = layout.visible(window)
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 def _block_mask(layout: SharedLayout, window: int | None) -> Any:

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from trl_ext.objectives.logps import selective_logps
 
 from .attention import attention_mask as mask_of
-from .attention import config_of
 from .choice import SharedPrefixes
 from .layout import SharedLayout, shared_layout
 
@@ -98,7 +97,7 @@ class _Batch:
         return model(input_ids=self.input_ids, attention_mask=self.attention_mask, **self.passed, **kwargs)
 
     def shared(self, model: Callable, layout: SharedLayout, **kwargs) -> Any:
-        mask = mask_of(config_of(model), layout)
+        mask = mask_of(model, layout)
         ids, positions = layout.input_ids, layout.position_ids
         return model(input_ids=ids, attention_mask=mask, position_ids=positions, **self.passed, **kwargs)
 
