@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from datasets_builders.choices import did_you_mean
+
 
 def loaded_when_used(package: str, home_of: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a package whose names cost nothing until they are used.
@@ -27,13 +29,22 @@ def function_at(path: str, what: str) -> Callable[..., Any]:
         what: names it in messages, such as "gold function 'package.module:function'".
 
     Raises:
-        ValueError: the module or the name in it is not there, or is no function.
+        ValueError: no such path, the module or the name in it is not there (the nearest is offered), or is no function.
     """
     module, _, name = path.rpartition(":" if ":" in path else ".")
+    if not all(part.isidentifier() for part in [*module.split("."), name]):
+        raise ValueError(f"{what} cannot be imported: package.module:function is valid")
     try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = import_module(module)
+    except ImportError as error:
         raise ValueError(f"{what} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the user's module does when it is loaded
+        raise ValueError(f"{what} cannot be imported: {module} stops with {type(error).__name__}: {error}") from error
+    try:
+        function = getattr(found, name)
+    except AttributeError as error:
+        names = [one for one, value in vars(found).items() if callable(value) and not one.startswith("_")]
+        raise ValueError(f"{what} cannot be imported: {error}{did_you_mean(name, names)}") from error
     if not callable(function):
         raise ValueError(f"{what} is a {type(function).__name__}, not a function")
     return function

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from datasets_builders.model_names import is_path
 from launch.doctor.findings import Finding, error, ok, skipped
 from launch.doctor.setup import Setup, here
 from launch.doctor.sizes import human
@@ -24,7 +25,7 @@ def check_trainability(setup: Setup, load: bool) -> list[Finding]:
         absent = part.guessed and part.source
         if part.name.startswith("adapter of margin"):
             continue  # a folder that is not there is the finding of the check of its base
-        if absent and (part.source.startswith((".", "/", "~")) or part.name.startswith("adapter")):
+        if absent and (is_path(part.source) or part.name.startswith("adapter")):
             findings += error(NAME, f"{part.name}: no folder {part.source}", "name a folder that is there")
         elif absent:
             findings += skipped(

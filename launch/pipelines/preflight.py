@@ -6,7 +6,9 @@ from pathlib import Path
 
 from datasets_builders.beside import is_unfinished
 from datasets_builders.io import read_object
+from datasets_builders.model_names import refuse_missing_folder
 from datasets_builders.secret_settings import is_secret, shown
+from launch.answers.check_pairs import checked_pairs
 from launch.scores.score import parse_specs
 from swift_ext import PREFIXES
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
@@ -56,7 +58,7 @@ def preflight(config: PipelineConfig) -> list[str]:
     """Everything that can be known to fail before money is spent. Returns the findings in words.
 
     Raises:
-        ValueError: a file is missing, the margin's settings do not fit, or the shell holds settings of a stage.
+        ValueError: a file is missing or holds a row that cannot be read, the margin's settings do not fit, or the shell holds settings of a stage.
     """
     c, findings = config, []
     refuse_shell_settings(config, os.environ)
@@ -74,20 +76,21 @@ def preflight(config: PipelineConfig) -> list[str]:
         value = getattr(c, name)
         if value is not None and not any(sign in value for sign in "*?") and not Path(value).exists():
             raise ValueError(f"{name}: {value} does not exist")
+    if c.data == "files":
+        refuse_bad_rows(c)
     if c.model == "embedded":
         from launch.models.embedded_model import find_gguf
 
         find_gguf()
-    elif Path(c.model).is_absolute() and not Path(c.model).is_dir():  # no name on the hub begins with a slash
-        raise ValueError(f"model: {c.model} does not exist, or is no folder")
     elif not Path(c.model).is_dir():
+        refuse_missing_folder(c.model, "model")
         findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
     if c.data == "sampled":
         for function in (c.preference, *([c.margin_preference] if c.margin == "adapter" else [])):
             get_text_function(function)
     for score in parse_specs(c.scores):
-        if Path(score.target).is_absolute() and not Path(score.target).exists():
-            raise ValueError(f"scores: {score.target} does not exist")
+        if score.kind != "function":
+            refuse_missing_folder(score.target, f"scores: {score.name}")
     for spec in c.scores:
         if "{margin}" in spec and c.margin != "adapter":
             raise ValueError(f"scores: {spec!r} needs a margin adapter, but margin = {c.margin}")
@@ -101,6 +104,22 @@ def preflight(config: PipelineConfig) -> list[str]:
         margin = resolve_margins([spec], w, c.beta, normalized_weights=False)[0]
         findings.append(f"w = {w:g}: {margin.direction()}")
     return findings
+
+
+def refuse_bad_rows(config: PipelineConfig) -> None:
+    """Reads every row of the given files of pairs as the run's first stage will, and keeps none.
+
+    Raises:
+        ValueError: the setting and the rows that are no pairs.
+    """
+    for name in ("preference_file", "preference_val_file", "margin_file", "margin_val_file"):
+        source = getattr(config, name)
+        if source is not None:
+            try:
+                for _ in checked_pairs(source):
+                    pass
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
 
 
 def refuse_shell_settings(config: PipelineConfig, environ: Mapping[str, str]) -> None:

@@ -36,9 +36,17 @@ def test_a_function_by_its_path(path):
     [
         ("no_such_module:f", "^reward 'a' cannot be imported: No module named 'no_such_module'$"),
         ("json.nothing", "^reward 'a' cannot be imported: .*nothing"),
+        ("json:dumpz", r"^reward 'a' cannot be imported: .*; did you mean 'dump'\?$"),
         ("math:pi", "^reward 'a' is a float, not a function$"),
+        ("..dumps", "^reward 'a' cannot be imported: package.module:function is valid$"),
+        (".f", "^reward 'a' cannot be imported: package.module:function is valid$"),
+        ("broken_rewards:f", "^reward 'a' cannot be imported: broken_rewards stops with SyntaxError: .*line 1"),
+        ("keyless_rewards:f", "^reward 'a' cannot be imported: keyless_rewards stops with KeyError: 'NO_SUCH_KEY'"),
     ],
 )
-def test_what_is_no_function_is_refused(path, message):
+def test_what_is_no_function_is_refused(path, message, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_rewards.py").write_text("def f(:\n")
+    (tmp_path / "keyless_rewards.py").write_text("import os\nos.environ['NO_SUCH_KEY']\n")
     with pytest.raises(ValueError, match=message):
         function_at(path, "reward 'a'")

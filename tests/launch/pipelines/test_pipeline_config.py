@@ -126,7 +126,10 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--preference", "plain_wrds"], "did you mean 'plain_words'?"),
         (["--margin_preference", "os.nothing"], "cannot be imported"),
         (["--model", "/nowhere/model"], "model: /nowhere/model does not exist"),
-        (["--scores", "x=implicit:/nowhere"], "scores: /nowhere does not exist"),
+        (["--model", "./nowhere"], "model: ./nowhere does not exist"),
+        (["--model", "~/nowhere"], "model: ~/nowhere does not exist"),
+        (["--scores", "x=implicit:/nowhere"], "scores: x: /nowhere does not exist"),
+        (["--scores", "x=classifier:../nowhere"], "scores: x: ../nowhere does not exist"),
         (["--scores", "plain_words=clasifier:RM", "rich_vocabulary=function:rich_vocabulary"], "KIND one of"),
         (["--gen_do_sample", "false"], "no effect without gen_do_sample"),
     ],
@@ -134,6 +137,25 @@ def test_flags_override_file_overrides_preset(tmp_path):
 def test_mistakes_are_named(argv, said, tmp_path):
     base = ["--preset", "quickstart", "--out", str(tmp_path / "run"), "--model", str(tmp_path)]
     assert said in problem([*base, *argv])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["preference_file", "preference_val_file", "margin_file", "margin_val_file"])
+def test_a_row_that_is_no_pair_is_told_before_anything_runs(name, tmp_path):
+    """Seen before: the first stage found it, after the base model of the run had been written."""
+    pair = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    good, bad = (tmp_path / f"{kind}.jsonl" for kind in ("good", "bad"))
+    good.write_text(json.dumps(pair) + "\n")
+    bad.write_text(
+        "".join(json.dumps(row) + "\n" for row in (pair, {**pair, "rejected": None}, {**pair, "chosen": "b"}))
+    )
+    files = dict.fromkeys(("preference_file", "preference_val_file", "margin_file", "margin_val_file"), good) | {
+        name: bad
+    }
+    argv = [text for flag, file in files.items() for text in (f"--{flag}", str(file))]
+    base = ["--preset", "quickstart", "--data", "files", "--out", str(tmp_path / "run"), "--model", str(tmp_path)]
+    said = problem([*base, *argv])
+    assert f"{name}: 2 of 3 rows are no pairs: 1 x no_pair ({bad}:2: not a pair" in said and f"{bad}:3" in said
     assert not (tmp_path / "run").exists()
 
 

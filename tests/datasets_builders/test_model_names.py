@@ -1,0 +1,32 @@
+"""Which names can only be folders, and that such a name without a folder is refused before a hub is asked."""
+
+import pytest
+
+from datasets_builders.model_names import is_path, refuse_missing_folder
+
+
+@pytest.mark.parametrize(
+    "name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere", "runs/a/checkpoint-5"]
+)
+def test_what_can_only_be_a_folder_must_be_there(name):
+    assert is_path(name)
+    with pytest.raises(ValueError, match=r"^--model: .* does not exist; the folder of a model or an adapter is needed"):
+        refuse_missing_folder(f"{name}/no-model-is-here", "--model")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "meta-llama/Llama-2-7b-hf", "runs/a", "embedded"])
+def test_what_may_be_a_hub_name_passes(name):
+    assert not is_path(name)
+    refuse_missing_folder(name, "--model")
+
+
+def test_a_folder_passes_a_file_and_a_tilde_do_not(tmp_path, monkeypatch):
+    refuse_missing_folder(tmp_path, "--model")
+    (tmp_path / "weights").write_text("")
+    with pytest.raises(ValueError, match=r"^--model: .*/weights is a file; the folder of a model"):
+        refuse_missing_folder(tmp_path / "weights", "--model")
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    with pytest.raises(
+        ValueError, match=f"^--model: write {tmp_path} in place of ~/{tmp_path.name}: loaders do not read"
+    ):
+        refuse_missing_folder(f"~/{tmp_path.name}", "--model")
