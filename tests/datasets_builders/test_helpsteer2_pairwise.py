@@ -493,6 +493,8 @@ def test_the_output_formats_hold_the_same_rows_and_repeat_byte_for_byte(tmp_path
     for side, count in (("train", 2200), ("test", 2)):
         rows = load(folders[0] / f"preference_{side}.jsonl")
         assert len(rows) == count
+        written = {file: rows for file, rows in json.loads(printed)["files"].items() if f"_{side}." in file}
+        assert written == {f"preference_{side}.{name}": count for name in ("parquet", "jsonl", "json")}
         assert json.loads((folders[0] / f"preference_{side}.json").read_text()) == rows
         table = pyarrow.parquet.read_table(folders[0] / f"preference_{side}.parquet")
         assert table.column_names == COLUMNS and table.to_pylist() == rows

@@ -141,6 +141,8 @@ NO_PAIR = [
     (swift(WHY, YES, rejected=["a"]), "wrong_type", "message 1 of 'rejected_response' must be an object .* found a text"),
     (swift(WHY, YES, rejected="   "), "empty_reply", "the answer in 'rejected_response' is empty"),
     (swift(WHY, assistant(" \n")), "empty_reply", "the answer in 'messages' is empty"),
+    # What the assistant said before is no answer.
+    (swift(WHY, YES, WHY, assistant(" ")), "empty_reply", "the answer in 'messages' is empty"),
     (swift(WHY, YES, rejected=" Because.\n"), "identical_replies", "equal"),
     (swift(WHY, assistant("a b"), rejected="a  b"), "identical_replies", "equal"),
     (swift(WHY), "no_reply", "'messages' must end with what the assistant says, found a message of 'user'"),
