@@ -55,6 +55,14 @@ def test_known_scores(asked, tmp_path, capsys):
     assert "no score in 'I would rather not say.'" in printed and "range>=20%" in printed
 
 
+def test_thresholds_of_the_range_that_were_asked_for(asked, tmp_path):
+    """Two scores of a reply are 4 points apart."""
+    flags = ["--range_thresholds", "4,4.5", "--out", str(tmp_path / "out")]
+    assert launch(["variance", *asked, *SAMPLED, *flags]) == 0
+    four, more = overall_of(tmp_path / "out")["variance"]["range"]
+    assert (four["at_least"], more["at_least"]) == (4, 4.5) and four["share_any"] > 0.9 and more["share_any"] == 0
+
+
 def test_several_prompts_make_a_table_of_one_row_each(asked, server, tmp_path):
     out = tmp_path / "out"
     extra = ["--prompt", "hh_score100_v2", "--prompt", "hh_score5_v3"]

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from launch.common.page import signed
 from launch.compare import report
 from launch.compare.report_page import summary_table
 from launch.compare.tradeoff import default_hv_reference, monotonicity
@@ -226,6 +227,14 @@ def test_the_reference_is_named_as_what_it_is_in_the_picture(run):
     outcome, _ = run(reference="w0.8")
     (axes,) = tradeoff_figure(outcome, {}).axes
     assert [text.get_text() for text in axes.get_legend().get_texts()][1:] == ["reference: w0.8"]
+
+
+def test_only_the_reference_has_no_difference_to_itself(run):
+    outcome, _ = run(reference="w0.8")
+    table = str(summary_table(outcome, outcome["full"], {}))
+    told = {row.split("</td>")[0].split(">")[-1]: "<td>reference</td>" in row for row in table.split("<tr>")[2:]}
+    assert told == {"sft": False, "w0.2": False, "w0.8": True}
+    assert f"<td>{signed(outcome['full']['labels']['sft']['help']['difference'])}<small>" in table
 
 
 def test_the_terminal_says_what_its_columns_and_its_star_mean(run):
