@@ -26,6 +26,29 @@ def dump(path, rows):
     return path
 
 
+def hub_copy(monkeypatch, here, name, splits, data_dir="", config=None):
+    """Makes `here` the working folder and puts a copy of a hub data set there, which `load_dataset(name)` takes before a hub.
+
+    Args:
+        splits: name -> rows.
+        config: of which configuration the rows are, where the set has several; another one holds no rows to read.
+
+    Returns:
+        The cache of `datasets` in this test: an Arrow file is there when a data set was loaded and not streamed.
+    """
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", here / "cache")
+    folder = here / name / data_dir / "data"
+    folder.mkdir(parents=True)
+    for split, rows in splits.items():
+        dump(folder / f"{split}-00000-of-00001.jsonl", rows)
+    if config is not None:
+        files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
+        configs = [{"config_name": config, "data_files": files}, {"config_name": "axis", "data_files": "none/*.jsonl"}]
+        (here / name / "README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
+    return here / "cache"
+
+
 def load(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 

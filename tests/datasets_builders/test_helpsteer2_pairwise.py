@@ -19,7 +19,7 @@ from datasets_builders.judging.settings import Settings
 from datasets_builders.judging.split import train_prompts
 from datasets_builders.judging.turns import parse_turns
 from datasets_builders.readers.base import Filtered
-from tests.datasets_builders.helpers import build, dump, load
+from tests.datasets_builders.helpers import build, dump, hub_copy, load
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "helpsteer2_pairwise.json").read_text(encoding="utf-8"))
 PROMPT = PairwisePrompt()
@@ -564,39 +564,27 @@ def test_a_tilde_is_the_home_folder(tmp_path, capsys, monkeypatch):
 
 
 def test_the_hub_is_read_from_its_preference_folder(tmp_path, capsys, monkeypatch):
-    import datasets
-
-    calls = []
-
-    def load_dataset(*arguments, **options):
-        calls.append((arguments, options))
-        return iter([*numbered(3), judged("p", None)])
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    rows = {"train": [*numbered(3), judged("p", None)], "other": numbered(2)}
+    cache = hub_copy(monkeypatch, tmp_path, "nvidia/HelpSteer2", rows, data_dir="preference")
+    dump(tmp_path / "nvidia" / "HelpSteer2" / "train.jsonl", numbered(9))  # the ratings, which are no preferences
     flags = ("--output_dir", tmp_path / "out", "--formats", "jsonl", "--max_skipped_share", 0.25)
     code, printed, _ = build(capsys, "helpsteer2-pairwise", *flags)
     report = json.loads(printed)
     assert code == 0 and report["source"] == "nvidia/HelpSteer2/preference[train]"
     assert "nvidia/HelpSteer2/preference[train]:4: " in report["skipped"]["missing_field"]["first"]
     assert report["files"] == {"preference_train.jsonl": 6}
+    assert not list(cache.rglob("*.arrow"))
     more = ("--type", "huggingface", "--streaming", "false", "--huggingface_split", "other")
-    assert build(capsys, "helpsteer2-pairwise", *flags, *more)[0] == 0
-    fixed = {"data_dir": "preference"}
-    assert calls == [
-        (("nvidia/HelpSteer2",), {**fixed, "split": "train", "streaming": True}),
-        (("nvidia/HelpSteer2",), {**fixed, "split": "other", "streaming": False}),
-    ]
+    code, printed, _ = build(capsys, "helpsteer2-pairwise", *flags, *more)
+    assert code == 0 and json.loads(printed)["files"] == {"preference_train.jsonl": 4}
+    assert list(cache.rglob("*.arrow"))
 
 
 def test_an_unreachable_hub_is_exit_code_1_with_a_way_out(tmp_path, capsys, monkeypatch):
-    import datasets
-
-    def load_dataset(*arguments, **options):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.chdir(tmp_path)  # and HF_HUB_OFFLINE is set
     code, _, error = build(capsys, "helpsteer2-pairwise", "--output_dir", tmp_path / "out")
-    assert code == 1 and "no route; a local copy can be given with --path" in error
+    assert code == 1 and "Couldn't reach 'nvidia/HelpSteer2' on the Hub" in error
+    assert "; a local copy can be given with --path" in error
 
 
 # --- prompt and settings ----------------------------------------------------------------------------------------------

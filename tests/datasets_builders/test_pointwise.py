@@ -8,11 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datasets_builders import get_prompt
-from datasets_builders.comparisons import Comparison
+from datasets_builders.comparisons import SETS, Comparison
 from datasets_builders.io import LINE_ENDS
 from datasets_builders.pointwise import encoded, pair_lines
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of
-from tests.datasets_builders.helpers import build, dialogue, dump, load
+from tests.datasets_builders.helpers import build, dialogue, dump, hub_copy, load
 
 TLDR, HH = "summarize_from_feedback", "anthropic_hh"
 
@@ -196,29 +196,24 @@ def test_gzip_and_parquet_give_the_same_rows(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "prompt", "rows", "hub"),
+    ("dataset", "prompt", "rows", "hub_name", "config"),
     [
-        (HH, "hh_score5_v1", hh(3), ("Anthropic/hh-rlhf", {})),
-        (
-            *(TLDR, "score5_v1", tldr(3)),
-            ("openai/summarize_from_feedback", {"name": "comparisons", "revision": "refs/convert/parquet"}),
-        ),
+        (HH, "hh_score5_v1", hh, "Anthropic/hh-rlhf", None),
+        (TLDR, "score5_v1", tldr, "openai/summarize_from_feedback", "comparisons"),
     ],
 )
-def test_hub_rows_are_streamed_from_the_named_split(tmp_path, capsys, monkeypatch, dataset, prompt, rows, hub):
-    import datasets
-
-    calls = []
-
-    def load_dataset(*arguments, **options):
-        calls.append((arguments, options))
-        return iter(rows)
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+def test_hub_rows_are_streamed_from_the_named_split(
+    tmp_path, capsys, monkeypatch, dataset, prompt, rows, hub_name, config
+):
+    cache = hub_copy(monkeypatch, tmp_path, hub_name, {"train": rows(3), "test": rows(8)[3:]}, config=config)
     named = ("--dataset", dataset, "--prompt", prompt, "--split", "train")
     assert build(capsys, "pointwise", *named, "--out", tmp_path / "out.jsonl")[0] == 0
-    assert calls == [((hub[0],), {"split": "train", "streaming": True, **hub[1]})]
-    assert len(load(tmp_path / "out.jsonl")) == 6
+    local = dump(tmp_path / "train.jsonl", rows(3))
+    assert pointwise(capsys, local, tmp_path / "local.jsonl", dataset=dataset, prompt=prompt, split="train")[0] == 0
+    assert len(load(tmp_path / "out.jsonl")) == 6 and load(tmp_path / "out.jsonl") == load(tmp_path / "local.jsonl")
+    assert not list(cache.rglob("*.arrow"))
+    # The set's own loading script is not run any more; the hub keeps its rows as Parquet at this revision.
+    assert SETS[TLDR].hub_options == {"name": "comparisons", "revision": "refs/convert/parquet"}
 
 
 any_text = st.text(

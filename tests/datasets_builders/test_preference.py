@@ -16,7 +16,7 @@ from datasets_builders.preference import content_bucket
 from datasets_builders.readers import MODULES, Filtered, Rules, get_reader
 from datasets_builders.readers.anthropic_hh import split_last_reply
 from datasets_builders.readers.ultrafeedback import DIMENSIONS, parse_rating
-from tests.datasets_builders.helpers import VECTORS, build, dialogue, dump, load
+from tests.datasets_builders.helpers import VECTORS, build, dialogue, dump, hub_copy, load
 
 
 def read(name, row, **rules):
@@ -276,8 +276,6 @@ def test_misspelt_and_meaningless_options(tmp_path, capsys, dataset, arguments, 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_hub_rows_are_streamed_from_the_named_set(tmp_path, capsys, monkeypatch, name):
-    import datasets
-
     rows = {
         "anthropic_hh": conversations(1)[0],
         "ultrafeedback": ULTRA["row"],
@@ -288,35 +286,27 @@ def test_hub_rows_are_streamed_from_the_named_set(tmp_path, capsys, monkeypatch,
             "choice": 1,
         },
     }
-    calls = []
-
-    def load_dataset(*arguments, **options):
-        calls.append((arguments, options))
-        return iter([rows[name]] * 3)
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    cache = hub_copy(
+        monkeypatch, tmp_path, get_reader(name).hub_name, {"train": [rows[name]] * 3, "test": [rows[name]] * 5},
+        data_dir="harmless-base" if name == "anthropic_hh" else "",
+        config="comparisons" if name == "summarize_from_feedback" else None,
+    )  # fmt: skip
     train = ["--split", "train", "--format", "trl", "--out", tmp_path / "out.jsonl"]
-    code, _, error = build(capsys, "preference", "--dataset", name, *train)
-    assert code == 0 or "other_split" in error, error
-    ((arguments, options),) = calls
-    assert arguments == (get_reader(name).hub_name,)
-    assert (options["streaming"], options["split"]) == (True, "train")
-    assert options.get("data_dir") == ("harmless-base" if name == "anthropic_hh" else None)
+    code, printed, error = build(capsys, "preference", "--dataset", name, *train)
+    assert json.loads(printed)["rows"] == 3 if code == 0 else "'rows': 3" in error and "other_split" in error, error
+    assert not list(cache.rglob("*.arrow"))
 
 
 def test_an_unreachable_hub_is_exit_code_1_and_a_refused_set_2(tmp_path, capsys, monkeypatch):
-    import datasets
-
-    for error, expected in ((ConnectionError("no route"), 1), (RuntimeError("scripts are not supported"), 2)):
-
-        def load_dataset(*arguments, error=error, **options):
-            raise error
-
-        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-        train = ["--split", "train", "--format", "trl", "--out", tmp_path / "out.jsonl"]
-        code, _, message = build(capsys, "preference", "--dataset", "beavertails", *train)
-        assert code == expected
-        assert str(error) in message
+    monkeypatch.chdir(tmp_path)  # and HF_HUB_OFFLINE is set
+    train = ["--split", "train", "--format", "trl", "--out", tmp_path / "out.jsonl"]
+    code, _, message = build(capsys, "preference", "--dataset", "beavertails", *train)
+    assert code == 1 and "Couldn't reach 'PKU-Alignment/PKU-SafeRLHF' on the Hub" in message
+    assert "a local copy can be given with --source" in message
+    (tmp_path / "PKU-Alignment" / "PKU-SafeRLHF").mkdir(parents=True)
+    (tmp_path / "PKU-Alignment" / "PKU-SafeRLHF" / "PKU-SafeRLHF.py").write_text("")
+    code, _, message = build(capsys, "preference", "--dataset", "beavertails", *train)
+    assert code == 2 and "Dataset scripts are no longer supported" in message
 
 
 def test_importing_the_package_and_a_run_on_json_load_nothing_heavy(tmp_path):
