@@ -4,8 +4,8 @@ import os
 
 
 def is_path(name: str) -> bool:
-    """Whether a name can only be that of a folder here: hub names are NAME or OWNER/NAME and begin with a letter or digit."""
-    return os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1
+    """Whether a name can only be that of a folder here: no hub's begins with a slash, a dot or a tilde."""
+    return os.path.isabs(name) or name.startswith((".", "~"))
 
 
 def refuse_missing_folder(name: str | os.PathLike[str], what: str) -> None:

@@ -6,7 +6,7 @@ from datasets_builders.model_names import is_path, refuse_missing_folder
 
 
 @pytest.mark.parametrize(
-    "name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere", "runs/a/checkpoint-5"]
+    "name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere"]
 )
 def test_what_can_only_be_a_folder_must_be_there(name):
     assert is_path(name)
@@ -14,7 +14,7 @@ def test_what_can_only_be_a_folder_must_be_there(name):
         refuse_missing_folder(f"{name}/no-model-is-here", "--model")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "meta-llama/Llama-2-7b-hf", "runs/a", "embedded"])
+@pytest.mark.parametrize("name", ["gpt2", "meta-llama/Llama-2-7b-hf", "runs/a", "runs/a/checkpoint-5", "embedded"])
 def test_what_may_be_a_hub_name_passes(name):
     assert not is_path(name)
     refuse_missing_folder(name, "--model")
