@@ -137,6 +137,8 @@ class TransformersBackend:
         import torch
         from transformers import LogitsProcessorList
 
+        from trl_ext.shared_prefix.prefill import prefilled
+
         policy, decoding = self.policy, self.decoding
         full = [self._encode(item.prompt) for item in items]
         kept = [ids[-self.limit :] for ids in full]
@@ -149,10 +151,11 @@ class TransformersBackend:
             processors.append(
                 RowwiseSampler(seeds, policy.device, decoding.temperature, decoding.top_p, decoding.top_k or None)
             )
+        rows = {"input_ids": input_ids.to(policy.device), "attention_mask": mask.to(policy.device)}
         with torch.no_grad(), policy.using(self.adapter):
             output = policy.model.generate(
-                input_ids=input_ids.to(policy.device),
-                attention_mask=mask.to(policy.device),
+                **rows,
+                **prefilled(policy.model, **rows),
                 generation_config=self._config(),
                 logits_processor=processors,
             )

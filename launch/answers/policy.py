@@ -73,6 +73,8 @@ class Policy:
         enable_thinking: bool | None = None,
         trust_remote_code: bool = False,
     ):
+        from trl_ext.shared_prefix.choice import choose
+
         check_swift({"--model_type": model_type, "--template": template_type})
         directory = resolve_model(path, trust_remote_code)
         adapters = {name: resolve_adapter(place) for name, place in (adapters or {}).items()}
@@ -94,6 +96,7 @@ class Policy:
         for name, place in adapters.items():
             model = with_adapter(model, Path(place), name)
         self.model = model.eval()
+        self._prefixes = choose("auto", self.model, [], lambda line: None, training=False)
 
     def speaking(self, form: Form) -> "Policy":
         """The same model with its conversations in another form; nothing is loaded again."""
@@ -168,7 +171,7 @@ class Policy:
         Args:
             rows: B rows of `encode_pair_row`.
             adapter: the name of a loaded adapter; None is the base model.
-            batch_size: rows a forward pass; rows of similar length go together.
+            batch_size: rows a forward pass; rows of one prompt go together, which is then computed once.
 
         Returns:
             (B,) fp32 on the CPU, in the order of `rows`. Logits are cast to fp32 before the softmax.
@@ -178,33 +181,15 @@ class Policy:
         """
         import torch
 
+        from launch.answers.row_logps import batches_by_prompt, sums
+
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         result = torch.zeros(len(rows), dtype=torch.float32)
-        order = sorted(range(len(rows)), key=lambda index: (len(rows[index][0]), index))
         with torch.no_grad(), self.using(adapter):
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                result[batch] = self._batch_logps([rows[index] for index in batch])
+            for batch in batches_by_prompt(rows, batch_size):
+                result[batch] = sums(self.model, [rows[index] for index in batch], self.pad_id, self._prefixes).cpu()
         return result
-
-    def _batch_logps(self, rows: Sequence[EncodedRow]) -> "torch.Tensor":
-        import torch
-
-        longest = max(len(ids) for ids, _ in rows)
-        ids = torch.tensor([tokens + [self.pad_id] * (longest - len(tokens)) for tokens, _ in rows])
-        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens, _ in rows])
-        logits = self.model(
-            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
-        ).logits  # (B, T, V)
-        sums = []
-        for row, (_, labels) in zip(logits, rows, strict=True):
-            places = [place for place, label in enumerate(labels) if label != IGNORED]
-            targets = torch.tensor([labels[place] for place in places], device=row.device, dtype=torch.long)
-            # Only the scored places, one row at a time: the fp32 copy stays a fraction of the (B, T, V) logits.
-            scored = row[torch.tensor(places, device=row.device, dtype=torch.long) - 1].float()
-            sums.append(scored.log_softmax(-1).gather(1, targets[:, None]).sum())
-        return torch.stack(sums).cpu()
 
 
 def _load(

@@ -74,14 +74,16 @@ def choose(
     say: Callable[[str], None],
     precision: torch.dtype | None = None,
     left_padded: bool = False,
+    training: bool = True,
 ) -> SharedPrefixes | None:
-    """What a trainer does: None for plain passes.
+    """What a trainer or a scorer does: None for plain passes.
 
     Args:
         setting: `auto` shares where it is exact and pays, `on` always, `off` never.
         model: the policy, whose configuration and dropout decide.
         hindrances: further reasons of the trainer, in words that follow "because"; None where there is none.
         say: told why `auto` stays plain.
+        training: whether dropout is drawn.
 
     Raises:
         ValueError: another word, or `on` where the result would not be exact.
@@ -90,7 +92,7 @@ def choose(
         raise ValueError(f"shared_prefix is {setting!r}: {nearest(setting, SETTINGS)}")
     if setting == "off":
         return None
-    reasons = [why_not(config_of(model), left_padded), dropout_of(model), *hindrances]
+    reasons = [why_not(config_of(model), left_padded), dropout_of(model) if training else None, *hindrances]
     if reason := next((one for one in reasons if one), None):
         if setting == "on":
             raise ValueError(f"shared_prefix is on, but rows cannot share because {reason}")

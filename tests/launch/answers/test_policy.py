@@ -100,3 +100,23 @@ def test_code_in_a_model_directory_is_refused_unless_asked_for(tmp_path):
     with pytest.raises(ValueError, match="trust_remote_code"):
         resolve_model(str(tmp_path))
     assert resolve_model(str(tmp_path), trust_remote_code=True) == str(tmp_path)
+
+
+def test_a_prompt_with_two_answers_is_computed_once(policy):
+    prompt = "Tell me about the sea. " * 4
+    pairs = [
+        conversation(f"{prompt}{n}", answer) for n in range(3) for answer in ("It is wide.", "It is blue and deep.")
+    ]
+    rows = [policy.encode_pair_row(one) for one in pairs]
+    seen = []
+    hook = policy.model.register_forward_pre_hook(
+        lambda module, args, given: seen.append(given["input_ids"].shape), with_kwargs=True
+    )
+    policy.sequence_logps(rows, None, 6)
+    hook.remove()
+    (streams, places), tokens = seen[-1], sum(len(ids) for ids, _ in rows)
+    assert streams == 3 and streams * places < 0.7 * tokens
+    mixed = [0, 2, 4, 1, 3, 5]  # the two answers of a prompt need not be neighbours
+    found = policy.sequence_logps([rows[index] for index in mixed], "one", 4)
+    expected = torch.cat([policy.sequence_logps([rows[index]], "one") for index in mixed])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
