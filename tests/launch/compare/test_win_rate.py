@@ -8,6 +8,7 @@ import pytest
 from launch.__main__ import main
 from launch.answers.records import shard_name
 from launch.common.statistics import share
+from launch.compare.win_rate import describe
 from launch.compare.win_statistics import Outcome, outcome_of, outcomes, win_statistics
 from launch.judge.verdicts import JudgedRow
 from tests import tiny
@@ -233,6 +234,8 @@ def test_statistics_by_hand():
     assert found["longer_wins"] == share(0, 1).as_json() and found["decided"]["value"] == 0.5
     nothing = win_statistics([Outcome("p", None, "no verdict")], [], {}, {})
     assert nothing["win_rate"] == {"value": None, "low": None, "high": None, "n": 0}
+    said = describe({"a": "modpo", "b": "sft", **nothing})
+    assert said == "modpo against sft: 1 pairs, 0 of them judged\n1 not judged: no verdict"
 
 
 @pytest.mark.parametrize(
