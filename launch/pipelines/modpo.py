@@ -16,7 +16,7 @@ from launch.common.processes import Lease
 
 from .config import PipelineConfig, load_config
 from .config import make_parser as make_parser
-from .preflight import asks_no_hub, check_folder, preflight
+from .preflight import asks_no_hub, check_folder, kept_of_preset, preflight
 from .stages import Command, Resumed, Stage, StageRunner
 
 
@@ -438,7 +438,7 @@ def shared_environment(config: PipelineConfig, on_cpu: bool, environ: Mapping[st
 def main(argv: list[str]) -> int:
     config, preset = load_config(argv)
     check_folder(config, preset)
-    findings = preflight(config)
+    findings = [*kept_of_preset(config, preset), *preflight(config)]
     pipeline = ModpoPipeline(config)
     stages = pipeline.stages()
     for finding in findings:

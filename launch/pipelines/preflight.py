@@ -8,13 +8,14 @@ from datasets_builders.beside import is_unfinished
 from datasets_builders.io import read_object
 from datasets_builders.model_names import refuse_missing_folder
 from datasets_builders.secret_settings import is_secret, shown
+from datasets_builders.yaml_file import read_yaml
 from launch.answers.check_pairs import checked_pairs
 from launch.scores.score import parse_specs
 from swift_ext import PREFIXES
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
 
-from .config import PipelineConfig
+from .config import PRESETS, PipelineConfig
 
 # Variable that a stage would read -> the pipeline's setting for it, None where there is none.
 _SETTING_OF = {
@@ -52,6 +53,23 @@ def check_folder(config: PipelineConfig, preset: str) -> None:
 def _is_foreign(name: str, run_file: Path) -> bool:
     """Not what a start leaves that is killed before its run file is there: the lock, and the run file half written."""
     return name != ".lock" and not is_unfinished(name, run_file)
+
+
+def kept_of_preset(config: PipelineConfig, preset: str) -> list[str]:
+    """What a preset says about its own model and the run keeps with another one, in a sentence; nothing otherwise."""
+    values = read_yaml(PRESETS / f"{preset}.yaml")
+    if config.model == values["model"]:
+        return []
+    names = [name for name in ("model_type", "template", "system") if values.get(name) is not None]
+    kept = [name for name in names if getattr(config, name) == values[name]]
+    if not kept:
+        return []
+    said = ", ".join(f"{name} {values[name]!r}" for name in kept)
+    flags = ", ".join(f"--{name}" for name in kept)
+    return [
+        f"warning: preset {preset} is for the model {values['model']}, and its {said} stay in a run of {config.model}: "
+        f"is that meant? Otherwise give {flags}, or null for one of them in the file of --config"
+    ]
 
 
 def preflight(config: PipelineConfig) -> list[str]:

@@ -15,7 +15,7 @@ from launch.__main__ import main as launch
 from launch.cli.verbs import VERBS
 from launch.pipelines.config import CRITICAL, PRESETS, PipelineConfig, load_config
 from launch.pipelines.modpo import ModpoPipeline, shared_environment
-from launch.pipelines.preflight import check_folder, preflight
+from launch.pipelines.preflight import check_folder, kept_of_preset, preflight
 from launch.pipelines.stages import Command, StageRunner
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -157,6 +157,26 @@ def test_a_row_that_is_no_pair_is_told_before_anything_runs(name, tmp_path):
     said = problem([*base, *argv])
     assert f"{name}: 2 of 3 rows are no pairs: 1 x no_pair ({bad}:2: not a pair" in said and f"{bad}:3" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "kept"),
+    [
+        ([], ["system 'You are a helpful AI", "model_type 'llama'", "template 'chatml'"]),
+        (["--system", "Be brief."], ["model_type 'llama'", "template 'chatml'"]),
+        (["--config", "FILE"], ["model_type 'llama'"]),
+        (["--model", "embedded"], []),
+        (["--model_type", "qwen2", "--template", "qwen", "--system", "Be brief."], []),
+    ],
+)
+def test_what_a_preset_says_of_its_own_model_is_told_with_another(argv, kept, tmp_path):
+    (tmp_path / "run.yaml").write_text("system: null\ntemplate: qwen\n")
+    argv = [str(tmp_path / "run.yaml") if text == "FILE" else text for text in argv]
+    config, preset = load_config(["--preset", "quickstart", "--out", str(tmp_path / "r"), "--model", "Qwen/Q", *argv])
+    found = kept_of_preset(config, preset)
+    assert len(found) == bool(kept) and all(one in found[0] for one in kept)
+    names = [one.split()[0] for one in kept]
+    assert all((f"--{name}" in found[0]) == (name in names) for name in ("system", "model_type", "template") if kept)
 
 
 @pytest.mark.parametrize(
