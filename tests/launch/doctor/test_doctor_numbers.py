@@ -9,6 +9,7 @@ import pytest
 
 from launch.doctor import disk, memory, sizes, spread
 from launch.doctor.methods import METHODS
+from launch.doctor.reference import check_reference
 from launch.doctor.run_file import Run, read_accelerate
 from launch.doctor.setup import Setup
 from launch.doctor.weights import Part, parts_of
@@ -113,6 +114,29 @@ def test_a_size_out_of_a_name_is_said_to_be_one():
         in found.found
     )
     assert "gradients 9 GB + optimiser 54 GB" in found.found
+    assert found.level == "error" and "but the CPU has" in found.found  # no machine has 16 times 81 GB to spare
+
+
+def test_no_card_is_named_for_a_size_out_of_a_name():
+    """Its logits are not known, so a card that holds the rest may be too small."""
+    (found,) = memory.check_memory(setup_of(model="Qwen/Qwen2.5-0.5B-Instruct", tuner_type="full"))
+    assert found.level == "ok" and found.found.startswith("about, ") and "card" not in found.found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "level", "found"),
+    [
+        (400, "ok", "a frozen copy of other; beta 0.1"),
+        (401, "error", "ref_model other has 401 tokens, the model base 400"),
+    ],
+)
+def test_a_reference_counts_the_tokens_of_the_model(tmp_path, monkeypatch, tokens, level, found):
+    monkeypatch.chdir(tmp_path)
+    for folder, size in (("base", 400), ("other", tokens)):
+        Path(folder).mkdir()
+        Path(folder, "config.json").write_text(json.dumps({"vocab_size": size}))
+    (said,) = check_reference(setup_of(model="base", ref_model="other", tuner_type="full", beta=0.1))
+    assert (said.level, said.found) == (level, found)
 
 
 def test_a_damaged_weight_file_is_refused(tmp_path):
