@@ -1,6 +1,8 @@
 """Optimiser-step time and peak memory of stock ms-swift DPO against MODPO, live and precomputed, with the same flags.
 
-    python benchmarks/modpo_step.py --model MODEL [--rounds 15] [--batch 2] [--max_length 256] [--dtype float32]
+    python benchmarks/modpo_step.py --model MODEL [--rounds 15] [--batch 2] [--prompt_words 100] [--answer_words 50]
+
+`_shared` variants compute the prompt of a pair once (`MODPO_SHARED_PREFIX=on`), the others twice, as stock does.
 
 Time: the trainers of all variants are built in one process and take turns on the same batches, so a drift of the
 machine's speed meets all of them; medians of the per-round ratios are reported. A step is `training_step`, gradient
@@ -22,37 +24,22 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORDS = [
-    "the",
-    "river",
-    "bread",
-    "garden",
-    "window",
-    "slowly",
-    "bright",
-    "answer",
-    "because",
-    "morning",
-    "small",
-    "letter",
-    "carry",
-    "between",
-    "silver",
-]
+    "the", "river", "bread", "garden", "window", "slowly", "bright", "answer", "because", "morning", "small", "letter",
+    "carry", "between", "silver",
+]  # fmt: skip
 
 
-def write_pairs(path: Path, count: int, words: int) -> None:
+def write_pairs(path: Path, count: int, prompt_words: int, answer_words: int) -> None:
     generator = random.Random(0)
 
-    def text() -> str:
+    def text(words: int) -> str:
         return " ".join(generator.choice(WORDS) for _ in range(words))
 
-    rows = [
-        {
-            "messages": [{"role": "user", "content": text()}, {"role": "assistant", "content": text()}],
-            "rejected_response": text(),
-        }
-        for _ in range(count)
-    ]
+    def row() -> dict:
+        turns = [{"role": "user", "content": text(prompt_words)}, {"role": "assistant", "content": text(answer_words)}]
+        return {"messages": turns, "rejected_response": text(answer_words)}
+
+    rows = [row() for _ in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
@@ -74,14 +61,18 @@ def flags(options, data: Path, folder: Path) -> list[str]:
     ]
 
 
-VARIANTS = {
-    "stock": {},
-    "live": {"MODPO_W": "0.5", "MODPO_MARGIN_ADAPTER": "{adapter}"},
-    "live2": {
-        "MODPO_W": "0.5",
-        "MODPO_MARGINS": '[{{"adapter": "{adapter}", "name": "a"}}, {{"adapter": "{adapter}", "name": "b"}}]',
-    },
-    "precomputed": {"MODPO_W": "0.5", "MODPO_MARGIN_ADAPTER": "{adapter}", "MODPO_STORE": "{store}"},
+ONE = {"MODPO_W": "0.5", "MODPO_MARGIN_ADAPTER": "{adapter}"}
+TWO = {
+    "MODPO_W": "0.5",
+    "MODPO_MARGINS": '[{{"adapter": "{adapter}", "name": "a"}}, {{"adapter": "{adapter}", "name": "b"}}]',
+}
+OURS = {"dpo": {"MODPO_W": "1"}, "live": ONE, "live2": TWO, "precomputed": ONE}
+VARIANTS = {"stock": {}} | {
+    f"{name}{suffix}": settings
+    | {"MODPO_SHARED_PREFIX": word}
+    | ({"MODPO_STORE": "{store}/" + word} if name == "precomputed" else {})
+    for suffix, word in (("", "off"), ("_shared", "on"))
+    for name, settings in OURS.items()
 }
 
 
@@ -105,7 +96,8 @@ def build_trainer(name: str, options, places: dict[str, str], folder: Path):
             return trainer
 
     set_variant(name, places)
-    data = Path(places["store"]) / "train.jsonl" if name == "precomputed" else Path(places["data"])
+    store = VARIANTS[name].get("MODPO_STORE", "").format(**places)
+    data = Path(store, "train.jsonl") if store else Path(places["data"])
     trainer = Built(flags(options, data, folder / name)).main()
     trainer.create_optimizer()
     trainer.current_gradient_accumulation_steps = 1  # `train()` sets it; the steps here are taken one by one
@@ -132,20 +124,43 @@ def batches(trainer, options, rounds: int) -> list:
 
 
 def measure_time(options, places, folder: Path) -> dict:
-    trainers = {name: build_trainer(name, options, places, folder) for name in VARIANTS}
+    variants = [name for name in VARIANTS if name in options.variants]
+    trainers = {name: build_trainer(name, options, places, folder) for name in variants}
     data = {name: batches(trainer, options, options.rounds + 2) for name, trainer in trainers.items()}
-    seconds = {name: [] for name in VARIANTS}
+    seconds = {name: [] for name in variants}
     for round_number in range(options.rounds + 2):
-        order = list(VARIANTS)
+        order = list(variants)
         random.Random(round_number).shuffle(order)
         for name in order:
             taken = step(trainers[name], dict(data[name][round_number]))
             if round_number >= 2:  # the first two warm up
                 seconds[name].append(taken)
-    ratios = {name: [a / b for a, b in zip(seconds[name], seconds["stock"], strict=True)] for name in VARIANTS}
-    return {
+    rows = row_shape(trainers["stock"], options.batch * options.rounds)
+    ratios = {name: [a / b for a, b in zip(seconds[name], seconds["stock"], strict=True)] for name in variants}
+    return {"rows": rows} | {
         name: {"median_seconds": statistics.median(seconds[name]), "median_ratio_to_stock": statistics.median(ratios[name]),
-               "ratio_quartiles": statistics.quantiles(ratios[name], n=4)} for name in VARIANTS
+               "ratio_quartiles": statistics.quantiles(ratios[name], n=4)} for name in variants
+    }  # fmt: skip
+
+
+def row_shape(trainer, rows: int) -> dict[str, float]:
+    """Median tokens of a prompt and an answer, and the share of tokens that a shared pass computes."""
+    import torch
+
+    from trl_ext.shared_prefix.layout import shared_layout
+
+    prompts, answers, places, tokens = [], [], 0, 0
+    for index in range(rows):
+        batch = trainer.data_collator([trainer.train_dataset[index]])
+        scored = (batch["labels"] != -100).sum(1)
+        whole = batch["attention_mask"].sum(1)
+        prompts += (whole - scored).tolist()
+        answers += scored.tolist()
+        layout = shared_layout(batch["input_ids"], batch["attention_mask"], torch.zeros(2, dtype=torch.long))
+        places, tokens = places + layout.input_ids.numel(), tokens + layout.tokens
+    return {
+        "prompt_tokens": statistics.median(prompts), "answer_tokens": statistics.median(answers),
+        "share_of_tokens": places / tokens,
     }  # fmt: skip
 
 
@@ -166,7 +181,11 @@ def prepare(options, folder: Path) -> dict[str, str]:
     from transformers import AutoModelForCausalLM
 
     data, adapter, store = folder / "pairs.jsonl", folder / "adapter", folder / "store"
-    write_pairs(data, max(options.batch * (options.rounds + 4), 16), options.max_length // 3)
+    count = max(options.batch * (options.rounds + 4), 16)
+    if options.pairs:
+        data.write_text("".join(options.pairs.read_text(encoding="utf-8").splitlines(keepends=True)[:count]), "utf-8")
+    else:
+        write_pairs(data, count, options.prompt_words, options.answer_words)
     model = get_peft_model(
         AutoModelForCausalLM.from_pretrained(options.model),
         LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
@@ -175,11 +194,12 @@ def prepare(options, folder: Path) -> dict[str, str]:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)
     model.save_pretrained(adapter)
-    environment = {**os.environ, "MODPO_MARGIN_ADAPTER": str(adapter), "MODPO_W": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "launch", "precompute-margins", "--store", str(store), *flags(options, data, store)],
-        check=True, env=environment | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True,
-    )  # fmt: skip
+    for word in ("off", "on"):
+        environment = {**os.environ, "MODPO_MARGIN_ADAPTER": str(adapter), "MODPO_W": "1", "MODPO_SHARED_PREFIX": word}
+        argv = ["-m", "launch", "precompute-margins", "--store", str(store / word), *flags(options, data, store)]
+        subprocess.run(
+            [sys.executable, *argv], check=True, env=environment | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True
+        )
     return {"data": str(data), "adapter": str(adapter), "store": str(store)}
 
 
@@ -188,7 +208,12 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch", type=int, default=2, help="pairs a step")
-    parser.add_argument("--max_length", type=int, default=256)
+    parser.add_argument("--max_length", type=int, default=1024)
+    parser.add_argument("--prompt_words", type=int, default=100, help="words of a made prompt, about a token each")
+    parser.add_argument("--answer_words", type=int, default=50, help="words of a made answer")
+    parser.add_argument("--pairs", type=Path, help="rows to measure on instead, with messages and rejected_response")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="also a process for each")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path)
@@ -203,7 +228,7 @@ def main() -> None:
             return
         places = prepare(options, folder)
         memory = {}
-        for name in VARIANTS:
+        for name in options.variants if options.memory else []:
             argv = [sys.executable, __file__, *sys.argv[1:], "--memory_of", name, "--places", json.dumps(places)]
             done = subprocess.run(argv, capture_output=True, text=True, check=True)
             memory[name] = json.loads(done.stdout.strip().splitlines()[-1])["peak_megabytes"]
@@ -212,13 +237,15 @@ def main() -> None:
             "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "command": " ".join(sys.argv),
         }
+        result["rows"] = {"pairs": str(options.pairs.name) if options.pairs else None, **times.pop("rows")}
         result["variants"] = {
-            name: {
-                **times[name],
-                "peak_megabytes": memory[name],
-                "memory_ratio_to_stock": memory[name] / memory["stock"],
-            }
-            for name in VARIANTS
+            name: times[name]
+            | (
+                {"peak_megabytes": memory[name], "memory_ratio_to_stock": memory[name] / memory["stock"]}
+                if memory
+                else {}
+            )
+            for name in options.variants
         }
         text = json.dumps(result, indent=2)
         print(text)

@@ -1,5 +1,6 @@
 """The layout's visibility as a model's own attention takes it, and the models for which that is exact."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -82,7 +83,11 @@ def attention_mask(model: Any, layout: SharedLayout) -> Any:
         windows = {"full_attention": window}
     elif "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         windows["sliding_attention"] = window
-    form = {"sdpa": SharedLayout.visible, "flex_attention": _block_mask, "eager": partial(_added, model)}
+    form: dict[str, Callable[[SharedLayout, int | None], Any]] = {
+        "sdpa": SharedLayout.visible,
+        "flex_attention": _block_mask,
+        "eager": partial(_added, model),
+    }
     masks = {kind: form[config._attn_implementation](layout, width) for kind, width in windows.items()}
     return masks if len(masks) > 1 else masks["full_attention"]
 

@@ -93,15 +93,16 @@ def shared_layout(
         of_stream[number].append(row)
     trees = [_tree([keys[row, spans[row]] for row in rows]) for rows in of_stream]
     width = max(len(tree.until) for tree in trees)
-    tables, place, kept = np.zeros((4, len(trees), width), np.int64), np.full(ids.shape, -1), 1
+    tables: np.ndarray = np.zeros((4, len(trees), width), np.int64)
+    place, kept = np.full(ids.shape, -1), 1
     for number, (rows, tree) in enumerate(zip(of_stream, trees, strict=True)):
         size = len(tree.until)
-        late = np.zeros(size, bool)
+        late: np.ndarray = np.zeros(size, bool)
         for row, path in zip(rows, tree.paths, strict=True):
             late[path[is_read[row, spans[row]]]] = True
         kept = max(kept, int(late.sum()))
         order = np.argsort(late, kind="stable")  # numbers by place: those that are read come last
-        at = np.empty(size, np.int64)
+        at: np.ndarray = np.empty(size, np.int64)
         at[order] = np.arange(width - size, width)
         padding = np.arange(size, width)
         tables[2:, number, : width - size] = padding, padding + 1
@@ -110,8 +111,9 @@ def shared_layout(
             place[row, spans[row]] = number * width + at[path]
             tables[0, number, at[path]] = ids[row, spans[row]]
             tables[1, number, at[path]] = np.arange(len(path))
-    fields = torch.from_numpy(tables).to(input_ids.device)
-    return SharedLayout(*fields, torch.from_numpy(place).to(input_ids.device), kept, int(lengths.sum()))
+    tokens, positions, numbers, until = torch.from_numpy(tables).to(input_ids.device)
+    at_place = torch.from_numpy(place).to(input_ids.device)
+    return SharedLayout(tokens, positions, numbers, until, at_place, kept, int(lengths.sum()))
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,9 @@ class _Tree:
 
 def _tree(rows: list[np.ndarray]) -> _Tree:
     """The prefix tree of a stream's rows, (length,) each. In sorted order a row shares most with the row before it."""
-    until, paths, size = np.zeros(sum(map(len, rows)), np.int64), [np.empty(0, np.int64)] * len(rows), 0
-    last, last_path = rows[0][:0], paths[0]
+    until: np.ndarray = np.zeros(sum(map(len, rows)), np.int64)
+    paths: list[np.ndarray] = [rows[0][:0]] * len(rows)
+    size, last, last_path = 0, rows[0][:0], rows[0][:0]
     for index in sorted(range(len(rows)), key=lambda one: rows[one].tolist()):
         row = rows[index]
         shortest = min(len(row), len(last))
