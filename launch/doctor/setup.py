@@ -137,16 +137,15 @@ def _texts(value: Any) -> list[str]:
 
 def check_judge_reward() -> list[Finding]:
     """The file that says who judges where a pairwise judge is the reward, when the environment names one."""
-    path = os.environ.get("PAIRWISE_JUDGE_CONFIG")
-    if path is None:
-        return []
-    from launch.judge.reward_settings import read_settings
+    from launch.judge.reward_settings import VARIABLE, judge_of_environment
 
-    judge = read_settings(path)
+    if VARIABLE not in os.environ:
+        return []  # a run that needs it was refused when its settings were read
+    judge = judge_of_environment()
     who = judge.model or f"{judge.api_model} at a server"
     if judge.model and here(judge.model) is None:
-        return skipped(NAME, f"PAIRWISE_JUDGE_CONFIG: the judge {judge.model} is not here")
-    return ok(NAME, f"PAIRWISE_JUDGE_CONFIG={path}: {who} judges")
+        return skipped(NAME, f"{VARIABLE}: the judge {judge.model} is not here")
+    return ok(NAME, f"{VARIABLE}={os.environ[VARIABLE]}: {who} judges")
 
 
 def here(path: str | Path | None) -> Path | None:

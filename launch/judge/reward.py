@@ -5,27 +5,27 @@
         better=launch.judge.reward:judge_win_rate ...
 
 Neither host hands arguments to a function, therefore a YAML file says who judges; its keys are those of
-`reward_settings.RewardSettings`. The key of a server is read from OPENAI_API_KEY only. The file is read and the judge
-loaded at the first call.
+`reward_settings.RewardSettings`. The key of a server is read from OPENAI_API_KEY only. The file is read when a function
+is asked for by its name, which a host does before it loads a model; the judge is loaded at the first call.
 """
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+from datasets_builders.choices import did_you_mean
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
 from launch.answers.backends import Answer, Backend, Decoding, Item, TransformersBackend
 from launch.answers.prompts import Prompt
 from launch.answers.records import prompt_id
 from launch.answers.server import REFUSED, UNANSWERED, OpenAIBackend
-from launch.judge.reward_settings import RewardSettings, read_settings
+from launch.judge.reward_settings import VARIABLE, RewardSettings, judge_of_environment
 from trl_ext.online_dpo.prompts import Prompt as Conversation
 from trl_ext.pairwise_judge.judge_reward import JudgeReward
 
-VARIABLE = "PAIRWISE_JUDGE_CONFIG"
+__all__ = ["VARIABLE", "asker", "backend_maker", "make_reward"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,22 +113,38 @@ def _user(text: str) -> list[dict[str, str]]:
 
 @cache
 def _reward(method: str) -> JudgeReward:
-    path = os.environ.get(VARIABLE)
-    if not path:
-        raise ValueError(f"set {VARIABLE} to a YAML file that names the judge: model, or base_url and api_model")
-    return make_reward(read_settings(path), method)
+    return make_reward(judge_of_environment(), method)
 
 
-def judge_win_rate(prompts: list[Conversation], completions: list[Conversation], **columns: Any) -> list[float | None]:
-    """(N,) share of its comparisons that each completion won against those of the same prompt, in [0, 1].
+def _function(method: str, returned: str) -> Callable[..., list[float | None]]:
+    """The reward function `judge_METHOD`; hosts log it by its name."""
 
-    None where no verdict could be read, unless `missing` says another number. Errors: see `read_settings`.
+    def judge(prompts: list[Conversation], completions: list[Conversation], **columns: Any) -> list[float | None]:
+        return _reward(method)(prompts, completions, **columns)
+
+    judge.__name__ = judge.__qualname__ = f"judge_{method}"
+    judge.__doc__ = f"{returned} None where no verdict could be read, unless `missing` says another number."
+    return judge
+
+
+_FUNCTIONS = {
+    "judge_win_rate": _function(
+        "win_rate",
+        "(N,) share of its comparisons that each completion won against those of the same prompt, in [0, 1].",
+    ),
+    "judge_bradley_terry": _function(
+        "bradley_terry", "(N,) Bradley-Terry strengths in log-odds, with mean 0 for each prompt."
+    ),
+}
+
+
+def __getattr__(name: str) -> Callable[..., list[float | None]]:
+    """`judge_win_rate` or `judge_bradley_terry`, when the environment says who judges.
+
+    Raises:
+        ValueError: nobody judges, or nobody can, see `judge_of_environment`.
     """
-    return _reward("win_rate")(prompts, completions, **columns)
-
-
-def judge_bradley_terry(
-    prompts: list[Conversation], completions: list[Conversation], **columns: Any
-) -> list[float | None]:
-    """(N,) Bradley-Terry strengths in log-odds, with mean 0 for each prompt. Otherwise as `judge_win_rate`."""
-    return _reward("bradley_terry")(prompts, completions, **columns)
+    if name not in _FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{did_you_mean(name, _FUNCTIONS)}")
+    judge_of_environment()
+    return _FUNCTIONS[name]

@@ -1,12 +1,18 @@
-"""Who judges, when a judge serves as a reward function: a short YAML file."""
+"""Who judges, when a judge serves as a reward function: a short YAML file, which the environment names."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError, model_validator
 
 from datasets_builders.choices import nearest
+from datasets_builders.model_names import refuse_missing_folder
+from datasets_builders.teacher.access import find_access
+from datasets_builders.teacher.clients import load_package
 from datasets_builders.yaml_file import read_mapping
 from launch.cli.setting_errors import sentences
+
+VARIABLE = "PAIRWISE_JUDGE_CONFIG"
 
 
 class RewardSettings(BaseModel):
@@ -50,6 +56,9 @@ class RewardSettings(BaseModel):
             raise ValueError("name one judge: model, or base_url together with api_model")
         if self.base_url and (self.adapter or self.torch_dtype):
             raise ValueError("adapter and torch_dtype belong to a local model; a server decides them itself")
+        for key in ("model", "adapter"):
+            if (name := getattr(self, key)) is not None:
+                refuse_missing_folder(name, key)
         return self
 
 
@@ -57,7 +66,8 @@ def read_settings(path: str | Path) -> RewardSettings:
     """The settings of a YAML file.
 
     Raises:
-        ValueError: no such file, no mapping, an unknown key (the nearest is offered), or a value that cannot be.
+        ValueError: no such file, no mapping, an unknown key (the nearest is offered), a value that cannot be, or no folder
+            where the name of the model or the adapter can be no hub's.
     """
     given = read_mapping(path)
     for name in given:
@@ -67,3 +77,28 @@ def read_settings(path: str | Path) -> RewardSettings:
         return RewardSettings.model_validate(given)
     except ValidationError as error:
         raise ValueError(f"{path}: {sentences(error)}") from error
+
+
+def judge_of_environment() -> RewardSettings:
+    """The settings of the file that PAIRWISE_JUDGE_CONFIG names, with what can be known to fail before a judge is loaded.
+
+    Raises:
+        ValueError: the variable names no file; an error of `read_settings`; a server's address or key that no request can
+            have, its client is not installed, or a folder of the judge with a file that is not whole.
+    """
+    from trl_ext.modpo.model_dir import check_whole
+
+    path = os.environ.get(VARIABLE)
+    if not path:
+        raise ValueError(f"set {VARIABLE} to a YAML file that names the judge: model, or base_url and api_model")
+    settings = read_settings(path)
+    try:
+        if settings.base_url:
+            find_access("openai", settings.base_url)
+            load_package("openai", "a judge at base_url")
+        for folder in (settings.model, settings.adapter):
+            if folder is not None:
+                check_whole(folder)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return settings

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from swift.rlhf_trainers import DPOConfig
 
 from swift_ext.settings import read_settings
+from trl_ext.modpo.margins import refuse_missing_sources
 
 from .settings import MODPOSettings, refuse_what_cannot_work
 
@@ -17,7 +18,7 @@ class MODPOConfig(DPOConfig):
         streaming, packing, padding_free, sequence_parallel_size: ms-swift's data and template flags, which it hands to whoever has such a field.
 
     Raises:
-        ValueError: a bad variable, or a flag that does not go with it (see `refuse_what_cannot_work`).
+        ValueError: a bad variable, the folder of a margin that is not there, or a flag that does not go with it (see `refuse_what_cannot_work`).
     """
 
     streaming: bool = False
@@ -28,4 +29,6 @@ class MODPOConfig(DPOConfig):
     def __post_init__(self):
         super().__post_init__()
         settings = read_settings(MODPOSettings)
-        refuse_what_cannot_work(settings, settings.resolve(self.beta), self, self)
+        margins = settings.resolve(self.beta)
+        refuse_missing_sources(margins)
+        refuse_what_cannot_work(settings, margins, self, self)

@@ -630,12 +630,65 @@ def test_a_full_checkpoint_starts_an_iteration_too(base, world):
         (["--max_length", "110"], r"--max_length is 110: a prompt of 100 tokens .* and an answer of 6 .* need 1\d\d"),
         (["--max_prompt_tokens", "21", "--min_prompt_tokens", "21"], "no prompt is left; left out were"),
         (["--lora_rank", "0"], "--lora_rank is 0"),
+        (["--sft_model_path", "./nowhere"], "model: ./nowhere does not exist"),
     ],
 )
 def test_a_mistake_ends_with_code_2_and_one_line(base, world, capsys, flags, message):
     assert run_script(base, world, *flags) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and re.search(message, error)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--reward_models", "polite=tests.moodpo.reward_functions:frist"],
+            "reward 'polite': .*; did you mean 'first'",
+        ),
+        (["--reward_models", "x=no_such_package_here:f"], "reward 'x': .* cannot be imported: No module named"),
+        (
+            ["--reward_models", "helpful=/nowhere/rm"],
+            "reward 'helpful': /nowhere/rm does not exist; the folder of a model",
+        ),
+        (["--reward_models", "x=launch.judge.reward:judge_win_rat"], "reward 'x': .*; did you mean 'judge_win_rate'"),
+        (["--reward_models", "x=launch.judge.reward:judge_win_rate"], "set PAIRWISE_JUDGE_CONFIG to a YAML file"),
+        (
+            ["--reward_models", "brevity", "--normalisation", "stored", "--reward_stats_path", "no.json"],
+            "no.json: cannot be read",
+        ),
+        (["--reward_models", "brevity", "--model_path", "../nowhere"], "--model_path: ../nowhere does not exist"),
+    ],
+)
+def test_what_is_not_there_is_told_before_a_model_or_a_row_is_asked_for(tmp_path, capsys, monkeypatch, given, message):
+    """Neither the model nor the prompts of this command are there: what is said of them would come later."""
+    monkeypatch.delenv("PAIRWISE_JUDGE_CONFIG", raising=False)
+    argv = ["--csv_path", "nowhere.csv", "--sft_model_path", str(tmp_path / "no-model"), "--use_cpu", "True"]
+    assert main([*argv, "--bf16", "False", "--output_dir", str(tmp_path / "out"), *given]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and re.search(message, error), error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"judge\.yaml: no such file"),
+        ("model: ./nowhere", r"judge\.yaml: .*model: ./nowhere does not exist"),
+        ("model: m\nadapter: ../nowhere", r"judge\.yaml: .*adapter: ../nowhere does not exist"),
+        ("base_url: https://api.openai.com/v1\napi_model: m", r"judge\.yaml: .*OPENAI_API_KEY"),
+        ("base_url: 127.0.0.1:8000\napi_model: m", r"judge\.yaml: --base_url: expected an address"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_told_before_a_model_is_loaded(tmp_path, capsys, monkeypatch, text, message):
+    monkeypatch.setenv("PAIRWISE_JUDGE_CONFIG", str(tmp_path / "judge.yaml"))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if text is not None:
+        (tmp_path / "judge.yaml").write_text(text)
+    argv = ["--csv_path", "nowhere.csv", "--sft_model_path", str(tmp_path / "no-model"), "--use_cpu", "True"]
+    reward = ["--reward_models", "better=launch.judge.reward:judge_bradley_terry"]
+    assert main([*argv, "--bf16", "False", "--output_dir", str(tmp_path / "out"), *reward]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and re.search(message, error), error
 
 
 def test_training_prompts_are_counted_and_held_out(base, world):

@@ -354,7 +354,7 @@ def test_an_infinite_margin_names_margin_side_pair_and_step(train, margin_module
 
 def test_a_missing_adapter_and_an_unknown_setting(train, tmp_path):
     run = train(modpo(adapter=str(tmp_path / "nowhere")), succeed=False)
-    assert f"ValueError: margin adapter '{tmp_path / 'nowhere'}' is not a folder" in run.output
+    assert f"ValueError: margin 'nowhere': adapter: {tmp_path / 'nowhere'} does not exist" in run.output
     run = train({"MODPO_W": 0.5, "MODPO_MARGN_ROLE": "cost"}, succeed=False)
     assert "ValueError: unknown setting MODPO_MARGN_ROLE; did you mean 'MODPO_MARGIN_ROLE'?" in run.output
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from trl import DPOConfig, DPOTrainer
 
-from .margins import Margin, MarginSpec, resolve_margins, short_form
+from .margins import Margin, MarginSpec, refuse_missing_sources, resolve_margins, short_form
 
 # In TRL 0.29 Liger's fused loss runs the reference model itself; in 1.x only its layer kernels are used.
 _LIGER_LOSS = hasattr(DPOTrainer, "_compute_loss_liger")
@@ -66,7 +66,7 @@ class MODPOConfig(DPOConfig):
                 self.margins = json.loads(self.margins)
             except json.JSONDecodeError as error:
                 raise ValueError(f"margins: not JSON ({error}), found {self.margins!r}") from error
-        self.resolve()
+        refuse_missing_sources(self.resolve())
 
     def _specs(self) -> list[MarginSpec]:
         if one := short_form(self, lambda field: field):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasets_builders.choices import did_you_mean
 from datasets_builders.io import read_object
+from datasets_builders.model_names import refuse_missing_folder
 from trl_ext.objectives.text import get_text_function
 
 # What a higher value of a function margin means for the reader of the log, and its opposite.
@@ -163,6 +164,17 @@ def resolve_margins(specs: Sequence[MarginSpec], w: float, beta: float, normaliz
         if names.count(name) > 1:
             raise ValueError(f"two margins are called {name!r}: give each a `name`")
     return margins
+
+
+def refuse_missing_sources(margins: Sequence[Margin]) -> None:
+    """Refuses adapters and classifiers that are not there, before a model is loaded; what may be a hub's name passes.
+
+    Raises:
+        ValueError: the margin and its folder are named.
+    """
+    for margin in margins:
+        if margin.kind != "function":
+            refuse_missing_folder(margin.source, f"margin {margin.name!r}: {margin.kind}")
 
 
 def short_form(settings: Any, named: Callable[[str], str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import read_object
+from datasets_builders.model_names import refuse_missing_folder
 
 _STORED_BY_PYTORCH = ("adapter_model*.bin", "pytorch_model*.bin")
 _SETTINGS = (
@@ -25,6 +26,7 @@ def resolve_model(path: str, trust_remote_code: bool = False) -> str:
             brings its own Python code and `trust_remote_code` is off. Some loaders, that of ms-swift among them, run
             such code without asking.
     """
+    refuse_missing_folder(path, "model")
     directory = path if os.path.isdir(path) else _from_hub(path)
     if not os.path.isfile(os.path.join(directory, "config.json")):
         raise ValueError(f"{path}: no config.json, this is not a model directory")
@@ -54,10 +56,12 @@ def check_whole(folder: str | Path) -> None:
 
     Raises:
         ValueError: settings that are no JSON, weights that end too early or are a pointer to others, or a file that an
-            index names and that is not there; the file is named. A hub's name, and what is no folder, passes.
+            index names and that is not there; the file is named. No folder, where the name can be no hub's; a hub's name
+            passes.
     """
     from safetensors import SafetensorError, safe_open
 
+    refuse_missing_folder(folder, "model")
     folder = Path(folder)
     if (index := _index_in_use(folder)) is not None:
         parts = read_object(index).get("weight_map")

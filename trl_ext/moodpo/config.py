@@ -7,7 +7,8 @@ from datasets_builders.choices import check_choice
 from trl_ext.objectives.weights import WeightSampler
 from trl_ext.online_dpo.config import OnlineConfig
 
-from .rewards import RewardSpec, get_reward_specs
+from .normaliser import Normaliser, read_statistics
+from .rewards import RewardSpec, check_sources, get_reward_specs
 
 Vector = tuple[float, ...]
 
@@ -94,6 +95,7 @@ class MOODPOConfig(OnlineConfig):
 
     def __post_init__(self):
         count = len(self.specs)
+        check_sources(self.specs)
         check_choice("--normalisation", self.normalisation, ("running", "stored", "none"))
         check_choice("--ties", self.ties, ("skip", "half"))
         if (self.normalisation == "stored") != (self.reward_stats_path is not None):
@@ -101,6 +103,8 @@ class MOODPOConfig(OnlineConfig):
                 f"--normalisation is {self.normalisation!r} and --reward_stats_path {self.reward_stats_path!r}: "
                 "stored statistics need the file, and the file is read with --normalisation stored only"
             )
+        if self.reward_stats_path is not None:
+            Normaliser([spec.name for spec in self.specs], "stored", read_statistics(self.reward_stats_path))
         if self.reward_batch_size < 1:
             raise ValueError(f"--reward_batch_size is {self.reward_batch_size}: at least 1 is valid")
         if self.fixed_weights is not None and self.listed_weights is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets_builders.model_names import refuse_missing_folder
 from datasets_builders.python_names import function_at
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
 from trl_ext.online_dpo.prompts import Prompt, completion_text, last_user_text
@@ -17,6 +18,7 @@ __all__ = [
     "Normaliser",
     "RewardBundle",
     "RewardSpec",
+    "check_sources",
     "get_reward_specs",
     "load_function",
     "read_statistics",
@@ -53,6 +55,7 @@ class RewardBundle:
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        check_sources(specs)
         from .reward_model import RewardModel
 
         self.specs, self.batch_size = list(specs), batch_size
@@ -115,11 +118,26 @@ class RewardBundle:
         return values
 
 
+def check_sources(specs: Sequence[RewardSpec]) -> None:
+    """Refuses objectives that cannot be there, before a model is loaded; functions are imported, folders looked for.
+
+    Raises:
+        ValueError: a function that cannot be imported or used, or a folder that is not there.
+    """
+    for spec in specs:
+        if spec.kind == "function":
+            load_function(spec)
+    for spec in specs:
+        if spec.kind == "classifier":
+            refuse_missing_folder(spec.source, f"reward {spec.name!r}")
+
+
 def load_function(spec: RewardSpec) -> Callable[..., list[float]]:
     """The Python function behind a specification of kind `function`.
 
     Raises:
-        ValueError: the module or the name in it is not there, or it is not callable.
+        ValueError: the module or the name in it is not there, or it is not callable; or what the module says where
+            it hands out no function, see `launch.judge.reward`.
     """
     if spec.source in FUNCTIONS:
         return get_text_function(spec.source)

@@ -7,6 +7,7 @@ from packaging.version import Version
 from trl.experimental.online_dpo import OnlineDPOConfig
 
 from datasets_builders.choices import check_choice
+from datasets_builders.model_names import refuse_missing_folder
 
 # TRL 0.29.1 flattens the server's answer into completions of one token; 1.16.0 is the first version checked to be right.
 SERVER_MODE_WORKS = Version("1.16.0")
@@ -49,6 +50,8 @@ class OnlineConfig(OnlineDPOConfig):
         check_choice("--ref", self.ref, ("base", "previous"))
         if self.ref == "previous" and self.model_path is None:
             raise ValueError("--ref previous needs --model_path, the checkpoint that the reference is a copy of")
+        if self.model_path is not None:
+            refuse_missing_folder(self.model_path, "--model_path")
         if self.remove_unused_columns:
             raise ValueError("--remove_unused_columns true would drop the prompts and their row numbers; leave it out")
         self._refuse_wrong_data()
