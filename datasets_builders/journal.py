@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
-from filelock import FileLock, Timeout
-
 from datasets_builders.beside import sync
 
 Entry = TypeVar("Entry")
@@ -87,6 +85,8 @@ class Journal(Generic[Entry]):
     def __init__(
         self, path: Path, read: Callable[[dict[str, Any]], Entry], what: str, lock: Path | None = None
     ) -> None:
+        from filelock import FileLock, Timeout  # brings asyncio
+
         self.path, self._read, self._what = Path(path), read, what
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(lock or f"{self.path}.lock")

@@ -1,15 +1,12 @@
 """``python -m datasets_builders teacher``: scores and reasons for preference pairs from a teacher behind an API."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from datasets_builders.choices import one_of, positive_integer, share, whole_number
 from datasets_builders.command_line import Parser
@@ -20,9 +17,7 @@ from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PAIRWISE, PairwisePrompt, dataset_of, get_pairwise_prompt, get_prompt
 from datasets_builders.teacher.access import SERVICES, find_access
 from datasets_builders.teacher.clients import Client, open_client
-from datasets_builders.teacher.collect import Collector, Findings
 from datasets_builders.teacher.costs import Costs, price_of
-from datasets_builders.teacher.endpoints import Endpoint
 from datasets_builders.teacher.flags import add_request_flags
 from datasets_builders.teacher.ledger import Ledger, check_settings, read_answers
 from datasets_builders.teacher.requests import (
@@ -37,6 +32,11 @@ from datasets_builders.teacher.requests import (
     wording,
 )
 from datasets_builders.teacher.results import result_rows, summarize
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from datasets_builders.teacher.collect import Findings
 
 RESULTS = "results.jsonl"
 SUMMARY = "summary.json"
@@ -227,7 +227,9 @@ def _prepare(options: argparse.Namespace, mode: Mode, prompt: PointwisePrompt | 
     return Task(mode, prompt, comparisons, skips, items, plan)
 
 
-def _findings(options: argparse.Namespace, task: Task) -> Findings:
+def _findings(options: argparse.Namespace, task: Task) -> "Findings":
+    from datasets_builders.teacher.collect import Findings
+
     costs = Costs(options.price_in, options.price_out)
     return Findings(task.mode, task.prompt.parser, options.max_attempts, costs)
 
@@ -258,6 +260,10 @@ def _preview(options: argparse.Namespace, task: Task) -> dict[str, Any]:
 
 
 def _collect(options: argparse.Namespace, host: str, client: Client, task: Task, ledger: Ledger) -> dict[str, Any]:
+    import asyncio
+
+    from tqdm import tqdm
+
     findings = _findings(options, task)
     for record in ledger.records:
         findings.add(record)
@@ -295,9 +301,12 @@ def _collect(options: argparse.Namespace, host: str, client: Client, task: Task,
 
 
 async def _ask(
-    options: argparse.Namespace, client: Client, task: Task, ledger: Ledger, findings: Findings, bar: tqdm
+    options: argparse.Namespace, client: Client, task: Task, ledger: Ledger, findings: "Findings", bar: "tqdm"
 ) -> tuple[dict[str, str], int]:
     """Returns the items that got no answer, with the reason, and how many requests were sent in vain."""
+    from datasets_builders.teacher.collect import Collector
+    from datasets_builders.teacher.endpoints import Endpoint
+
     endpoint = Endpoint(client, rpm_limit=options.rpm_limit, max_retries=options.max_retries)
     collector = Collector(endpoint, ledger, findings, options.concurrency, bar)
     answered = findings.costs.requests

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets_builders.comparisons import Comparison, digest_of
 from datasets_builders.shares import wilson_interval
-from datasets_builders.teacher.collect import Findings
 from datasets_builders.teacher.requests import Item
+
+if TYPE_CHECKING:
+    from datasets_builders.teacher.collect import Findings
 
 
 def result_rows(
     comparisons: Sequence[Comparison],
     items: Sequence[Item],
-    findings: Findings,
+    findings: "Findings",
     failed: Mapping[str, str],
     common: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
@@ -38,7 +40,7 @@ def result_rows(
 def _row(
     comparison: Comparison,
     asked: Sequence[Item],
-    findings: Findings,
+    findings: "Findings",
     failed: Mapping[str, str],
     common: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def _row(
     return row if len(votes) == 1 else row | {"votes": votes}
 
 
-def _vote(items: Sequence[Item], findings: Findings) -> dict[str, Any]:
+def _vote(items: Sequence[Item], findings: "Findings") -> dict[str, Any]:
     scores: list[float | None] = [None, None]
     reasons = ["", ""]
     for item in items:

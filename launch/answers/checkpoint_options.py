@@ -15,7 +15,6 @@ from launch.answers.forms import check_swift
 from launch.answers.policy import Policy
 from launch.answers.prompts import Prompt
 from launch.answers.records import read_answers
-from launch.answers.server import OpenAIBackend, server_settings
 from launch.answers.trained_model import Checkpoint, resolve_checkpoint
 from launch.cli.flags import add_torch_dtype
 
@@ -134,6 +133,8 @@ def answer_settings(args: argparse.Namespace, checkpoint: Checkpoint | None, dec
     """All that decides the answers, the texts excepted."""
     settings = {"batch_pairs": args.batch_pairs, **dataclasses.asdict(decoding)}
     if checkpoint is None:
+        from launch.answers.server import server_settings
+
         return {**settings, **server_settings(args.base_url, args.api_model, decoding), "system": args.system}
     weights = dataclasses.asdict(checkpoint)
     return {
@@ -157,6 +158,8 @@ def backend_maker(
             `OpenAIBackend`.
     """
     if checkpoint is None:
+        from launch.answers.server import OpenAIBackend
+
         return lambda: OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
 
     @cache

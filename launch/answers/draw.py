@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import read_rows, write_jsonl
-from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
 from launch.answers.backends import Answer, Backend, Item, is_failed
 from launch.answers.policy import resolve_adapter
 from launch.answers.prompts import Prompt
-from launch.answers.records import NO_COUNTS, check_label
+from launch.answers.records import MAX_FAILED_SHARE, NO_COUNTS, check_label
 from launch.common.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
-
-MAX_FAILED_SHARE = 0.05
 
 
 def draw(
@@ -82,6 +79,8 @@ def _draw_missing(
     max_failed_share: float,
     retry_failed: bool,
 ) -> int:
+    from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
+
     items = [Item(prompt, sample) for prompt in prompts for sample in range(num_samples)]
     with PartialFile(_partial_of(target)) as partial:
         if target.exists():

@@ -14,7 +14,6 @@ from launch.answers.draw import draw, prompt_facts, weight_facts
 from launch.answers.options import add_model_options, add_server_options, load_policy, settle_template
 from launch.answers.prompts import Prompt, read_prompts, shard
 from launch.answers.records import check_label, shard_name
-from launch.answers.server import OpenAIBackend, server_settings
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_shard
 from launch.cli.verbs import verb_parser
 
@@ -31,6 +30,8 @@ def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Pr
         **prompt_facts(prompts),
     }
     if args.backend == "openai":
+        from launch.answers.server import server_settings
+
         return settings | server_settings(args.base_url, args.api_model, decoding)
     return settings | {
         "model": args.model,
@@ -61,6 +62,8 @@ def _check_backend(args: argparse.Namespace) -> None:
 
 def _backend(args: argparse.Namespace, decoding: Decoding) -> Backend:
     if args.backend == "openai":
+        from launch.answers.server import OpenAIBackend
+
         return OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
     policy = load_policy(args, {ADAPTER: args.adapter} if args.adapter else None)
     return TransformersBackend(policy, decoding, args.max_input_length)

@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets_builders.choices import positive_integer, share
-from launch.answers.draw import MAX_FAILED_SHARE
-from launch.answers.forms import check_swift
-from launch.answers.policy import Policy
+from launch.answers.records import MAX_FAILED_SHARE
 from launch.cli.flags import add_torch_dtype
-from launch.models.merge_lora import swift_arguments
+
+if TYPE_CHECKING:
+    from launch.answers.policy import Policy
 
 OWN_TEMPLATE = "default: as trained by ms-swift, else the tokenizer's chat template"
 
@@ -52,6 +53,9 @@ def settle_template(args: argparse.Namespace, adapters: Iterable[str] = ()) -> N
     Raises:
         ValueError: ms-swift is asked for, by a flag or by the `args.json` beside the weights, and is not there.
     """
+    from launch.answers.forms import check_swift
+    from launch.models.merge_lora import swift_arguments
+
     asked = {"--model_type": args.model_type, "--template": args.template}
     if args.model_type is None and args.template is None:
         for folder in map(Path, (*adapters, args.model)):
@@ -64,8 +68,10 @@ def settle_template(args: argparse.Namespace, adapters: Iterable[str] = ()) -> N
     check_swift(asked)
 
 
-def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | None = None) -> Policy:
+def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | None = None) -> "Policy":
     """The policy that the flags of `add_model_options` describe. Errors: see `settle_template` and `Policy`."""
+    from launch.answers.policy import Policy
+
     settle_template(args, (adapters or {}).values())
     return Policy(
         args.model,

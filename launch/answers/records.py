@@ -22,6 +22,7 @@ RECORD_TYPES = {
 
 COUNTS_TOKENS = "negative_response_tokens"
 NO_COUNTS = "no_token_counts"
+MAX_FAILED_SHARE = 0.05  # of the answers of a server
 
 _SHARD = re.compile(r"(\d{5})-of-(\d{5})\.jsonl")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")

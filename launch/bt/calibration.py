@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from launch.bt.metrics import Summary, bt_loss, check_temperature, wins
+from launch.bt.metrics import bt_loss, check_temperature, wins
+from launch.bt.scored import Summary
 
 BINS = 10
 

@@ -23,10 +23,7 @@ from launch.answers.checkpoint_options import (
 )
 from launch.answers.trained_model import Checkpoint
 from launch.bt import options
-from launch.bt.calibration import calibrate
 from launch.bt.judge import SAMPLES, Judgement, digest_pairs, pair_record, prompts_of, read_scores
-from launch.bt.metrics import PERCENTILES, check_temperature, evaluate_pairs, margins_of, swap_probe
-from launch.bt.spread import uncertainty
 from launch.cli.verbs import verb_parser
 from launch.common.table import aligned, estimate_cells, number
 
@@ -87,6 +84,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     Raises:
         ValueError: flags that contradict each other, or a checkpoint that is not there.
     """
+    from launch.bt.metrics import check_temperature
+
     check_temperature(args.bt_temp)
     prompt = options.prompt_of(args, args.prompt or PROMPT[args.dataset])
     parser = options.parser_of(prompt, args.parser)
@@ -105,6 +104,10 @@ def plan_of(args: argparse.Namespace) -> Plan:
 
 def measure(judgement: Judgement, plan: Plan) -> dict[str, Any]:
     """Every quantity of the result that is a function of the scores."""
+    from launch.bt.calibration import calibrate
+    from launch.bt.metrics import evaluate_pairs, margins_of, swap_probe
+    from launch.bt.spread import uncertainty
+
     pairs = [judged.pair for judged in judgement.pairs]
     bt_temp, all_samples = plan.scoring["bt_temp"], plan.scoring["require_all_samples"]
     seed = plan.decoding.seed
@@ -118,6 +121,8 @@ def measure(judgement: Judgement, plan: Plan) -> dict[str, Any]:
 
 def describe(result: dict[str, Any], *, margins: bool, uncertain: bool) -> str:
     """The result as text: a table with intervals; margins with their tails and uncertainty where asked for."""
+    from launch.bt.metrics import PERCENTILES
+
     metrics, fit = result["metrics"], result["calibration"]["fit"]
     lines = [
         f"{result['label']}: {metrics['evaluated']} of {metrics['pairs']} pairs evaluated, "

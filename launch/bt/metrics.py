@@ -4,16 +4,13 @@ Numpy only. What is undefined (a rate of nothing) is None, never NaN, so that ev
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from launch.bt.scored import ScoredPair, parsed
+from launch.bt.scored import ScoredPair, Summary, parsed
 from launch.common.statistics import mean, share
 
 PERCENTILES = (5, 25, 50, 75, 95)
-
-Summary = dict[str, Any]
 
 
 def bt_loss(margins: Sequence[float], temperature: float = 1.0) -> np.ndarray:

@@ -14,7 +14,6 @@ from launch.answers.backends import Decoding
 from launch.answers.checkpoint_options import add_sampling_options, answer_settings, label_of
 from launch.answers.options import add_server_options
 from launch.answers.trained_model import Checkpoint
-from launch.bt.spread import Bands, check_bands
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples
 
 DATASET = "summarize_from_feedback"
@@ -97,12 +96,14 @@ def parser_of(prompt: PointwisePrompt, name: str | None) -> ScoreParser:
     return prompt.parser_named(name) if name else prompt.parser
 
 
-def bands_of(args: argparse.Namespace, parser: ScoreParser) -> Bands:
+def bands_of(args: argparse.Namespace, parser: ScoreParser) -> tuple[float, float]:
     """Where uncertainty begins; each end is the scale's unless a flag says otherwise.
 
     Raises:
         ValueError: the bands overlap.
     """
+    from launch.bt.spread import check_bands
+
     low, high = parser.scale.uncertain
     return check_bands(
         (low if args.unc_low is None else args.unc_low, high if args.unc_high is None else args.unc_high)

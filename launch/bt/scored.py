@@ -5,8 +5,10 @@ Higher is better. A margin is the score of the preferred reply minus that of the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Scores = tuple[float | None, ...]
+Summary = dict[str, Any]
 
 # Means of equal scores may differ in the last bits.
 TIE = 1e-9

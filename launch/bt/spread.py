@@ -9,8 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from datasets_builders.scoring.parsers import Scale
-from launch.bt.metrics import Summary
-from launch.bt.scored import TIE, ScoredPair, parsed
+from launch.bt.scored import TIE, ScoredPair, Summary, parsed
 
 Bands = tuple[float, float]
 

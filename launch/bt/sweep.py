@@ -18,7 +18,6 @@ from launch.answers.trained_model import START, resolve_run_dir
 from launch.bt import eval_bt
 from launch.bt.device_queue import DeviceQueue, Job
 from launch.bt.pictures import can_draw, draw_curves
-from launch.bt.summary import summarize, to_cells, to_csv
 from launch.bt.tracker import upload
 from launch.cli.verbs import verb_parser
 from launch.common.files import write_text
@@ -144,6 +143,8 @@ def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: 
     if not results:
         print("no result, so there is no summary", file=sys.stderr)
         return
+    from launch.bt.summary import summarize, to_cells, to_csv
+
     rows = summarize(results)
     cells = to_cells(rows)
     texts = {

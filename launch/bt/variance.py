@@ -23,7 +23,6 @@ from launch.answers.checkpoint_options import (
 from launch.bt import options
 from launch.bt.judge import SAMPLES, JudgedPair, digest_pairs, pair_record, prompts_of, read_pair_records, read_scores
 from launch.bt.pictures import can_draw, draw_histograms
-from launch.bt.spread import describe_pair, range_thresholds, variance
 from launch.cli.flags import add_shard
 from launch.cli.verbs import verb_parser
 from launch.common.files import write_text
@@ -77,6 +76,8 @@ def tasks_of(args: argparse.Namespace) -> list[Task]:
     Raises:
         ValueError: a prompt of another data set, a parser of another scale, or overlapping bands.
     """
+    from launch.bt.spread import range_thresholds
+
     tasks = []
     for name in dict.fromkeys(args.prompt or [PROMPT[args.dataset]]):
         prompt = options.prompt_of(args, name)
@@ -145,6 +146,8 @@ def _part(args: argparse.Namespace) -> str:
 
 def finish(folder: Path, head: dict[str, Any], answers: dict[str, int], pairs: list[JudgedPair]) -> dict[str, Any]:
     """Writes pairs.jsonl, histogram.png and overall.json of one prompt; returns what the last one holds."""
+    from launch.bt.spread import describe_pair, variance
+
     scoring = head["scoring"]
     scale = get_parser(scoring["parser"]).scale
     names = {"prompt": head["settings"]["prompt"], "parser": scoring["parser"]}

@@ -5,7 +5,9 @@ Old names are in `datasets_builders.command_line.OLD_NAMES`. Where the value lie
 """
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 
 from datasets_builders.choices import one_of, positive_integer
 from trl_ext.modpo.model_dir import DTYPES
@@ -68,3 +70,33 @@ def add_shard(group: Group, what: str, *, dest: tuple[str, str] = ("shard_id", "
     group.add_argument(
         "--num_shards", dest=dest[1], type=positive_integer, default=1, metavar="N", help=f"how many {what} there are"
     )
+
+
+def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """`["a=1", "b=2"]` as a dictionary.
+
+    Raises:
+        ValueError: an entry without `=`, or one name twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, found, value = text.rpartition("=")
+        if not name or not found or not value or name in pairs:
+            raise ValueError(f"{flag} {text!r}: write NAME=VALUE, each name once")
+        pairs[name] = value
+    return pairs
+
+
+def parse_number(text: str, flag: str) -> float:
+    """A finite number.
+
+    Raises:
+        ValueError: anything else, naming the flag.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{flag}: {text!r} is not a finite number")
+    return value

@@ -6,8 +6,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from datasets_builders.choices import one_of, positive_integer, share
 from datasets_builders.command_line import Parser
 from datasets_builders.io import SkipCounter, read_located_rows, write_json
@@ -16,8 +14,6 @@ from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv, write_text
 from launch.common.statistics import share as wilson_share
 from launch.common.table import aligned, markdown, number
-from launch.compare.conflict import compare_objectives, prompt_conflicts, tertiles
-from launch.compare.ratings import best_differs, differences, group_by_prompt
 from launch.compare.styles import STYLES, objectives_of
 from launch.scores.head_summary import shown_heads
 from launch.scores.score_files import read_score_files, score_table
@@ -52,6 +48,9 @@ def make_parser() -> Parser:
 
 def of_data(args: argparse.Namespace) -> dict[str, Any]:
     """The result for a data set: every pair of different replies to a prompt, each in both directions."""
+    from launch.compare.conflict import compare_objectives, prompt_conflicts, tertiles
+    from launch.compare.ratings import best_differs, differences, group_by_prompt
+
     objectives, skips = objectives_of(args.style, args.objectives), SkipCounter()
     rows = read_located_rows(args.data)
     prompts = group_by_prompt(rows, args.style, objectives, skips, args.max_skipped_share, args.max_prompts)
@@ -81,6 +80,10 @@ def of_data(args: argparse.Namespace) -> dict[str, Any]:
 
 def of_scores(args: argparse.Namespace) -> dict[str, Any]:
     """The result for score files: the later model of each two minus the earlier one, prompt by prompt."""
+    import numpy as np
+
+    from launch.compare.conflict import compare_objectives, prompt_conflicts, tertiles
+
     tables = read_score_files(args.scores)
     labels = list(tables)
     if args.reference is not None and args.reference not in labels:

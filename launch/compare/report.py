@@ -1,7 +1,6 @@
 """`python -m launch report`: what a weight buys and what it costs, as a table, a picture and one page."""
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,46 +10,16 @@ from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import atomic_writer, read_object, write_bytes, write_json
 from launch.answers.records import check_label, read_generations
+from launch.cli.flags import parse_number, parse_pairs
 from launch.cli.verbs import verb_parser
 from launch.common.page import number, signed
 from launch.compare.directions import direct_scores, minus
 from launch.compare.report_page import facts, nothing_left, render_page
 from launch.compare.tradeoff import Request, build_report
 from launch.compare.tradeoff_picture import draw_tradeoff
-from launch.scores.score import SETTINGS_FILE
-from launch.scores.score_files import read_scores
+from launch.scores.score_files import SETTINGS_FILE, read_scores
 
 EXAMPLES = 10
-
-
-def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
-    """`["a=1", "b=2"]` as a dictionary.
-
-    Raises:
-        ValueError: an entry without `=`, or one name twice.
-    """
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, found, value = text.rpartition("=")
-        if not name or not found or not value or name in pairs:
-            raise ValueError(f"{flag} {text!r}: write NAME=VALUE, each name once")
-        pairs[name] = value
-    return pairs
-
-
-def parse_number(text: str, flag: str) -> float:
-    """A finite number.
-
-    Raises:
-        ValueError: anything else, naming the flag.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{flag}: {text!r} is not a finite number")
-    return value
 
 
 def collect_examples(gens: str | Path, labels: Sequence[str], count: int = EXAMPLES) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from launch.common.page import Cell, code, estimate, folded, interval, joined, number, paragraph, signed, table
 from launch.compare.report_page import summary_table
-from launch.compare.win_rate import SHARES
+from launch.compare.win_statistics import SHARES
 from launch.scores.head_summary import shown_heads
 from launch.scores.score_files import LENGTHS
 

@@ -11,27 +11,18 @@ from datasets_builders.io import write_json, write_jsonl
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.scratch import digest
 from datasets_builders.teacher.access import SERVICES, find_access
-from datasets_builders.teacher.clients import open_client
-from datasets_builders.teacher.costs import Costs
 from datasets_builders.teacher.flags import add_request_flags
 from datasets_builders.teacher.requests import KEY_DIGITS, SYSTEM, single_requests
 from launch.answers.records import label_of, read_generations
 from launch.cli.flags import add_limit, add_max_new_tokens, add_num_samples
 from launch.cli.verbs import verb_parser
 from launch.common.table import aligned, estimate_cells
-from launch.compare.ask_judge import VerdictFindings, ask_judge, judged_rows
 from launch.compare.win_pairs import AnswerPair, draw_pairs, items_of, pair_up, rows_to_judge
-from launch.compare.win_statistics import IDENTICAL, Outcome, outcomes, win_statistics
+from launch.compare.win_statistics import IDENTICAL, SHARES, Outcome, outcomes, win_statistics
 from launch.judge.options import rubric_of
 from launch.judge.verdicts import JudgedRow, read_verdicts
 
 KIND = "win_rate"
-SHARES = {
-    "win_rate": "{a} wins, a tie is half", "wins_a": "{a} wins", "wins_b": "{b} wins", "ties": "ties",
-    "decided": "{a} wins, of the pairs that are no tie", "orders_agree": "both orders agree",
-    "position_bias": "first minus second answer", "parse_rate": "answers with a verdict",
-    "longer_wins": "the longer answer wins",
-}  # fmt: skip
 
 
 def make_parser() -> Parser:
@@ -101,6 +92,10 @@ def by_api(args: argparse.Namespace, pairs: list[AnswerPair]) -> tuple[list[Judg
         print(f"{SYSTEM}\n\n{requests[0].user}\n" if requests else "every pair is identical")
         print(f"{len(requests)} requests, about {sum(len(one.user) for one in requests) // 4} tokens to read")
         return None
+    from datasets_builders.teacher.clients import open_client
+    from datasets_builders.teacher.costs import Costs
+    from launch.compare.ask_judge import VerdictFindings, ask_judge, judged_rows
+
     access = find_access(args.backend, args.base_url)
     client = open_client(args.backend, access, args.model, args.temperature, args.max_tokens)
     findings, settings = VerdictFindings(args.max_attempts, Costs()), judge_settings(args, prompt)

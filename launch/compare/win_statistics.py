@@ -14,6 +14,13 @@ from trl_ext.objectives.verdicts import swap_label
 
 POINTS = {"A": 1.0, "tie": 0.5, "B": 0.0}
 SAID, DISAGREE, IDENTICAL = "judge says tie", "orders disagree", "identical answers"
+# Those of `win_statistics` that a reader is shown, in words.
+SHARES = {
+    "win_rate": "{a} wins, a tie is half", "wins_a": "{a} wins", "wins_b": "{b} wins", "ties": "ties",
+    "decided": "{a} wins, of the pairs that are no tie", "orders_agree": "both orders agree",
+    "position_bias": "first minus second answer", "parse_rate": "answers with a verdict",
+    "longer_wins": "the longer answer wins",
+}  # fmt: skip
 
 
 class Outcome(NamedTuple):

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from datasets_builders.beside import replaced_folder
 from datasets_builders.io import read_object, write_json
 from trl_ext.d2po.discriminator import Discriminator, LabelledPair
@@ -40,6 +38,8 @@ class Keeper:
     """
 
     def __init__(self, discriminator: Discriminator, folder: Path, keep: int = 20):
+        from filelock import FileLock, Timeout
+
         self.discriminator, self.folder, self.keep = discriminator, folder, keep
         folder.mkdir(parents=True, exist_ok=True)
         self._file_lock = FileLock(folder / ".lock")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
@@ -22,8 +23,10 @@ from launch.cli.verbs import verb_parser
 from launch.doctor.findings import Finding, as_json, error, exit_code, print_table, without_secrets
 from launch.doctor.methods import METHODS
 from launch.doctor.run_file import Run, environment_of, read_run
-from launch.doctor.setup import Setup
 from swift_ext import PREFIXES
+
+if TYPE_CHECKING:
+    from launch.doctor.setup import Setup
 
 # The doctor asks no hub; taken back afterwards.
 _QUIET = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
@@ -121,7 +124,7 @@ def of_environment(run: Run) -> Iterator[Finding]:
     yield from guarded("settings", setup.check_judge_reward)
 
 
-def of_training(found: Setup, options: argparse.Namespace) -> Iterator[Finding]:
+def of_training(found: "Setup", options: argparse.Namespace) -> Iterator[Finding]:
     """What is found about data, batches, models and room of a run that trains here."""
     from launch.doctor import (
         batches,

@@ -10,8 +10,8 @@ from datasets_builders.command_line import Parser
 from datasets_builders.io import SkipCounter, read_object, write_bytes, write_json, write_jsonl
 from datasets_builders.judging.rows import PairToJudge
 from launch.answers.checkpoint_options import SETTINGS
-from launch.bt.metrics import Summary
 from launch.bt.pictures import can_draw
+from launch.bt.scored import Summary
 from launch.cli.flags import add_limit
 from launch.cli.verbs import verb_parser
 from launch.judge.ask import VERDICTS, count_shortened, draw_verdicts

@@ -8,8 +8,7 @@ answer is written under an instruction that it happens to fulfil.
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
@@ -20,8 +19,11 @@ from launch.moodpo.points import read_points
 from launch.moodpo.steered import load_form
 from launch.moodpo.weights import lattice
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def hindsight_weights(scores: np.ndarray, vectors: Sequence[tuple[float, ...]], seed: int) -> np.ndarray:
+
+def hindsight_weights(scores: "np.ndarray", vectors: Sequence[tuple[float, ...]], seed: int) -> "np.ndarray":
     """For each answer the index of a weight vector, drawn with a probability proportional to w . u; -1 where u is zero.
 
     u are the scores scaled to [0, 1] over all answers. An instruction w is then followed by answers a with a density
@@ -35,6 +37,8 @@ def hindsight_weights(scores: np.ndarray, vectors: Sequence[tuple[float, ...]], 
     Raises:
         ValueError: an objective with one value for all answers.
     """
+    import numpy as np
+
     finite = np.isfinite(scores).all(axis=1)
     low, high = scores[finite].min(axis=0), scores[finite].max(axis=0)
     if flat := np.flatnonzero(low == high).tolist():
@@ -71,6 +75,8 @@ def make_parser() -> Parser:
 
 def main(argv: list[str]) -> int:
     options = make_parser().parse_args(argv)
+    import numpy as np
+
     names, _, _ = read_points(options.samples)
     answers = {
         (record["prompt_id"], record["sample"]): record

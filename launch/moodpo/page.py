@@ -19,7 +19,6 @@ from launch.common.serving import RequestGuard, check_host
 from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
 from launch.moodpo.steered import ask, asking, load_policy, objectives_of
 from launch.moodpo.weights import balance
-from trl_ext.objectives.weights import grid_units
 
 AUTH_VARIABLE = "STEER_PAGE_AUTH"
 LONGEST_PROMPT = 20_000  # characters
@@ -100,6 +99,8 @@ class Desk:
 def build_page(desk: Desk):
     """The Gradio page, not yet served. Cards and sliders belong to a visit; the model answers one at a time."""
     import gradio as gr
+
+    from trl_ext.objectives.weights import grid_units
 
     def checked(prompt: str) -> str:
         if not prompt.strip():

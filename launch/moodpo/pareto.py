@@ -29,7 +29,6 @@ from launch.moodpo.steered import asking, load_form, load_policy
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
-from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
 
 SHARD = shard_name(0, 1)
 digest = functools.cache(model_digest)
@@ -96,6 +95,8 @@ def _generate_with(place, points, names, prompts, options, decoding) -> None:
 
 def score_points(points: Sequence[Point], texts: Sequence[str], prompts: Sequence[Prompt], options) -> None:
     """Scores the answers that have no scores yet, or scores of other answers or objectives. Raw scores; NaN is null."""
+    from trl_ext.moodpo.rewards import RewardBundle, get_reward_specs
+
     form, rewards = load_form(options.model, None, options.exp_type), None
     plain = {prompt.prompt_id: form.plain(prompt.messages) for prompt in prompts}
     for point in points:
@@ -170,6 +171,8 @@ def make_parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Exit status 0 when everything is generated, scored and drawn."""
     options = make_parser().parse_args(argv)
+    from trl_ext.moodpo.rewards import get_reward_specs
+
     names = [spec.name for spec in get_reward_specs(options.objectives)]
     steps = options.steps or (10 if len(names) == 2 else 4)
     vectors = lattice(len(names), steps)

@@ -2,25 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_bytes, write_json
+from launch.cli.flags import parse_number
 from launch.cli.verbs import verb_parser
 from launch.common.files import write_csv, write_text
 from launch.common.table import markdown
-from launch.compare.report import parse_number
-from launch.moodpo.analysis import PolicyScores, estimates, reference_point, resample_shares, summarise_policy
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
 from launch.scores.score_files import read_score_file
-from trl_ext.moodpo.normaliser import Normaliser
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def read_tables(folder: Path, names: Sequence[str], points: Sequence[Point]) -> tuple[dict[str, np.ndarray], int]:
+def read_tables(folder: Path, names: Sequence[str], points: Sequence[Point]) -> tuple[dict[str, "np.ndarray"], int]:
     """({label: (P, S, K) raw scores}, number of prompts left out).
 
     A prompt of which any answer of any point has a score that is not finite is left out everywhere, so that all points
@@ -29,6 +28,8 @@ def read_tables(folder: Path, names: Sequence[str], points: Sequence[Point]) -> 
     Raises:
         ValueError: a file that is missing, points that answer different prompts, or no prompt left.
     """
+    import numpy as np
+
     found: dict[str, dict[tuple[str, int], list[float]]] = {}
     for point in points:
         file = folder / "scores" / f"{point.label}.jsonl"
@@ -61,7 +62,7 @@ def build_summary(
     names: Sequence[str],
     vectors: Sequence[Sequence[float]],
     points: Sequence[Point],
-    tables: Mapping[str, np.ndarray],
+    tables: Mapping[str, "np.ndarray"],
     *,
     reference: Sequence[float] | None = None,
     resamples: int = 1000,
@@ -77,6 +78,11 @@ def build_summary(
     Raises:
         ValueError: a reference of another length.
     """
+    import numpy as np
+
+    from launch.moodpo.analysis import PolicyScores, reference_point, resample_shares, summarise_policy
+    from trl_ext.moodpo.normaliser import Normaliser
+
     count = len(names)
     if reference is not None and len(reference) != count:
         raise ValueError(f"--hv_reference has {len(reference)} numbers for the {count} objectives {', '.join(names)}")
@@ -114,7 +120,9 @@ def build_summary(
     }
 
 
-def _point_row(point: Point, names: Sequence[str], table: np.ndarray, shares: np.ndarray) -> dict[str, Any]:
+def _point_row(point: Point, names: Sequence[str], table: "np.ndarray", shares: "np.ndarray") -> dict[str, Any]:
+    from launch.moodpo.analysis import estimates
+
     found = estimates(lambda means: means[0], table[None], shares)
     scores = {name: one.as_json() for name, one in zip(names, found, strict=True)}
     weights = None if point.weights is None else list(point.weights)

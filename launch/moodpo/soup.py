@@ -12,8 +12,8 @@ from datasets_builders.beside import new_folder
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object, write_json
+from launch.cli.flags import parse_pairs
 from launch.cli.verbs import verb_parser
-from launch.compare.report import parse_pairs
 from launch.models.merge_lora import read_adapter, with_adapter
 from launch.models.merging import check_agreement, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages

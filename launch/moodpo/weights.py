@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 from datasets_builders.choices import nearest
-from trl_ext.objectives.weights import grid_units
 
 _SUM_TOLERANCE = 1e-6
 
@@ -48,6 +47,8 @@ def write_weights(names: Sequence[str], weights: Sequence[float]) -> str:
 
 def percentages(weights: Sequence[float]) -> str:
     """`70-30`: a name for files and pictures."""
+    from trl_ext.objectives.weights import grid_units
+
     return "-".join(str(unit) for unit in grid_units(weights, 100))
 
 
@@ -67,6 +68,8 @@ def balance(percents: Sequence[int], moved: int) -> list[int]:
 
     When all others stand at 0 they share it equally.
     """
+    from trl_ext.objectives.weights import grid_units
+
     value = min(100, max(0, round(percents[moved])))
     if len(percents) == 1:
         return [100]

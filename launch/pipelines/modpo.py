@@ -16,7 +16,6 @@ from launch.common.processes import Lease
 
 from .config import PipelineConfig, load_config
 from .config import make_parser as make_parser
-from .preflight import asks_no_hub, check_folder, kept_of_preset, preflight
 from .stages import Command, Resumed, Stage, StageRunner
 
 
@@ -425,6 +424,8 @@ class ModpoPipeline:
 
 def shared_environment(config: PipelineConfig, on_cpu: bool, environ: Mapping[str, str]) -> dict[str, str]:
     """What every stage gets beside the variables of the shell, which are `environ`; nothing in it changes a result."""
+    from .preflight import asks_no_hub
+
     root, path = str(Path(__file__).parents[2]), environ.get("PYTHONPATH")
     environment = {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root, "TOKENIZERS_PARALLELISM": "false"}
     if on_cpu:
@@ -437,6 +438,8 @@ def shared_environment(config: PipelineConfig, on_cpu: bool, environ: Mapping[st
 
 def main(argv: list[str]) -> int:
     config, preset = load_config(argv)
+    from .preflight import check_folder, kept_of_preset, preflight
+
     check_folder(config, preset)
     findings = [*kept_of_preset(config, preset), *preflight(config)]
     pipeline = ModpoPipeline(config)

@@ -19,8 +19,8 @@ from launch.common.resume import PartialFile, check_settings
 from launch.common.table import aligned
 from launch.scores.head_summary import COLUMNS, KIND, shown_heads, summarise_heads, table_rows
 from launch.scores.heads import choose_heads
-from launch.scores.score import SETTINGS_FILE, score_records
-from launch.scores.score_files import read_scores
+from launch.scores.score import score_records
+from launch.scores.score_files import SETTINGS_FILE, read_scores
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
 

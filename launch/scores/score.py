@@ -16,10 +16,10 @@ from launch.cli.flags import add_batch_size
 from launch.cli.verbs import verb_parser
 from launch.scores.check_margin import implicit_rewards
 from launch.scores.classifier import Classifier
+from launch.scores.score_files import SETTINGS_FILE
 from trl_ext.objectives.text import call_text_function, get_text_function
 
 KINDS = ("function", "implicit", "classifier")
-SETTINGS_FILE = "score.json"
 _FUNCTION_UNITS = {
     "brevity": "minus words",
     "negative_response_tokens": "minus tokens",

@@ -15,6 +15,8 @@ from datasets_builders.io import read_rows
 if TYPE_CHECKING:
     import numpy as np
 
+# What was scored and in which units, beside the files of scores.
+SETTINGS_FILE = "score.json"
 # Measured beside the scores of every row.
 LENGTHS = ("response_tokens", "words")
 # What says that length limits had a say in an answer.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datasets_builders.choices import nearest
-from launch.tune.ranking import PREFERENCE
 
 RANKING = "eval_ranking/"
+PREFERENCE = "preference"  # the trained preference, beside the names of the margins
 INFLATABLE = "eval_rewards/margins"  # the objective of the reference tuner, see `ranking`
 SANITY = (INFLATABLE, "eval_loss", "eval_rewards/accuracies")
 KINDS = ("ranking", "rewards_margins", "weighted_sum", "hypervolume", "front")

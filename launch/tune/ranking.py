@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-PREFERENCE = "preference"
+from launch.tune.objective import PREFERENCE
 
 
 def picked_share(policy_gaps: Sequence[float], reward_gaps: Sequence[float]) -> float:

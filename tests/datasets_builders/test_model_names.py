@@ -5,9 +5,7 @@ import pytest
 from datasets_builders.model_names import is_path, refuse_missing_folder
 
 
-@pytest.mark.parametrize(
-    "name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere"]
-)
+@pytest.mark.parametrize("name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere"])
 def test_what_can_only_be_a_folder_must_be_there(name):
     assert is_path(name)
     with pytest.raises(ValueError, match=r"^--model: .* does not exist; the folder of a model or an adapter is needed"):

@@ -10,8 +10,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from trl_ext.objectives.weights import grid_units
-
 Message = dict[str, Any]
 
 _NAME = r"[^\W_](?:[\w -]*\w)?"
@@ -50,6 +48,8 @@ def render(names: Sequence[str], weights: Sequence[float]) -> str:
     Raises:
         ValueError: a name that cannot be read back, another number of weights, or weights off the simplex.
     """
+    from trl_ext.objectives.weights import grid_units
+
     check_names(names)
     if len(names) != len(weights):
         raise ValueError(f"{len(weights)} weights for the {len(names)} objectives {list(names)}")

@@ -14,25 +14,22 @@ the 798 rows outside math have such) are asked once and counted in each cell.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from datasets_builders.fields import RowError, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.metrics import Summary
+from launch.bt.scored import Summary
 from launch.common.statistics import mean, mean_of_means
 from launch.judge.benchmarks.base import Benchmark, JudgedPair, chosen_and_rejected, pairs_against
 from trl_ext.objectives.verdicts import is_correct
 
+if TYPE_CHECKING:
+    import numpy as np
+
 HUB_NAME = "THU-KEG/RM-Bench"
 STYLES = ("concise", "detailed", "markdown")
-# Cells of the matrix (chosen style, rejected style), by how the styles stand to each other.
-LEVELS = {
-    "easy": np.tril_indices(len(STYLES), -1),
-    "normal": np.diag_indices(len(STYLES)),
-    "hard": np.triu_indices(len(STYLES), 1),
-}
+# Cells of the matrix, as (chosen styles, rejected styles): below the diagonal, on it and above it.
+LEVELS = {"easy": ([1, 2, 2], [0, 0, 1]), "normal": ([0, 1, 2], [0, 1, 2]), "hard": ([0, 0, 1], [1, 2, 2])}
 
 
 def read(row: Mapping[str, Any]) -> list[PairToJudge]:
@@ -47,8 +44,10 @@ def read(row: Mapping[str, Any]) -> list[PairToJudge]:
     return list(pairs_against(prompt, chosen, rejected, source=HUB_NAME, subset=require_text(row, "domain")))
 
 
-def matrix_of(pairs: Sequence[JudgedPair]) -> np.ndarray:
+def matrix_of(pairs: Sequence[JudgedPair]) -> "np.ndarray":
     """(3, 3), chosen style by rejected style: the share of both orders in which the vote is the right reply."""
+    import numpy as np
+
     matrix = np.full((len(STYLES), len(STYLES)), np.nan)
     for judged in pairs:
         right = sum(is_correct(row.vote, row.ground_truth) for row in (judged.original, judged.swapped))
@@ -63,6 +62,8 @@ def score(items: Sequence[list[JudgedPair]], seed: int) -> Summary:
     Intervals: bootstrap over rows, within their domain for the means of domains. `macro_accuracy` is the benchmark's
     overall accuracy, `micro_accuracy` the mean over rows.
     """
+    import numpy as np
+
     matrices: dict[str, list[np.ndarray]] = {}
     for item in items:
         domain = item[0].pair.subset.split("-")[0]

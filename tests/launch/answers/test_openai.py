@@ -9,7 +9,7 @@ from launch.answers import generate
 from launch.answers.backends import Item
 from launch.answers.prompts import Prompt
 from launch.answers.records import read_generations
-from launch.answers.server import SERVER_RETRIES
+from launch.answers.server import SERVER_RETRIES, OpenAIBackend
 from launch.judge.reward import asker
 from launch.scores.score import function_scorer
 from tests.fake_server import FakeServer
@@ -60,7 +60,7 @@ def test_answers_arrive_after_an_error_and_the_key_is_not_shown(serve, prompts_f
 def test_each_batch_is_on_the_disk_before_the_next(serve, prompts_file, tmp_path, monkeypatch):
     server = serve()
     partial = tmp_path / "api/00001-of-00001.partial.jsonl"
-    genuine = generate.OpenAIBackend.draw
+    genuine = OpenAIBackend.draw
     found = []
 
     def watch(self, items, keep):
@@ -69,11 +69,11 @@ def test_each_batch_is_on_the_disk_before_the_next(serve, prompts_file, tmp_path
             raise KeyboardInterrupt
         return genuine(self, items, keep)
 
-    monkeypatch.setattr(generate.OpenAIBackend, "draw", watch)
+    monkeypatch.setattr(OpenAIBackend, "draw", watch)
     with pytest.raises(KeyboardInterrupt):
         generate.main(flags(server, prompts_file, tmp_path))
     assert found == [0, 2, 4]
-    monkeypatch.setattr(generate.OpenAIBackend, "draw", genuine)
+    monkeypatch.setattr(OpenAIBackend, "draw", genuine)
     generate.main(flags(server, prompts_file, tmp_path))
     assert len(server.bodies) == 5
     assert len(read_generations(tmp_path / "api")) == 5
@@ -271,7 +271,7 @@ def test_a_key_that_comes_back_is_not_kept(serve, write_rows, tmp_path):
 def test_a_batch_in_which_somebody_is_answered_is_given(serve):
     """What a reward function asks for: no reward for the odd one, and an error only when nobody is answered."""
     server = serve(odd={"null": said(None), "html": HTML, "long": ODD["too long"][0]})
-    backend = generate.OpenAIBackend(server.url, "served", generate.Decoding())
+    backend = OpenAIBackend(server.url, "served", generate.Decoding())
     items = [Item(Prompt(text, [{"role": "user", "content": text}]), 0) for text in ("one", "null", "html", "long")]
     answers = backend.generate(items)
     assert [answer.response for answer in answers] == ["ONE", "", "", ""]
@@ -288,7 +288,7 @@ def test_a_text_that_is_refused_ends_no_training(serve, batch_size):
     """Nine texts leave the last one alone in its batch of eight; a long prompt is too long with each of its replies."""
     refused = {f"long {n}": ODD["too long"][0] for n in range(5)}
     server = serve(odd=refused)
-    backend = generate.OpenAIBackend(server.url, "served", generate.Decoding())
+    backend = OpenAIBackend(server.url, "served", generate.Decoding())
     ask = asker(lambda: backend, batch_size)
     assert ask([*"abcdefgh", "long 0"]) == [*"ABCDEFGH", ""]
     assert ask(list(refused)) == [""] * 5
