@@ -21,7 +21,10 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", judging_rows(PAIRS))
+    """With a system message, so that the answer is the third message."""
+    system = {"role": "system", "content": "Compare two answers."}
+    made = [{**row, "messages": [system, *row["messages"]]} for row in judging_rows(PAIRS)]
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", made)
 
 
 @pytest.fixture(scope="module")
