@@ -128,6 +128,17 @@ def test_one_process_from_a_run_file(single):
     assert not list(folder.rglob("margin_a"))
 
 
+def test_a_run_with_evaluation_ends_with_the_numbers_and_the_model(launch):
+    code, output, _, folder = launch(
+        max_steps=1, save_steps=1, eval_strategy="steps", eval_steps=1, dataset_test_split="train"
+    )
+    assert code == 0 and "eval metrics" in output, output[-3000:]
+    history = json.loads((folder / "checkpoint-1" / "trainer_state.json").read_text())["log_history"]
+    (logged,) = [row["eval_loss"] for row in history if "eval_loss" in row]
+    assert json.loads((folder / "eval_results.json").read_text())["eval_loss"] == pytest.approx(logged, abs=1e-6)
+    assert (folder / "adapter_model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("precomputed", [False, True], ids=["live", "precomputed"])
 def test_two_processes_train_as_one(precomputed, launch, single):
     """Two gloo ranks of one pair each against one process with two pairs."""
