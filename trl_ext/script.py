@@ -7,7 +7,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from datasets import DatasetDict, IterableDatasetDict, load_dataset
+import pyarrow
+from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import (
@@ -19,7 +20,8 @@ from trl import (
     get_quantization_config,
 )
 
-REPORT_SUFFIX = ".report.json"  # what a data command leaves beside its rows
+from datasets_builders.files.find import REPORT_SUFFIX, SUFFIXES, is_saved, split_files
+from datasets_builders.files.read import read_file
 
 
 class ScriptParser(TrlParser):
@@ -61,14 +63,41 @@ def load_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> 
 def _load_by_name(script_args: ScriptArguments) -> DatasetDict | IterableDatasetDict:
     name, streaming = script_args.dataset_name, script_args.dataset_streaming
     if not name:
-        raise ValueError("dataset_name or datasets is needed: a data set's name, or a local .json or .jsonl file")
+        raise ValueError("dataset_name or datasets is needed: a data set's name, or a local file or folder")
     if Path(name).suffix in (".json", ".jsonl"):
         if not Path(name).is_file():
             raise ValueError(f"dataset_name: no file {name}")
         return load_dataset("json", data_files={script_args.dataset_train_split: name}, streaming=streaming)
     if Path(name).is_dir() and list(Path(name).glob(f"*{REPORT_SUFFIX}")):
         return load_dataset("json", data_files=splits_beside_reports(Path(name)), streaming=streaming)
+    if name.endswith(SUFFIXES) or is_saved(name):
+        if streaming:
+            raise ValueError(f"dataset_streaming: {name} is read as a whole; .json and .jsonl files can be streamed")
+        return read_local(name, script_args.dataset_train_split)
     return load_dataset(name, name=script_args.dataset_config, streaming=streaming)
+
+
+def read_local(source: str, alone: str) -> DatasetDict:
+    """The splits of local files that `load_dataset` takes by no name, by this pack's reader: a cell of CSV stays text.
+
+    Args:
+        source: CSV, TSV, Parquet, Arrow, a compressed file, a pattern, or a folder that `save_to_disk` wrote.
+        alone: the split that a single file is.
+
+    Raises:
+        ValueError: no such file, a damaged one, no row, or a column with values of several types.
+    """
+    found = {}
+    for split, files in split_files(source, alone).items():
+        rows = [row for file in files for _, row in read_file(file)]
+        if not rows:
+            raise ValueError(f"dataset_name {source}: no row")
+        names = dict.fromkeys(name for row in rows for name in row)
+        try:
+            found[split] = Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
+        except (pyarrow.ArrowException, OverflowError) as error:
+            raise ValueError(f"dataset_name {source}: rows whose columns are of one type are valid: {error}") from error
+    return DatasetDict(found)
 
 
 def splits_beside_reports(folder: Path) -> dict[str, str]:

@@ -62,6 +62,11 @@ def splits_of(folder: str | os.PathLike[str]) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if (entry / "state.json").is_file())
 
 
+def is_saved(folder: str | os.PathLike[str]) -> bool:
+    """Whether ``save_to_disk`` wrote the folder: a data set, or one with splits."""
+    return bool(splits_of(folder)) or os.path.isfile(Path(folder) / "state.json")
+
+
 def split_files(source: str | os.PathLike[str], alone: str = "train") -> dict[str, list[Path]]:
     """The splits of a local data set, each with its files. A file is of the split that its name begins with.
 
@@ -75,7 +80,7 @@ def split_files(source: str | os.PathLike[str], alone: str = "train") -> dict[st
     folder = Path(source)
     if splits := splits_of(folder):
         return {split: _saved(folder / split) for split in splits}
-    if not os.path.isdir(folder) or os.path.isfile(folder / "state.json"):
+    if not os.path.isdir(folder) or is_saved(folder):
         return {alone: list_files(source)}
     files = sorted(_data_files(folder) or (_data_files(folder / "data") if (folder / "data").is_dir() else []))
     if not files:

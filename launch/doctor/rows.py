@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from datasets_builders.fields import RowError
@@ -109,6 +110,9 @@ def check_rows(setup: Setup, limit: int | None) -> list[Finding]:
     """Usable rows and the others by reason, for each local file; what is not here is said."""
     fault = FAULTS.get(setup.run.method.rows)
     named = sources(setup)
+    if setup.run.method.name.startswith("trl-") and (files := [one for one in named if Path(one).is_file()]):
+        found = f"{files[0]} is a file: TRL's own scripts take a data set's name, or a folder of files"
+        return error(NAME, found, f"dataset_name: a folder that holds nothing but {Path(files[0]).name}")
     if fault is None:
         return []
     if not named and setup.value("datasets"):

@@ -141,7 +141,10 @@ def check_judge_reward() -> list[Finding]:
 
     if VARIABLE not in os.environ:
         return []  # a run that needs it was refused when its settings were read
-    judge = judge_of_environment()
+    try:
+        judge = judge_of_environment()
+    except ValueError as problem:
+        return error(NAME, str(problem), "the message names the key or the variable")
     who = judge.model or f"{judge.api_model} at a server"
     if judge.model and here(judge.model) is None:
         return skipped(NAME, f"{VARIABLE}: the judge {judge.model} is not here")

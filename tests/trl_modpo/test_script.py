@@ -1,5 +1,7 @@
 """The script from a run file under `accelerate launch`: one process, two, DeepSpeed, and the same curve as ms-swift."""
 
+import csv
+import gzip
 import json
 import math
 import os
@@ -284,3 +286,39 @@ def test_a_broken_line_is_a_message_however_the_data_are_named(tmp_path, way, mo
     with pytest.raises(ValueError, match=r"rows whose columns are of one type are valid: .*JSON") as refused:
         load_splits(ScriptArguments(dataset_name=None if way == "datasets" else name), mixture)
     assert way == "datasets" or name in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl.gz", "parquet", "saved"])
+def test_every_local_file_that_the_doctor_reads_is_read(kind, tmp_path):
+    """Seen before: the doctor passed a CSV file, and the script asked the hub for it."""
+    from datasets import Dataset
+    from trl import DatasetMixtureConfig, ScriptArguments
+
+    from trl_ext.modpo.pair_rows import checked
+    from trl_ext.script import load_splits
+
+    rows = [{"question": f"What is {k}?", "response_j": "7", "response_k": "no"} for k in range(3)]
+    path = tmp_path / f"pairs.{kind}"
+    if kind == "saved":
+        Dataset.from_list(rows).save_to_disk(path)
+    elif kind == "parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    elif kind == "jsonl.gz":
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="," if kind == "csv" else "\t")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def load(name, **more):
+        return load_splits(ScriptArguments(dataset_name=str(name), **more), DatasetMixtureConfig(datasets=[]))
+
+    first = {key: value for key, value in checked(load(path)["train"], "x")[0].items() if key in ("chosen", "rejected")}
+    assert first == {
+        "chosen": [{"role": "assistant", "content": "7"}], "rejected": [{"role": "assistant", "content": "no"}],
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"dataset_streaming: .* is read as a whole"):
+        load(path, dataset_streaming=True)
+    with pytest.raises(ValueError, match=r"nowhere\.csv: no such file"):
+        load(tmp_path / "nowhere.csv")

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datasets_builders.choices import check_choice
+from datasets_builders.model_names import refuse_missing_folder
 from trl_ext.objectives.d2po import SELECTIONS
 from trl_ext.online_dpo.config import OnlineConfig
 
 from .discriminator_interface import DiscriminatorSettings
+from .first_pairs import read_first_pairs
 from .gold import get_gold
 from .shaping import ShapingSettings
 
@@ -137,6 +139,10 @@ class D2POConfig(OnlineConfig):
                     f"--mode {self.mode} needs --gold (found {self.gold}) and --labels_per_window from 1 to "
                     f"--window_pairs {self.window_pairs} (found {self.labels_per_window})"
                 )
+        if self.discriminator is not None:
+            refuse_missing_folder(self.discriminator, "--discriminator")
+        if self.discriminator_first_pairs is not None:
+            read_first_pairs(self.discriminator_first_pairs, self.discriminator_loss)
         gold = self.build_gold()
         if gold is not None and gold.costs_money and self.max_labels is None:
             raise ValueError(f"--gold {self.gold} costs money: say with --max_labels how many labels may be bought")

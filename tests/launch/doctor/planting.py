@@ -148,6 +148,12 @@ def transcript_among_texts(place: Place) -> None:
     place.run["csv_path"] = str(tiny.write_rows(place.folder / "prompts.jsonl", rows))
 
 
+def judge_without_a_folder(place: Place) -> None:
+    (place.folder / "judge.yaml").write_text("model: ./nowhere\n")
+    place.patch.setenv("PAIRWISE_JUDGE_CONFIG", str(place.folder / "judge.yaml"))
+    place.run["reward_models"] = ["brevity", "better=launch.judge.reward:judge_win_rate"]
+
+
 def no_tensorboard(place: Place) -> None:
     from launch.doctor import machine
 

@@ -126,6 +126,28 @@ PLANTS = [
         r"--max_length is 64: a prompt of 64 tokens .* need \d+",
     ),
     Plant(
+        "a reward function that is not there", "moodpo",
+        setting(reward_models=["brevity", "polite=trl_ext.objectives.text:brevitty"]), "settings",
+        r"reward 'polite': .* cannot be imported: .*; did you mean 'brevity'", "names the setting",
+    ),
+    Plant(
+        "a judge that nothing names", "moodpo", setting(reward_models=["brevity", "x=launch.judge.reward:judge_win_rate"]),
+        "settings", r"set PAIRWISE_JUDGE_CONFIG to a YAML file that names the judge", "names the setting",
+    ),
+    Plant(
+        "a judge whose folder is not there", "moodpo", planting.judge_without_a_folder, "settings",
+        r"judge\.yaml: .*model: \./nowhere does not exist", "names the setting",
+    ),
+    Plant(
+        "a gold function that is not there", "d2po", setting(gold="trl_ext.objectives.text:brevitty"), "settings",
+        r"gold function .* cannot be imported: .*; did you mean 'brevity'", "names the setting",
+    ),
+    Plant(
+        "a file where TRL takes a folder", "modpo-trl",
+        lambda place: place.run.pop("w") and place.run.pop("margins") and None, "rows",
+        r"trl.jsonl is a file: TRL's own scripts take a data set's name, or a folder", "dataset_name: a folder",
+    ),
+    Plant(
         "a key of the other stack", "modpo-trl", setting(lora_rank=8), "keys", r"'lora_rank' .* 1 of 20 keys", "here it is called 'lora_r'",
     ),
     Plant(
