@@ -29,6 +29,7 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_jsonl",
+    "write_text",
 ]
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -82,6 +83,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         handle.buffer.write(data)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, atomically. Errors: see ``atomic_writer``."""
+    with atomic_writer(path) as handle:
+        handle.write(text)
+
+
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
     """Write one JSON object per line, atomically; returns the number of rows.
 
@@ -106,8 +113,7 @@ def _one_line(text: str) -> str:
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write one indented JSON document, atomically. Errors: as those of ``write_jsonl``."""
-    with atomic_writer(path) as handle:
-        handle.write(_dumped(path, obj, indent=2) + "\n")
+    write_text(path, _dumped(path, obj, indent=2) + "\n")
 
 
 def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:

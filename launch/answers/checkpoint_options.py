@@ -10,17 +10,17 @@ from typing import Any
 from datasets_builders.choices import positive_integer
 from datasets_builders.scoring.tags import refuse_swallowed_tags
 from launch.answers.backends import Backend, Decoding, TransformersBackend
+from launch.answers.checkpoints import Checkpoint
 from launch.answers.draw import draw, weight_facts
 from launch.answers.forms import check_swift
 from launch.answers.policy import Policy
 from launch.answers.prompts import Prompt
 from launch.answers.records import read_answers
-from launch.answers.trained_model import Checkpoint, resolve_checkpoint
+from launch.answers.trained_model import resolve_checkpoint
 from launch.cli.flags import add_torch_dtype
 
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "top_k": 50}
 SETTINGS = "settings.json"
-ADAPTER = "judge"
 # Of a checkpoint, what names folders decides no answer.
 NO_SETTINGS = ("label", "home")
 
@@ -170,7 +170,7 @@ def backend_maker(
         torch.manual_seed(args.seed)
         made = Policy(
             checkpoint.model,
-            adapters={ADAPTER: checkpoint.adapter} if checkpoint.adapter else None,
+            adapters=checkpoint.adapter,
             model_type=checkpoint.model_type,
             template_type=checkpoint.template,
             system=checkpoint.system,

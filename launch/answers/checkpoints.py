@@ -1,10 +1,11 @@
-"""The checkpoints of a run: which there are, in the order of their steps."""
+"""The checkpoints of a run: which there are, in the order of their steps, and what lies in one."""
 
 import glob
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 _STEP = re.compile(r"(?:checkpoint-|step_)(\d+)")
 
@@ -21,20 +22,68 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda entry: (step_of(entry), entry.name))
 
 
-class Checkpoint(NamedTuple):
-    """One state of a policy.
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint in the folder of a run. transformers writes `trainer_state.json` last."""
+    found = [path for path in list_checkpoints(run) if (path / "trainer_state.json").is_file()]
+    return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One set of weights and the way to speak to it.
 
     Attributes:
-        name: of its folder; it labels the answers.
-        step: training steps, 0 for the untouched model.
-        model: folder or hub name to load.
-        adapter: folder of the LoRA adapter on it, or None.
+        label: names it in tables, and its answers.
+        model: model directory or hub name; the base where there is an adapter.
+        adapter: LoRA directory, or None.
+        home: the folder beside which results belong.
+        model_type, template, system, dtype, use_chat_template, enable_thinking: as trained; None leaves the default.
     """
 
-    name: str
-    step: int
+    label: str
     model: str
     adapter: str | None
+    home: Path = Path()
+    model_type: str | None = None
+    template: str | None = None
+    system: str | None = None
+    dtype: str | None = None
+    use_chat_template: bool = True
+    enable_thinking: bool | None = None
+
+    @property
+    def step(self) -> int:
+        """Training steps, 0 for the untouched model."""
+        return step_of(self.label) or 0
+
+    def but(self, **given: Any) -> "Checkpoint":
+        """The same with those of `given` that are not None."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+def holds_adapter(folder: Path) -> bool:
+    """Whether an adapter lies in the folder of a checkpoint; full weights do otherwise.
+
+    Raises:
+        ValueError: neither, or an adapter without its weights.
+    """
+    if (folder / "adapter_config.json").is_file():
+        if not _has_weights(folder, "adapter_model"):
+            raise ValueError(f"{folder}: adapter_config.json without adapter_model.safetensors; the save is incomplete")
+        return True
+    if not (folder / "config.json").is_file() or not _has_weights(folder, ""):
+        raise ValueError(
+            f"{folder}: neither an adapter (adapter_config.json) nor full weights (config.json with *.safetensors), this "
+            "is not a checkpoint"
+        )
+    return False
+
+
+def _has_weights(folder: Path, stem: str) -> bool:
+    return any(
+        entry.name.startswith(stem) and entry.suffix in (".safetensors", ".bin") and "training_args" not in entry.name
+        for entry in folder.iterdir()
+    )
 
 
 def find_checkpoints(
@@ -77,15 +126,13 @@ def find_checkpoints(
         raise ValueError(f"no step is left of {sorted(steps.values())} with --first, --last and --every")
     if base and model is None:
         raise ValueError("--base needs --model, the untouched model")
-    untouched = [Checkpoint("base", 0, model, None)] if base else []
-    return untouched + [_checkpoint(found[name], steps[name], model) for name in kept]
+    untouched = [Checkpoint("base", model, None)] if base else []
+    return untouched + [_checkpoint(found[name], model) for name in kept]
 
 
-def _checkpoint(folder: Path, step: int, model: str | None) -> Checkpoint:
-    if (folder / "adapter_config.json").is_file():
-        if model is None:
-            raise ValueError(f"{folder} is an adapter: name its base model with --model")
-        return Checkpoint(folder.name, step, model, str(folder))
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder}: neither adapter_config.json nor config.json, this is not a checkpoint")
-    return Checkpoint(folder.name, step, str(folder), None)
+def _checkpoint(folder: Path, model: str | None) -> Checkpoint:
+    if not holds_adapter(folder):
+        return Checkpoint(folder.name, str(folder), None, folder.parent)
+    if model is None:
+        raise ValueError(f"{folder} is an adapter: name its base model with --model")
+    return Checkpoint(folder.name, model, str(folder), folder.parent)

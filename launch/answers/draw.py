@@ -154,13 +154,28 @@ def _check_failed(records: Sequence[dict[str, Any]], target: Path, max_failed_sh
     failed = [record for record in records if _failed(record)]
     if not failed:
         return
-    found = f"{len(failed)} of {len(records)} answers failed ({_kinds(failed)}); {_first(dict(enumerate(failed)))}"
-    if len(failed) > max_failed_share * len(records):
+    kinds, first = _kinds(failed), _first(dict(enumerate(failed)))
+    found = f"{target}: {len(failed)} of {len(records)} answers failed ({kinds}); {first}"
+    fate = "they count as they are, --retry_failed asks for them again"
+    check_failed_share(len(failed), len(records), max_failed_share, found, fate)
+
+
+def check_failed_share(failed: int, total: int, largest: float, found: str, fate: str) -> None:
+    """Refuses more failed answers than allowed; says what becomes of a few.
+
+    Args:
+        found: who failed, for a message.
+        fate: what becomes of them.
+
+    Raises:
+        ValueError: more of them than the share `largest` of `total`.
+    """
+    if failed > largest * total:
         raise ValueError(
-            f"{target}: {found}. Above --max_failed_share {max_failed_share:g}; what came is kept: go on with "
-            "--retry_failed, which asks for these again, or allow a larger share"
+            f"{found}. Above --max_failed_share {largest:g}; what came is kept: go on with --retry_failed, which asks for "
+            "these again, or allow a larger share"
         )
-    print(f"{target.name}: {found}; they count as they are, --retry_failed asks for them again", flush=True)
+    print(f"{found}; {fate}", flush=True)
 
 
 def _kinds(records: Sequence[dict[str, Any]]) -> str:

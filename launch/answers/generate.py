@@ -17,8 +17,6 @@ from launch.answers.records import check_label, shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_shard
 from launch.cli.verbs import verb_parser
 
-ADAPTER = "policy"
-
 
 def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Prompt]) -> dict[str, Any]:
     settings = {
@@ -65,7 +63,7 @@ def _backend(args: argparse.Namespace, decoding: Decoding) -> Backend:
         from launch.answers.server import OpenAIBackend
 
         return OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
-    policy = load_policy(args, {ADAPTER: args.adapter} if args.adapter else None)
+    policy = load_policy(args, args.adapter)
     return TransformersBackend(policy, decoding, args.max_input_length)
 
 

@@ -41,7 +41,7 @@ def generate(
     Raises:
         ValueError: the folder holds answers made with other settings, or the model cannot be loaded.
     """
-    target = out / checkpoint.name / shard_name(0, 1)
+    target = out / checkpoint.label / shard_name(0, 1)
     prompts = [question.prompt for question in questions]
     settings = {
         **dataclasses.asdict(decoding),
@@ -53,8 +53,7 @@ def generate(
     }
 
     def backend() -> TransformersBackend:
-        adapters = {"policy": checkpoint.adapter} if checkpoint.adapter else None
-        policy = Policy(checkpoint.model, adapters=adapters, kind="assistant", torch_dtype=torch_dtype)
+        policy = Policy(checkpoint.model, adapters=checkpoint.adapter, kind="assistant", torch_dtype=torch_dtype)
         return TransformersBackend(policy, decoding, max_input_length)
 
     draw(
@@ -62,7 +61,7 @@ def generate(
         backend,
         target,
         settings=settings,
-        label=checkpoint.name,
+        label=checkpoint.label,
         num_samples=decoding.num_samples,
         batch_size=batch_size,
     )
@@ -77,7 +76,7 @@ def answer_rows(checkpoint: Checkpoint, target: Path, questions: Sequence[Questi
             "prompt_id": record["prompt_id"],
             "question": record["prompt"],
             "response": record["response"],
-            "checkpoint": checkpoint.name,
+            "checkpoint": checkpoint.label,
             "step": checkpoint.step,
             "sample": record["sample"],
             "response_tokens": record["response_tokens"],

@@ -68,11 +68,11 @@ def settle_template(args: argparse.Namespace, adapters: Iterable[str] = ()) -> N
     check_swift(asked)
 
 
-def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | None = None) -> "Policy":
+def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | str | None = None) -> "Policy":
     """The policy that the flags of `add_model_options` describe. Errors: see `settle_template` and `Policy`."""
     from launch.answers.policy import Policy
 
-    settle_template(args, (adapters or {}).values())
+    settle_template(args, [adapters] if isinstance(adapters, str) else (adapters or {}).values())
     return Policy(
         args.model,
         adapters=adapters,

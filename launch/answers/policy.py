@@ -6,12 +6,12 @@ Shapes: B rows, T tokens.
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets_builders.messages import Messages
-from launch.answers.forms import IGNORED, EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
+from launch.answers.forms import EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
 from launch.models.merge_lora import with_adapter
 from trl_ext.modpo.model_dir import check_dtype, check_finite, check_finite_weights, resolve_model
 
@@ -48,7 +48,8 @@ class Policy:
 
     Args:
         path: model directory or hub name.
-        adapters: name -> adapter directory; the tokenizer is that of the first one where it holds one.
+        adapters: name -> adapter directory, or the directory of a single one; the tokenizer is that of the first one
+            where it holds one.
         kind, system, use_chat_template, enable_thinking: see `TokenizerForm`; the last three are `swift rlhf`'s, too.
         torch_dtype: float32, bfloat16 or float16; None takes the model's own.
         max_length: longest row in tokens; None is the model's limit.
@@ -62,7 +63,7 @@ class Policy:
         self,
         path: str,
         *,
-        adapters: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | str | None = None,
         model_type: str | None = None,
         template_type: str | None = None,
         kind: str | None = None,
@@ -77,7 +78,8 @@ class Policy:
 
         check_swift({"--model_type": model_type, "--template": template_type})
         directory = resolve_model(path, trust_remote_code)
-        adapters = {name: resolve_adapter(place) for name, place in (adapters or {}).items()}
+        named = {"adapter": adapters} if isinstance(adapters, str) else adapters or {}
+        adapters = {name: resolve_adapter(place) for name, place in named.items()}
         check_dtype(torch_dtype)
         settings = {
             "system": system,
@@ -139,11 +141,6 @@ class Policy:
         """See `Form`."""
         return self.form.encode_pair_row(messages)
 
-    @staticmethod
-    def response_tokens(row: EncodedRow) -> int:
-        """Number of scored tokens of an encoded row, the template's whole ending included."""
-        return sum(label != IGNORED for label in row[1])
-
     @contextmanager
     def using(self, adapter: str | None):
         """Within the block the model runs with `adapter`, or as the bare base model when None.
@@ -152,10 +149,7 @@ class Policy:
             ValueError: no adapter of that name was loaded.
         """
         if adapter is None:
-            if not self.adapters:
-                yield
-                return
-            with self.model.disable_adapter():
+            with self.model.disable_adapter() if self.adapters else nullcontext():
                 yield
             return
         if adapter not in self.adapters:

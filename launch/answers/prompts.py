@@ -23,6 +23,11 @@ def keyed(messages: Messages) -> Prompt:
     return Prompt(prompt_id(messages), messages)
 
 
+def asked(text: str) -> Prompt:
+    """A single text as a prompt."""
+    return keyed([{"role": "user", "content": text}])
+
+
 def read_prompts(path: str | Path, eval_size: int | None = None) -> list[Prompt]:
     """The first `eval_size` distinct prompts of `path` (all, when None).
 

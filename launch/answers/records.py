@@ -84,6 +84,22 @@ def read_generations(directory: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_labels(directories: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Label -> its generation records, of one directory a label.
+
+    Raises:
+        ValueError: one that cannot be read, or a label twice.
+    """
+    gens: dict[str, list[dict[str, Any]]] = {}
+    for directory in directories:
+        records = read_generations(directory)
+        label = label_of(records, directory)
+        if label in gens:
+            raise ValueError(f"{directory}: the label {label!r} was given twice")
+        gens[label] = records
+    return gens
+
+
 def read_answers(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """(prompt_id, sample) -> the record of the answer, see `launch.answers.draw.make_record`.
 

@@ -4,44 +4,15 @@ A missing checkpoint is an error. Only `checkpoint-0`, said by name, means the m
 """
 
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import read_object
-from launch.answers.checkpoints import list_checkpoints
+from launch.answers.checkpoints import Checkpoint, holds_adapter, list_checkpoints
 from trl_ext.modpo.model_dir import DTYPES
 
 START = "checkpoint-0"
 _VERSION = re.compile(r"v(\d+)-.*")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One set of weights and the way to speak to it.
-
-    Attributes:
-        label: names it in tables.
-        model: model directory or hub name; the base where there is an adapter.
-        adapter: LoRA directory, or None.
-        home: the folder beside which results belong.
-        model_type, template, system, dtype, use_chat_template, enable_thinking: as trained; None leaves the default.
-    """
-
-    label: str
-    model: str
-    adapter: str | None
-    home: Path
-    model_type: str | None = None
-    template: str | None = None
-    system: str | None = None
-    dtype: str | None = None
-    use_chat_template: bool = True
-    enable_thinking: bool | None = None
-
-    def but(self, **given: Any) -> "Checkpoint":
-        """The same with those of `given` that are not None."""
-        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 def resolve_run_dir(folder: str) -> Path:
@@ -89,17 +60,11 @@ def resolve_checkpoint(run_dir: str | None, checkpoint: str | None, model: str |
         return _start(run, model)
     args = _read_args(folder) or (_read_args(run) if run else None) or _read_args(folder.parent) or {}
     home = run or folder.parent
-    if (folder / "adapter_config.json").is_file():
-        if not _has_weights(folder, "adapter_model"):
-            raise ValueError(f"{folder}: adapter_config.json without adapter_model.safetensors; the save is incomplete")
+    if holds_adapter(folder):
         base = model or args.get("model") or read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         if not base:
             raise ValueError(f"{folder}: neither args.json nor adapter_config.json names the base model; use --model")
         return _trained(folder.name, base, str(folder), home, args)
-    if not (folder / "config.json").is_file() or not _has_weights(folder, ""):
-        raise ValueError(
-            f"{folder}: neither an adapter (adapter_config.json) nor full weights (config.json with *.safetensors)"
-        )
     if model is not None:
         raise ValueError(f"{folder} holds full weights, so --model {model} has no use; leave one of the two out")
     return _trained(folder.name, str(folder), None, home, args)
@@ -157,10 +122,3 @@ def _trained(label: str, model: str, adapter: str | None, home: Path, args: dict
 def _read_args(folder: Path) -> dict[str, Any] | None:
     file = folder / "args.json"
     return read_object(file) if file.is_file() else None
-
-
-def _has_weights(folder: Path, stem: str) -> bool:
-    return any(
-        entry.name.startswith(stem) and entry.suffix in (".safetensors", ".bin") and "training_args" not in entry.name
-        for entry in folder.iterdir()
-    )

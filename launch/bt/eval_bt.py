@@ -21,7 +21,7 @@ from launch.answers.checkpoint_options import (
     drawn,
     label_of,
 )
-from launch.answers.trained_model import Checkpoint
+from launch.answers.checkpoints import Checkpoint
 from launch.bt import options
 from launch.bt.judge import SAMPLES, Judgement, digest_pairs, pair_record, prompts_of, read_scores
 from launch.cli.verbs import verb_parser

@@ -15,8 +15,7 @@ from datasets_builders.io import read_rows
 from datasets_builders.scoring.parsers import ScoreParser
 from datasets_builders.scoring.prompt import PointwisePrompt
 from launch.answers.backends import is_failed
-from launch.answers.prompts import Prompt
-from launch.answers.records import prompt_id
+from launch.answers.prompts import Prompt, asked
 from launch.bt.scored import ScoredPair, Scores
 
 SAMPLES = "samples.jsonl"
@@ -47,12 +46,7 @@ class Judgement(NamedTuple):
 
 def prompts_for(comparison: Comparison, prompt: PointwisePrompt) -> tuple[Prompt, Prompt]:
     """The prompts of both replies, side 0 first."""
-    return tuple(_prompt(prompt(comparison.context, response)) for response in comparison.responses)
-
-
-def _prompt(text: str) -> Prompt:
-    messages = [{"role": "user", "content": text}]
-    return Prompt(prompt_id(messages), messages)
+    return tuple(asked(prompt(comparison.context, response)) for response in comparison.responses)
 
 
 def digest_pairs(comparisons: Sequence[Comparison]) -> str:

@@ -12,8 +12,8 @@ from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 from launch.answers.backends import Decoding
 from launch.answers.checkpoint_options import add_sampling_options, answer_settings, label_of
+from launch.answers.checkpoints import Checkpoint
 from launch.answers.options import add_server_options
-from launch.answers.trained_model import Checkpoint
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples
 
 DATASET = "summarize_from_feedback"

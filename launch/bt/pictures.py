@@ -1,31 +1,15 @@
 """Pictures: learning curves over checkpoints, and histograms of sampled scores."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
-from launch.common.picture import (
-    ACCENT,
-    INK,
-    SOFT,
-    UNTOUCHED,
-    grid_behind,
-    name_axes,
-    open_frame,
-    panel_figure,
-    to_png,
-)
+from launch.common.picture import ACCENT, INK, SOFT, UNTOUCHED, panel_figure, plot_frame, to_png
 
 CURVES = (
     ("accuracy", (("acc", "ties 0.5", ACCENT), ("strict_all", "strict, unparsable wrong", UNTOUCHED))),
     ("pairs with both scores", (("parse", "", ACCENT),)),
     ("Bradley-Terry loss", (("bt", "", ACCENT),)),
 )
-
-
-def can_draw() -> bool:
-    """Is matplotlib (extra `eval`) installed?"""
-    return find_spec("matplotlib") is not None
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
@@ -53,7 +37,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
         if name == "accuracy":
             axes.axhline(0.5, color=SOFT, linewidth=0.9, linestyle=":")
             axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
-        _label(axes, "training step", name)
+        plot_frame(axes, "training step", name, tick_size=8.5)
     return to_png(figure)
 
 
@@ -78,15 +62,9 @@ def draw_histograms(wrong: Mapping[str, int], correct: Mapping[str, int], width:
             )
     if wrong or correct:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
-    _label(axes, "score", "share of the samples")
+    plot_frame(axes, "score", "share of the samples", tick_size=8.5)
     return to_png(figure)
 
 
 def _figure(panels: int, title: str):
     return panel_figure(panels, title, (1.6 + 4.2 * panels, 3.8))
-
-
-def _label(axes, across: str, up: str) -> None:
-    name_axes(axes, across, up)
-    grid_behind(axes)
-    open_frame(axes, tick_size=8.5)

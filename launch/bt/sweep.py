@@ -5,23 +5,22 @@ Every option that is not listed here is one of eval-bt and holds for all of its 
 
 import argparse
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import read_object, write_bytes, write_json
+from datasets_builders.io import read_object, write_bytes, write_json, write_text
 from launch.answers.checkpoints import list_checkpoints
 from launch.answers.trained_model import START, resolve_run_dir
 from launch.bt import eval_bt
 from launch.bt.device_queue import DeviceQueue, Job
-from launch.bt.pictures import can_draw, draw_curves
+from launch.bt.pictures import draw_curves
 from launch.bt.tracker import upload
 from launch.cli.verbs import verb_parser
-from launch.common.files import write_text
-from launch.common.processes import Lease
+from launch.common.picture import can_draw
+from launch.common.processes import Lease, sigterm_as_interrupt
 from launch.common.table import aligned, markdown
 
 FOLDER = "sweep_bt"
@@ -165,10 +164,6 @@ def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: 
     print(upload(f"{title}-eval", cells, files))
 
 
-def _interrupted(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def main(argv: list[str]) -> int:
     """Exit status 0 when every job has a result, 1 when some failed, 130 when interrupted."""
     args, rest = make_parser().parse_known_args(argv)
@@ -176,15 +171,11 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--retries must be at least 0, found {args.retries}")
     devices = devices_of(args)
     out, evaluations = plan_sweep(args, rest)
-    # A scheduler's SIGTERM ends the jobs as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, _interrupted)
     try:
-        with Lease.take_or_refuse(out / ".lock", f"--out {out}") as lease:
+        with sigterm_as_interrupt(), Lease.take_or_refuse(out / ".lock", f"--out {out}") as lease:
             failed = run_jobs(evaluations, devices, args.retries, out / "logs", lease)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
     write_summary(out, resolve_run_dir(args.run_dir).resolve().name, evaluations, failed)
     return 1 if failed else 0

@@ -2,10 +2,16 @@
 
 import io
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, Literal
 
 INK, SOFT, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 ACCENT, FRONT, UNTOUCHED = "#2563eb", "#93b4f5", "#d97706"
+
+
+def can_draw() -> bool:
+    """Is matplotlib (extra `eval`) installed?"""
+    return find_spec("matplotlib") is not None
 
 
 def plain(text: str) -> str:
@@ -68,10 +74,12 @@ def open_frame(axes: Any, tick_size: float = 9) -> None:
         spine.set_color(GRID)
 
 
-def grid_behind(axes: Any) -> None:
-    """A light grid, drawn before everything else."""
+def plot_frame(axes: Any, across: str, up: str, size: float = 9.5, tick_size: float = 9) -> None:
+    """What the axes show, an open frame, and a light grid behind everything else."""
+    name_axes(axes, across, up, size)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+    open_frame(axes, tick_size)
 
 
 def to_png(figure: Any) -> bytes:

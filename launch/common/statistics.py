@@ -8,12 +8,14 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets_builders.shares import wilson_interval
 
 if TYPE_CHECKING:
     import numpy as np
+
+Summary = dict[str, Any]  # numbers by name, plain JSON
 
 RESAMPLES = 5000
 # Numbers of a bootstrap held at once (8 bytes each): bounds its memory.

@@ -3,7 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from datasets_builders.io import write_text
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -37,6 +40,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def _one_cell(text: str) -> str:
     return " ".join(text.splitlines()).replace("|", "\\|")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A file of comma-separated values, see `csv_text`, whole or not at all."""
+    write_text(path, csv_text(columns, rows))
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

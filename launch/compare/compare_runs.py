@@ -7,11 +7,10 @@ from typing import Any
 
 from datasets_builders.choices import nearest, positive_integer, share
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_json
+from datasets_builders.io import write_json, write_text
 from launch.cli.verbs import verb_parser
-from launch.common.files import write_csv, write_text
 from launch.common.page import number, signed
-from launch.common.table import aligned, markdown
+from launch.common.table import aligned, markdown, write_csv
 from launch.compare.comparison import Pairing, compare, metrics_of, pair_answers
 from launch.scores.head_summary import shown_heads
 from launch.scores.score_files import Rows, read_scores, uncapped_prompts

@@ -8,12 +8,11 @@ from typing import Any
 
 from datasets_builders.choices import one_of, positive_integer, share
 from datasets_builders.command_line import Parser
-from datasets_builders.io import SkipCounter, read_located_rows, write_json
+from datasets_builders.io import SkipCounter, read_located_rows, write_json, write_text
 from launch.cli.flags import add_limit
 from launch.cli.verbs import verb_parser
-from launch.common.files import write_csv, write_text
 from launch.common.statistics import share as wilson_share
-from launch.common.table import aligned, markdown, number
+from launch.common.table import aligned, markdown, number, write_csv
 from launch.compare.styles import STYLES, objectives_of
 from launch.scores.head_summary import shown_heads
 from launch.scores.score_files import read_score_files, score_table

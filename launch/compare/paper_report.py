@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from datasets_builders.command_line import Parser
-from datasets_builders.io import atomic_writer
+from datasets_builders.io import write_text
 from launch.cli.verbs import verb_parser
 from launch.common import page
 from launch.common.page import folded, heading, picture
@@ -71,7 +71,6 @@ def main(argv: list[str]) -> int:
     text = render(folders, left_out, args.title)
     for reason, count in sorted(left_out.items()):
         print(f"left out, {reason}: {count}")
-    with atomic_writer(args.out) as handle:
-        handle.write(text)
+    write_text(args.out, text)
     print(f"written: {args.out}")
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import atomic_writer, read_object, write_bytes, write_json
+from datasets_builders.io import read_object, write_bytes, write_json, write_text
 from launch.answers.records import check_label, read_generations
 from launch.cli.flags import parse_number, parse_pairs
 from launch.cli.verbs import verb_parser
@@ -151,8 +151,7 @@ def main(argv: list[str]) -> int:
     out = Path(args.out)
     write_json(out / "report.json", {**report, "title": args.title, "units": units})
     write_bytes(out / "tradeoff.png", draw_tradeoff(report, units, args.title))
-    with atomic_writer(out / "report.html") as handle:
-        handle.write(render_page(report, draw_tradeoff(report, units), units, args.title, examples))
+    write_text(out / "report.html", render_page(report, draw_tradeoff(report, units), units, args.title, examples))
     print_table(report, units)
     print(f"written: {out / 'report.html'}")
     return 0

@@ -3,20 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch.common.picture import (
-    ACCENT,
-    FRONT,
-    INK,
-    UNTOUCHED,
-    arms,
-    grid_behind,
-    head,
-    name_axes,
-    new_figure,
-    open_frame,
-    plain,
-    to_png,
-)
+from launch.common.picture import ACCENT, FRONT, INK, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_png
 
 
 def point_name(label: str, weights: Mapping[str, float]) -> str:
@@ -70,11 +57,9 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
             zorder=5,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
         )
-    name_axes(axes, f"{x}  [{units.get(x, 'score')}]  better →", f"{y}  [{units.get(y, 'score')}]  better →", 10)
+    plot_frame(axes, f"{x}  [{units.get(x, 'score')}]  better →", f"{y}  [{units.get(y, 'score')}]  better →", 10)
     head(axes, title, f"mean of {summary['n']} prompts, bars: 95% bootstrap interval")
-    grid_behind(axes)
     axes.margins(0.14)
-    open_frame(axes)
     handles, names = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, names, frameon=False, fontsize=9, labelcolor=INK, loc="best")

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from launch.common.statistics import share
 from launch.judge.metrics import evaluate_rows
-from launch.judge.verdicts import JudgedRow, combine_orders, group_orders
-from trl_ext.objectives.verdicts import swap_label
+from launch.judge.verdicts import JudgedRow, combine_orders, group_orders, votes_of
 
 POINTS = {"A": 1.0, "tie": 0.5, "B": 0.0}
 SAID, DISAGREE, IDENTICAL = "judge says tie", "orders disagree", "identical answers"
@@ -34,7 +33,7 @@ class Outcome(NamedTuple):
 
 def outcome_of(pair_id: str, original: JudgedRow | None, swapped: JudgedRow | None) -> Outcome:
     """The outcome of a pair, see `combine_orders`; one that was asked about in one order only has none."""
-    votes = (original and original.vote, swap_label(swapped and swapped.vote))
+    votes = votes_of(original, swapped)
     verdict = None if original is None or swapped is None else combine_orders(original, swapped)
     if verdict is None:
         return Outcome(pair_id, None, "no verdict" if votes == (None, None) else "verdict in one order only", votes)

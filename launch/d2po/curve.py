@@ -6,20 +6,8 @@ from pathlib import Path
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_bytes, write_json
 from launch.cli.verbs import verb_parser
-from launch.common.files import write_csv
-from launch.common.picture import (
-    ACCENT,
-    INK,
-    UNTOUCHED,
-    arms,
-    grid_behind,
-    head,
-    name_axes,
-    new_figure,
-    open_frame,
-    plain,
-    to_bytes,
-)
+from launch.common.picture import ACCENT, INK, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_bytes
+from launch.common.table import write_csv
 from launch.d2po.curve_data import Curves, Evaluation, Point, curves, read_run
 
 # Told apart without colour vision too; the first two are those of the other pictures of this pack.
@@ -41,10 +29,8 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     for axes, (across, found) in zip(all_axes, panels.items(), strict=True):
         for index, (name, points) in enumerate(found.items()):
             _draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
-        name_axes(axes, across, "" if axes is not all_axes[0] else f"{gold} on held-out prompts  better →", 10)
-        grid_behind(axes)
+        plot_frame(axes, across, "" if axes is not all_axes[0] else f"{gold} on held-out prompts  better →", 10)
         axes.margins(0.06)
-        open_frame(axes)
     several = any(point.seeds > 1 for points in drawn.labels.values() for point in points)
     head(all_axes[0], title, "means over seeds, bands: 95% intervals (Student)" if several else "")
     all_axes[0].legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")

@@ -10,15 +10,13 @@ from datasets_builders.command_line import Parser
 from datasets_builders.io import SkipCounter, read_object, write_bytes, write_json, write_jsonl
 from datasets_builders.judging.rows import PairToJudge
 from launch.answers.checkpoint_options import SETTINGS
-from launch.bt.pictures import can_draw
-from launch.bt.scored import Summary
 from launch.cli.flags import add_limit
 from launch.cli.verbs import verb_parser
-from launch.judge.ask import VERDICTS, count_shortened, draw_verdicts
+from launch.common.picture import can_draw
 from launch.judge.benchmarks.base import ITEM, distinct
 from launch.judge.benchmarks.registry import BENCHMARKS
 from launch.judge.inputs import read_pairs
-from launch.judge.judge import PAIRS
+from launch.judge.judge import PAIRS, VERDICTS, count_shortened, draw_verdicts
 from launch.judge.metrics import evaluate_rows
 from launch.judge.options import Asking, add_judge_options, asking_of
 from launch.judge.pictures import draw
@@ -94,7 +92,7 @@ def verdicts_drawn(
     """Verdicts on `pairs`, each asked about once; without any on --data, whose rows are counted too.
 
     Raises:
-        ValueError: see `inputs.read_pairs` and `ask.draw_verdicts`.
+        ValueError: see `inputs.read_pairs` and `draw_verdicts`.
     """
     skips, more = None, {"benchmark": args.benchmark, "split": split_of(args), "n_items": args.limit}
     rows = [row for pair in distinct(pairs) for row in pair.rows(asking.prompt)]
@@ -156,7 +154,9 @@ def of_pairs(rows: Sequence[JudgedRow], pairs: Sequence[PairToJudge]) -> list[Ju
     return found
 
 
-def score_benchmark(args: argparse.Namespace, pairs: Sequence[PairToJudge], rows: Sequence[JudgedRow]) -> Summary:
+def score_benchmark(
+    args: argparse.Namespace, pairs: Sequence[PairToJudge], rows: Sequence[JudgedRow]
+) -> dict[str, Any]:
     """The benchmark's own numbers, with what it was scored on. Errors: see `Benchmark.evaluate`."""
     return {
         "name": args.benchmark,

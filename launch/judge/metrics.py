@@ -10,8 +10,7 @@ What is undefined (a share of nothing) is None, never NaN.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from launch.bt.scored import Summary
-from launch.common.statistics import mean, mean_of_means, mean_share, share
+from launch.common.statistics import Summary, mean, mean_of_means, mean_share, share
 from launch.judge.orders import Pair, checked_pairs, grouped, in_both_orders, in_one_order, pair_means, present
 from launch.judge.verdicts import JudgedRow, combine_orders
 from trl_ext.objectives.verdicts import LABELS, is_correct, swap_label

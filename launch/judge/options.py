@@ -15,9 +15,9 @@ from launch.answers.checkpoint_options import (
     decoding_of,
     label_of,
 )
+from launch.answers.checkpoints import Checkpoint
 from launch.answers.options import add_server_options
 from launch.answers.policy import resolve_adapter
-from launch.answers.trained_model import Checkpoint
 from launch.cli.flags import add_batch_size, add_max_new_tokens, add_num_samples
 from launch.judge.inputs import ORDERS
 

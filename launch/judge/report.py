@@ -1,4 +1,4 @@
-"""The result of eval-judge as text."""
+"""What a judge said, as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,11 +33,8 @@ def describe(result: Mapping[str, Any], shortened: int = 0) -> str:
         aligned(_cells(metrics)),
         "95% intervals: bootstrap over pairs; Wilson for both orders agree and both orders right",
         aligned([("better is, judge says", *metrics["confusion"]["A"]), *_confusion(metrics["confusion"])]),
+        *cut_lines(metrics["cut_off"], shortened),
     ]
-    if metrics["cut_off"]:
-        lines.append(f"{metrics['cut_off']} answers were cut off: see --max_new_tokens")
-    if shortened:
-        lines.append(f"{shortened} prompts were longer than the model's limit and lost their beginning: --max_length")
     if not metrics["pairs_with_truth"]:
         lines.append("no pair says which reply is better, so there is no accuracy")
     if benchmark:
@@ -46,6 +43,14 @@ def describe(result: Mapping[str, Any], shortened: int = 0) -> str:
             aligned(_table(benchmark["headline"])),
         ]
     return "\n".join(lines)
+
+
+def cut_lines(cut_off: int, shortened: int) -> list[str]:
+    """What limits of length took away: the ends of answers, and the beginnings of prompts."""
+    lines = [f"{cut_off} answers were cut off: see --max_new_tokens"] if cut_off else []
+    if shortened:
+        lines.append(f"{shortened} prompts were longer than the model's limit and lost their beginning: --max_length")
+    return lines
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -18,8 +18,7 @@ from datasets_builders.choices import did_you_mean
 from datasets_builders.judging.prompt import PairwisePrompt
 from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
 from launch.answers.backends import Answer, Backend, Decoding, Item, TransformersBackend
-from launch.answers.prompts import Prompt
-from launch.answers.records import prompt_id
+from launch.answers.prompts import asked
 from launch.answers.server import REFUSED, UNANSWERED, OpenAIBackend
 from launch.judge.reward_settings import VARIABLE, RewardSettings, judge_of_environment
 from trl_ext.online_dpo.prompts import Prompt as Conversation
@@ -51,8 +50,7 @@ def backend_maker(settings: RewardSettings) -> Callable[[], Backend]:
         return lambda: server
     from launch.answers.policy import Policy
 
-    adapters = {"judge": settings.adapter} if settings.adapter else None
-    policy = Policy(settings.model, adapters=adapters, torch_dtype=settings.torch_dtype)
+    policy = Policy(settings.model, adapters=settings.adapter, torch_dtype=settings.torch_dtype)
     # One backend a call: it keeps the tokens of every prompt that it has seen, and a training run has no end of them.
     return lambda: TransformersBackend(policy, decoding)
 
@@ -88,7 +86,7 @@ def asker(make_backend: Callable[[], Backend], batch_size: int) -> Callable[[lis
 
     def ask(texts: list[str]) -> list[str]:
         backend = make_backend()
-        items = [Item(Prompt(prompt_id(messages), messages), 0) for messages in map(_user, texts)]
+        items = [Item(asked(text), 0) for text in texts]
         order = sorted(range(len(items)), key=lambda place: backend.length(items[place].prompt))
         answers = {}
         for start in range(0, len(order), batch_size):
@@ -105,10 +103,6 @@ def asker(make_backend: Callable[[], Backend], batch_size: int) -> Callable[[lis
         return [answers[place].response for place in range(len(texts))]
 
     return ask
-
-
-def _user(text: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": text}]
 
 
 @cache

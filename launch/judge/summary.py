@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from launch.judge.verdicts import JudgedRow, combine_orders, group_orders
+from launch.judge.verdicts import JudgedRow, combine_orders, group_orders, votes_of
 from trl_ext.objectives.verdicts import swap_label
 
 
@@ -22,7 +22,7 @@ def pair_records(rows: Sequence[JudgedRow]) -> list[dict[str, Any]]:
 
 
 def _pair_record(original: JudgedRow | None, swapped: JudgedRow | None) -> dict[str, Any]:
-    votes = [original and original.vote, swapped and swap_label(swapped.vote)]
+    votes = list(votes_of(original, swapped))
     if original is not None:
         known, truth, strength = original, original.ground_truth, original.preference_strength
     else:

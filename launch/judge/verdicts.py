@@ -117,11 +117,17 @@ def combine_orders(original: JudgedRow | None, swapped: JudgedRow | None) -> str
             raise ValueError(f"pair {row.pair_id}: expected the row of side {side}; found side {row.side}")
     if original is not None and swapped is not None and original.pair_id != swapped.pair_id:
         raise ValueError(f"rows of two pairs: {original.pair_id} and {swapped.pair_id}")
-    votes = [original.vote] if original is not None else []
-    votes += [swap_label(swapped.vote)] if swapped is not None else []
+    votes = [
+        vote for row, vote in zip((original, swapped), votes_of(original, swapped), strict=True) if row is not None
+    ]
     if not votes or None in votes:
         return None
     return votes[0] if len(set(votes)) == 1 else "tie"
+
+
+def votes_of(original: JudgedRow | None, swapped: JudgedRow | None) -> tuple[str | None, str | None]:
+    """The votes on both orders of a pair, in the frame of the original one; None: no verdict, or no such row."""
+    return original and original.vote, swap_label(swapped and swapped.vote)
 
 
 def _parse(record: dict[str, Any], where: str) -> JudgedRow:

@@ -18,9 +18,13 @@ from trl_ext.modpo.model_dir import check_dtype, check_finite_weights, resolve_m
 MODEL_ARGUMENTS = ("swift_version", "model_type", "template", "task_type", "num_labels", "problem_type")
 
 
+# Task of an adapter -> the class of transformers that loads its base, and what to say of other tasks.
 TASKS = {
-    "CAUSAL_LM": "only language models (CAUSAL_LM) are merged here",
-    "SEQ_CLS": "only reward models (SEQ_CLS) are merged here, language models by launch merge-lora",
+    "CAUSAL_LM": ("AutoModelForCausalLM", "only language models (CAUSAL_LM) are merged here"),
+    "SEQ_CLS": (
+        "AutoModelForSequenceClassification",
+        "only reward models (SEQ_CLS) are merged here, language models by launch merge-lora",
+    ),
 }
 
 
@@ -37,7 +41,7 @@ def read_adapter(folder: Path, task: str = "CAUSAL_LM") -> dict:
     if settings.get("peft_type") != "LORA":
         raise ValueError(f"{path}: peft_type {settings.get('peft_type')!r}: only LORA can be merged into the weights")
     if (settings.get("task_type") or "CAUSAL_LM") != task:
-        raise ValueError(f"{path}: task_type {settings.get('task_type')!r}: {TASKS[task]}")
+        raise ValueError(f"{path}: task_type {settings.get('task_type')!r}: {TASKS[task][1]}")
     return settings
 
 
@@ -76,10 +80,9 @@ def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str |
         ValueError: `out` is not empty, the adapter or its base cannot be used, they do not fit each other, or the
             merged model would compute something else.
     """
-    from transformers import AutoModelForCausalLM
 
-    def make(base: str, tokenizer, settings: dict):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype or "auto", trust_remote_code=False)
+    def make(loader, base: str, tokenizer, settings: dict):
+        model = loader.from_pretrained(base, dtype=torch_dtype or "auto", trust_remote_code=False)
         rows = model.get_input_embeddings().num_embeddings
         if len(tokenizer) > rows:
             raise ValueError(
@@ -87,33 +90,34 @@ def merge(adapter: Path, out: Path, model: str | None = None, torch_dtype: str |
             )
         return with_adapter(model, adapter)
 
-    return write_merge("CAUSAL_LM", AutoModelForCausalLM, make, adapter, out, model, torch_dtype)
+    return write_merge("CAUSAL_LM", make, adapter, out, model, torch_dtype)
 
 
 def write_merge(
-    task: str, loader: type, make: Callable, adapter: Path, out: Path, model: str | None, torch_dtype: str | None
+    task: str, make: Callable, adapter: Path, out: Path, model: str | None, torch_dtype: str | None
 ) -> dict:
     """What merges of all tasks share; arguments, result and errors as those of `merge`.
 
     Args:
-        loader: the class of transformers that loads what is written.
-        make: (folder of the base, tokenizer, settings of the adapter) -> the base with the adapter on it.
+        task: one of TASKS.
+        make: (class of transformers, folder of the base, tokenizer, settings of the adapter) -> the base with the adapter.
     """
     check_dtype(torch_dtype)
     check_new_folder(out)
     settings = read_adapter(adapter, task)
     base = base_of(settings, model, adapter)
-    from transformers import AutoTokenizer
+    import transformers
 
+    loader = getattr(transformers, TASKS[task][0])
     tokenizer_from = adapter if (adapter / "tokenizer_config.json").is_file() else Path(base)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_from, trust_remote_code=False)
 
     def load(folder: Path):
         return loader.from_pretrained(folder, dtype="auto", trust_remote_code=False)
 
     arguments = swift_arguments(adapter)
     notes = {"args.json": arguments} if arguments else {}
-    facts = write_merged(lambda: make(base, tokenizer, settings), load, tokenizer, out, notes)
+    facts = write_merged(lambda: make(loader, base, tokenizer, settings), load, tokenizer, out, notes)
     return {**facts, "base": base, "tokenizer": str(tokenizer_from), "swift": arguments}
 
 

@@ -24,10 +24,9 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
         ValueError: `out` is not empty, the adapter is not that of a classifier or lacks its head, does not fit, or the
             merged model would score otherwise.
     """
-    from transformers import AutoModelForSequenceClassification
 
-    def make(base: str, tokenizer, settings: dict):
-        classifier, loading = AutoModelForSequenceClassification.from_pretrained(
+    def make(loader, base: str, tokenizer, settings: dict):
+        classifier, loading = loader.from_pretrained(
             base, num_labels=1, dtype=torch_dtype or "auto", trust_remote_code=False, output_loading_info=True
         )
         heads = {name.rsplit(".", 1)[0] for name in loading["missing_keys"]}
@@ -41,7 +40,7 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
             classifier.config.pad_token_id = tokenizer.pad_token_id
         return wrapped
 
-    return write_merge("SEQ_CLS", AutoModelForSequenceClassification, make, adapter, out, model, torch_dtype)
+    return write_merge("SEQ_CLS", make, adapter, out, model, torch_dtype)
 
 
 def make_parser() -> Parser:

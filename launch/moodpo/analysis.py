@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from launch.common.statistics import Estimate, drawn_counts, ends_of, hypervolume
+from launch.compare.tradeoff import default_hv_reference
 from trl_ext.objectives.weights import dispersion, mean_inner_product, spearman
 
 
@@ -50,7 +51,7 @@ def estimates(measure: Callable[[np.ndarray], Any], scores: np.ndarray, shares: 
 def reference_point(tables: Sequence[np.ndarray]) -> list[float]:
     """(K,) the worst mean of any point, minus a tenth of the range of the means: one reference for all policies."""
     means = np.concatenate([scores.mean(axis=(1, 2)) for scores in tables])
-    return (means.min(axis=0) - 0.1 * (means.max(axis=0) - means.min(axis=0))).tolist()
+    return list(default_hv_reference(means.tolist()))
 
 
 def summarise_policy(

@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
     }
     rows = [row for _, row in read_rows(options.samples / "scores" / "untouched.jsonl")]
     scores = np.array([[row["scores"][name] for name in names] for row in rows], dtype=float)
-    vectors = lattice(len(names), options.steps or (10 if len(names) == 2 else 4))
+    vectors = lattice(len(names), options.steps)
     chosen = hindsight_weights(scores, vectors, options.seed)
     form = load_form(options.model)
     counts: Counter[str] = Counter()

@@ -20,11 +20,12 @@ from launch.answers.backends import Decoding, TransformersBackend
 from launch.answers.draw import draw, prompt_facts
 from launch.answers.prompts import Prompt, read_prompts
 from launch.answers.records import shard_name
-from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
+from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples
 from launch.cli.verbs import verb_parser
 from launch.common.resume import check_settings
 from launch.moodpo import pareto_draw
 from launch.moodpo.points import Point, all_points, asked_weights, parse_policies, write_points
+from launch.moodpo.steer import add_form_options, read_decoding
 from launch.moodpo.steered import asking, load_form, load_policy
 from launch.moodpo.weights import lattice, parse_weights
 from trl_ext.modpo.digest import model_digest
@@ -155,15 +156,12 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder of answers, scores, tables and the picture"
     )
-    parser.add_argument(
-        "--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training"
-    )
     add_limit(parser, "the first so many distinct prompts", dest="eval_size")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
     add_max_new_tokens(parser, 128)
     add_num_samples(parser, 2, "answers to each prompt at each point; at least 2 for the measure of dispersion")
     add_batch_size(parser, 16, "prompts answered at once")
-    add_torch_dtype(parser)
+    add_form_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     return parser
 
@@ -174,20 +172,12 @@ def main(argv: list[str]) -> int:
     from trl_ext.moodpo.rewards import get_reward_specs
 
     names = [spec.name for spec in get_reward_specs(options.objectives)]
-    steps = options.steps or (10 if len(names) == 2 else 4)
-    vectors = lattice(len(names), steps)
+    vectors = lattice(len(names), options.steps)
     if options.weights:
         vectors = [parse_weights(text, names) for text in options.weights]
     short = [f"moodpo=moodpo:{options.adapter}"] if options.adapter else []
     points = all_points(parse_policies([*short, *options.policy]), names, vectors)
-    if options.temperature < 0:
-        raise ValueError(f"--temperature is {options.temperature:g}: at least 0 is valid")
-    if not options.temperature and options.num_samples > 1:
-        raise ValueError("--temperature 0 has one answer a prompt: add --num_samples 1")
-    sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
-    decoding = Decoding(
-        max_new_tokens=options.max_new_tokens, num_samples=options.num_samples, seed=options.seed, **sampling
-    )
+    decoding = read_decoding(options)
     prompts = read_prompts(options.prompts, options.eval_size)
     generate_points(points, names, prompts, options, decoding)
     score_points(points, options.objectives, prompts, options)

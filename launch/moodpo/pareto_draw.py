@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_bytes, write_json
+from datasets_builders.io import write_bytes, write_json, write_text
 from launch.cli.flags import parse_number
 from launch.cli.verbs import verb_parser
-from launch.common.files import write_csv, write_text
-from launch.common.table import markdown
+from launch.common.table import markdown, write_csv
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
 from launch.scores.score_files import read_score_file

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.common import picture
-from launch.common.picture import INK, arms, grid_behind, name_axes, new_figure, open_frame, plain, to_png
+from launch.common.picture import INK, arms, new_figure, plain, plot_frame, to_png
 from launch.moodpo.points import UNTOUCHED
 from launch.moodpo.weights import percentages
 
@@ -48,10 +48,8 @@ def draw(summary: Mapping[str, Any], title: str) -> bytes:
                     spot = (row["scores"][x]["value"], row["scores"][y]["value"])
                     text = percentages(row["weights"])
                     axes.annotate(text, spot, (7, 7), textcoords="offset points", fontsize=8.5, color=colour[name])
-        name_axes(axes, f"{x}, better →", f"{y}, better →", 10)
-        grid_behind(axes)
+        plot_frame(axes, f"{x}, better →", f"{y}, better →", 10)
         axes.margins(0.12)
-        open_frame(axes)
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     about = f"mean of {summary['prompts']} prompts, {summary['samples']} answers each; bars: 95% bootstrap interval"
     figure.suptitle(plain(f"{title}\n{about}"), x=0.02, ha="left", color=INK, fontsize=11)

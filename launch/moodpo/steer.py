@@ -19,6 +19,11 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--objectives", nargs="+", metavar="NAME", help="in training's order, for a policy that does not name them"
     )
+    add_form_options(group)
+
+
+def add_form_options(group: argparse._ActionsContainer) -> None:
+    """The flags that say how prompts are written, and in which numbers weights are held."""
     group.add_argument(
         "--exp_type", choices=("assistant", "summary"), default="assistant", help="the same as in training"
     )
@@ -37,12 +42,15 @@ def read_decoding(options: argparse.Namespace) -> Decoding:
     """The decoding of the flags above.
 
     Raises:
-        ValueError: a negative temperature.
+        ValueError: a negative temperature, or several answers to a prompt without one.
     """
     if options.temperature < 0:
         raise ValueError(f"--temperature is {options.temperature:g}: at least 0 is valid")
     sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
-    return Decoding(max_new_tokens=options.max_new_tokens, seed=options.seed, **sampling)
+    samples = vars(options).get("num_samples", 1)
+    if not options.temperature and samples > 1:
+        raise ValueError("--temperature 0 has one answer a prompt: add --num_samples 1")
+    return Decoding(max_new_tokens=options.max_new_tokens, num_samples=samples, seed=options.seed, **sampling)
 
 
 def make_parser() -> Parser:

@@ -10,12 +10,10 @@ from launch.answers.backends import Answer, Decoding, Item, TransformersBackend
 from launch.answers.checkpoints import list_checkpoints
 from launch.answers.forms import TokenizerForm
 from launch.answers.policy import Policy, load_tokenizer
-from launch.answers.prompts import Prompt
-from launch.answers.records import prompt_id
+from launch.answers.prompts import asked
 from trl_ext.moodpo.instruction import annotate, check_names, has_system_role
 
 STATE_FILE = "moodpo_state.json"
-ADAPTER = "policy"
 
 
 def read_settings(folder: str | Path) -> dict[str, Any] | None:
@@ -93,7 +91,7 @@ def load_form(model: str, adapter: str | None = None, kind: str = "assistant") -
 
 def load_policy(model: str, adapter: str | None, kind: str = "assistant", torch_dtype: str | None = None) -> Policy:
     """A policy that `asking` can ask. Errors: see `Policy`."""
-    return Policy(model, adapters={ADAPTER: adapter} if adapter else None, kind=kind, torch_dtype=torch_dtype)
+    return Policy(model, adapters=adapter, kind=kind, torch_dtype=torch_dtype)
 
 
 def asking(policy: Policy, names: Sequence[str], weights: Sequence[float]) -> Policy:
@@ -106,5 +104,4 @@ def asking(policy: Policy, names: Sequence[str], weights: Sequence[float]) -> Po
 
 def ask(policy: Policy, text: str, decoding: Decoding) -> Answer:
     """The answer to one prompt. A draw depends on the seed and the prompt, not on the weights that are asked."""
-    messages = [{"role": "user", "content": text}]
-    return TransformersBackend(policy, decoding).generate([Item(Prompt(prompt_id(messages), messages), 0)])[0]
+    return TransformersBackend(policy, decoding).generate([Item(asked(text), 0)])[0]

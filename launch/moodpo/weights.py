@@ -52,11 +52,12 @@ def percentages(weights: Sequence[float]) -> str:
     return "-".join(str(unit) for unit in grid_units(weights, 100))
 
 
-def lattice(objectives: int, steps: int) -> list[tuple[float, ...]]:
+def lattice(objectives: int, steps: int | None = None) -> list[tuple[float, ...]]:
     """All weight vectors whose entries are multiples of 1 / steps, the first objective's weight falling.
 
-    Two objectives and 10 steps give 11 vectors; three and 4 steps give 15.
+    Two objectives and 10 steps, their default, give 11 vectors; three and 4 steps, that of all others, give 15.
     """
+    steps = steps or (10 if objectives == 2 else 4)
     cuts = itertools.combinations(range(steps + objectives - 1), objectives - 1)
     edges = ((-1, *cut, steps + objectives - 1) for cut in cuts)
     counts = sorted((tuple(b - a - 1 for a, b in itertools.pairwise(edge)) for edge in edges), reverse=True)

@@ -10,13 +10,12 @@ from typing import Any
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object, write_json, write_jsonl
-from launch.answers.records import label_of, read_generations
+from launch.answers.records import read_labels
 from launch.answers.validate_eval_set import compare_eval_sets
 from launch.cli.flags import add_batch_size, add_limit, add_torch_dtype
 from launch.cli.verbs import verb_parser
-from launch.common.files import write_csv
 from launch.common.resume import PartialFile, check_settings
-from launch.common.table import aligned
+from launch.common.table import aligned, write_csv
 from launch.scores.head_summary import COLUMNS, KIND, shown_heads, summarise_heads, table_rows
 from launch.scores.heads import choose_heads
 from launch.scores.score import score_records
@@ -46,26 +45,18 @@ def make_parser() -> Parser:
     return parser
 
 
-def read_labels(directories: Sequence[str], max_samples: int | None = None) -> dict[str, Records]:
-    """Label -> its generation records, all shards.
+def check_same_prompts(directories: Sequence[str]) -> None:
+    """Refuses directories that do not answer the same prompts.
 
     Raises:
-        ValueError: one that cannot be read, a label twice, or directories that do not answer the same prompts.
+        ValueError: the first answer that differs.
     """
-    gens: dict[str, Records] = {}
-    for directory in directories:
-        records = read_generations(directory)
-        label = label_of(records, directory)
-        if label in gens:
-            raise ValueError(f"{directory}: the label {label!r} was given twice")
-        gens[label] = records[:max_samples]
     if len(directories) > 1 and not (outcome := compare_eval_sets(list(directories)))["match"]:
         first = outcome["mismatches"][0]
         raise ValueError(
             f"{first['directory']}: record {first['position']} is {first['found']}, {outcome['reference']} has "
             f"{first['expected']}; see python -m launch validate-eval-set"
         )
-    return gens
 
 
 def score_label(
@@ -136,16 +127,15 @@ def score_all(args: argparse.Namespace, gens: Mapping[str, Records], load: Calla
 def main(argv: list[str]) -> int:
     """Exit status 0 when every label is scored and summarised."""
     args = make_parser().parse_args(argv)
-    gens = read_labels(args.gens, args.max_samples)
+    gens = {label: records[: args.max_samples] for label, records in read_labels(args.gens).items()}
+    check_same_prompts(args.gens)
 
     def load():
-        import torch
-
         from launch.scores.multi_head import MultiHeadReward
 
         return MultiHeadReward(
             args.model,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=None,
             max_length=args.max_length,
             torch_dtype=args.torch_dtype,
             trust_remote_code=args.trust_remote_code,

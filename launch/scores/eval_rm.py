@@ -131,13 +131,10 @@ def main(argv: list[str]) -> int:
     pairs = list(read_preference(args.data))
     if not pairs:
         raise ValueError(f"{args.data}: no pairs")
-    import torch
-
     from trl_ext.modpo.classifier import ClassifierReward
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with full_model(args.model, args.base) as folder:
-        reward = ClassifierReward(folder, 0, device, args.max_length, torch_dtype=args.torch_dtype)
+        reward = ClassifierReward(folder, 0, None, args.max_length, torch_dtype=args.torch_dtype)
     if reward.model.config.num_labels != 1:
         raise ValueError(f"{args.model}: {reward.model.config.num_labels} outputs, a reward model has one")
     if args.text_form == "chat" and reward.tokenizer.chat_template is None:

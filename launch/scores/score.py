@@ -11,11 +11,10 @@ from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from launch.answers.options import add_model_options, load_policy
 from launch.answers.policy import Policy
-from launch.answers.records import describe, label_of, read_generations, token_counts
+from launch.answers.records import describe, read_labels, token_counts
 from launch.cli.flags import add_batch_size
 from launch.cli.verbs import verb_parser
 from launch.scores.check_margin import implicit_rewards
-from launch.scores.classifier import Classifier
 from launch.scores.score_files import SETTINGS_FILE
 from trl_ext.objectives.text import call_text_function, get_text_function
 
@@ -90,6 +89,25 @@ def implicit_scorer(policy: Policy, adapter: str, beta: float, batch_size: int) 
     return score
 
 
+def classifier_scorer(path: str, batch_size: int = 8, **settings: Any) -> Scorer:
+    """Scores records with an output of a sequence classifier; a row that is too long is refused, not cut.
+
+    Args:
+        settings: head, max_length, torch_dtype, trust_remote_code of `trl_ext.modpo.classifier.ClassifierReward`.
+    """
+    from trl_ext.modpo.classifier import ClassifierReward
+
+    reward = ClassifierReward(path, device=None, cut_overlong=False, **settings)
+
+    def encode(record: dict[str, Any]) -> dict[str, list[int]]:
+        try:
+            return reward.encode(record["messages"], record["response"])
+        except ValueError as error:
+            raise ValueError(f"{describe(record)}: {error} (--classifier_max_length)") from error
+
+    return lambda records: reward.score([encode(record) for record in records], batch_size).tolist()
+
+
 def score_records(records: Sequence[dict[str, Any]], scorers: dict[str, Scorer]) -> list[dict[str, Any]]:
     """The score rows of one label: `prompt_id, sample, scores {name: value}, response_tokens, words, capped,
     prompt_truncated`.
@@ -135,10 +153,10 @@ def _scorers(specs: Sequence[RewardSpec], args: argparse.Namespace) -> dict[str,
         elif spec.kind == "implicit":
             scorers[spec.name] = implicit_scorer(policy, adapters[spec.name], args.beta, args.batch_size)
         else:
-            scorers[spec.name] = Classifier(
+            scorers[spec.name] = classifier_scorer(
                 spec.target,
+                args.batch_size,
                 head=args.classifier_head,
-                batch_size=args.batch_size,
                 max_length=args.classifier_max_length,
                 torch_dtype=args.torch_dtype,
                 trust_remote_code=args.trust_remote_code,
@@ -170,13 +188,7 @@ def main(argv: list[str]) -> int:
     if not args.beta > 0:
         raise ValueError(f"--beta must be positive, got {args.beta}")
     specs = parse_specs(args.reward)
-    gens: dict[str, list[dict[str, Any]]] = {}
-    for directory in args.gens:
-        records = read_generations(directory)
-        label = label_of(records, directory)
-        if label in gens:
-            raise ValueError(f"{directory}: the label {label!r} was given twice")
-        gens[label] = records
+    gens = read_labels(args.gens)
     scorers = _scorers(specs, args)
     out = Path(args.out)
     for label, records in gens.items():

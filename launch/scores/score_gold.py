@@ -16,6 +16,7 @@ from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from launch.answers.checkpoint_answers import Answer, read_answers
+from launch.answers.draw import check_failed_share
 from launch.answers.options import add_failure_options
 from launch.cli.verbs import verb_parser
 from launch.common.statistics import bootstrap_mean_interval
@@ -113,15 +114,9 @@ def check_rated(rows: Sequence[dict[str, Any]], max_failed_share: float) -> None
         ValueError: more of them than allowed.
     """
     failed = [row for row in rows if None in (row["gold"], row["gold_beginning"])]
-    if not failed:
-        return
-    found = f"{len(failed)} of {len(rows)} answers got no gold score, the first to {failed[0]['question'][:60]!r}"
-    if len(failed) > max_failed_share * len(rows):
-        raise ValueError(
-            f"{found}. Above --max_failed_share {max_failed_share:g}; what was paid for is kept: go on with "
-            "--retry_failed, which asks again where an answer could not be read, or allow a larger share"
-        )
-    print(f"{found}; they are left out of the means")
+    if failed:
+        found = f"{len(failed)} of {len(rows)} answers got no gold score, the first to {failed[0]['question'][:60]!r}"
+        check_failed_share(len(failed), len(rows), max_failed_share, found, "they are left out of the means")
 
 
 def summarize(rows: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -3,18 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from launch.common.picture import (
-    ACCENT,
-    FRONT,
-    GRID,
-    INK,
-    UNTOUCHED,
-    grid_behind,
-    open_frame,
-    panel_figure,
-    plain,
-    to_png,
-)
+from launch.common.picture import ACCENT, FRONT, GRID, INK, UNTOUCHED, panel_figure, plot_frame, to_png
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -93,7 +82,4 @@ def _figure(panels: int, title: str):
 
 
 def _label(axes, across: str, up: str) -> None:
-    axes.set_xlabel(plain(across), color=INK, fontsize=9)
-    axes.set_ylabel(plain(up), color=INK, fontsize=8 if len(up) > 40 else 9)
-    grid_behind(axes)
-    open_frame(axes, tick_size=8.5)
+    plot_frame(axes, across, up, 8 if len(up) > 40 else 9, tick_size=8.5)

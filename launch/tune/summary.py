@@ -4,14 +4,13 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from datasets_builders.io import nonfinite_as_text, write_bytes, write_json
-from launch.common.files import write_text
+from datasets_builders.io import nonfinite_as_text, write_bytes, write_json, write_text
+from launch.common.picture import can_draw
 from launch.common.table import csv_text
 from launch.tune.study import JOURNAL, open_storage, trial_folder
 
@@ -42,10 +41,7 @@ def load_study(folder: Path, name: str) -> "Study":
 
 def states(study: "Study") -> dict[str, int]:
     """State -> trials in it, `RUNNING` included."""
-    counts: dict[str, int] = {}
-    for trial in study.get_trials(deepcopy=False):
-        counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(trial.state.name for trial in study.get_trials(deepcopy=False)).items()))
 
 
 def failures(study: "Study") -> dict[str, int]:
@@ -129,7 +125,7 @@ def _write(study: "Study", folder: Path, label: str, say: Callable[[str], None])
     if not chosen["best"]:
         say(f"best: none, {chosen['reason']}")
     written = [TABLE, BEST]
-    if find_spec("matplotlib") is None:
+    if not can_draw():
         say("no pictures: matplotlib is not installed (extra eval)")
     else:
         from launch.tune.pictures import pictures

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from launch.answers.checkpoints import latest_checkpoint
 from launch.common.processes import Guarded, Lease, end, start
-from launch.pipelines.modpo import latest_checkpoint
 
 
 def command(folder: Path, rungs: list[int]) -> list[str]:

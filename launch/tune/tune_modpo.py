@@ -1,6 +1,5 @@
 """Tunes MODPO with several workers: trials are stopped early at rungs, dead workers' trials are continued by others."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,10 +55,6 @@ def read_settings(argv: list[str]) -> TuneSettings:
     return make_settings(fields)
 
 
-def _interrupted(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def main(argv: list[str]) -> int:
     """Exit status 0 when the budget is spent, 1 when this worker gave up, 130 when it was interrupted."""
     settings = read_settings(argv)
@@ -74,7 +69,7 @@ def main(argv: list[str]) -> int:
         say(f"trials: {states(study)}")
         write_summary(study, settings.folder, study.user_attrs.get("objective", "objective"), say)
         return 0
-    from launch.common.processes import Lease
+    from launch.common.processes import Lease, sigterm_as_interrupt
     from launch.tune.study import open_study, spent
     from launch.tune.worker import Worker
 
@@ -88,17 +83,17 @@ def main(argv: list[str]) -> int:
     study = open_study(settings, objective)
     if "objective" not in study.user_attrs:
         study.set_user_attr("objective", objective.label)
-    before = signal.signal(signal.SIGTERM, _interrupted)  # a scheduler ends a worker as Ctrl-C does
     try:
-        counts = states(study)
-        if spent(study) >= settings.n_trials:
-            say(f"the budget of {settings.n_trials} trials is spent: {counts}; only trials left behind are continued")
-        well = Worker(study, settings, space, objective, say).run()
+        with sigterm_as_interrupt():
+            counts = states(study)
+            if spent(study) >= settings.n_trials:
+                left = "only trials left behind are continued"
+                say(f"the budget of {settings.n_trials} trials is spent: {counts}; {left}")
+            well = Worker(study, settings, space, objective, say).run()
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, before)
         alive.release()
     counts = states(study)
     say(f"trials: {counts}, budget {settings.n_trials}, failed ones not counted")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from datasets_builders.io import atomic_writer
+from datasets_builders.io import write_text
 from datasets_builders.yaml_file import read_mapping
 from launch.common.processes import who_holds
 from launch.tune.objective import SANITY, Objective
@@ -102,8 +102,7 @@ class Worker:
     def _write_run_file(self, claimed: Claim, folder: Path) -> None:
         run = trial_run_file(self.settings, self.run_file, self.specs, claimed.parameters, folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(folder / "run.yaml") as handle:
-            yaml.safe_dump(run, handle, sort_keys=False)
+        write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False))
         margins = {margin["name"]: margin["beta"] for margin in run["margins"]}
         facts = {"w_fixed": run["w"], "warmup_steps": run.get("warmup_steps"), "objective_key": self.objective.label}
         facts["margin_beta"] = margins if len(margins) > 1 else next(iter(margins.values()))

@@ -18,7 +18,7 @@ class ClassifierReward:
     Args:
         path: folder or hub name of the model.
         head: index of the logit.
-        device: where the model lives.
+        device: where the model lives; None: on the GPU where there is one.
         max_length: tokens; None takes the limit of the tokenizer or the model, the smaller one.
         torch_dtype: one of DTYPES; None takes the model's own.
         trust_remote_code: whether Python code in the model's folder may run.
@@ -34,7 +34,7 @@ class ClassifierReward:
         self,
         path: str,
         head: int = 0,
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = "cpu",
         max_length: int | None = None,
         *,
         torch_dtype: str | None = None,
@@ -58,6 +58,7 @@ class ClassifierReward:
             # transformers makes up what it does not find; scores of such a head are noise.
             raise ValueError(f"{path}: not a trained classifier, its weights lack {', '.join(missing[:5])}")
         check_finite(model, path)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(device).eval().requires_grad_(False)
         labels = self.model.config.num_labels
         if not 0 <= head < labels:

@@ -11,7 +11,7 @@ from datasets_builders.fields import RowError, require, require_text
 from datasets_builders.io import SkipCounter
 from datasets_builders.judging.rows import PairToJudge
 from datasets_builders.source import parse_rows, rows_from
-from launch.bt.scored import Summary
+from launch.common.statistics import Summary
 from launch.judge.orders import checked_pairs
 from launch.judge.verdicts import JudgedRow, combine_orders
 

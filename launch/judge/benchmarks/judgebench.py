@@ -15,8 +15,7 @@ from typing import Any
 
 from datasets_builders.fields import RowError, require, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.scored import Summary
-from launch.common.statistics import mean_of_means, share
+from launch.common.statistics import Summary, mean_of_means, share
 from launch.judge.benchmarks.base import Benchmark, JudgedPair
 from trl_ext.objectives.verdicts import swap_label
 

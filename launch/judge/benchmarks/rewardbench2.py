@@ -24,8 +24,7 @@ from typing import Any
 
 from datasets_builders.fields import RowError, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.scored import Summary
-from launch.common.statistics import mean, mean_of_means, share
+from launch.common.statistics import Summary, mean, mean_of_means, share
 from launch.judge.benchmarks.base import Benchmark, JudgedPair, chosen_and_rejected, pairs_against
 
 HUB_NAME = "allenai/reward-bench-2"

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_builders.fields import RowError, require_text
 from datasets_builders.judging.rows import PairToJudge
-from launch.bt.scored import Summary
-from launch.common.statistics import mean, mean_of_means
+from launch.common.statistics import Summary, mean, mean_of_means
 from launch.judge.benchmarks.base import Benchmark, JudgedPair, chosen_and_rejected, pairs_against
 from trl_ext.objectives.verdicts import is_correct
 

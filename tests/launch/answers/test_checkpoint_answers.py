@@ -33,9 +33,9 @@ def test_checkpoints_by_step_from_runs_globs_and_folders(run_folder):
     assert [c.step for c in find(run_folder, first=4, last=6)] == [4, 6]
     assert [c.step for c in find(run_folder, every=5)] == [10]
     whole = find(run_folder, base=True)
-    assert whole[0] == Checkpoint("base", 0, "base", None) and len(whole) == 5
+    assert whole[0] == Checkpoint("base", "base", None) and len(whole) == 5
     full = find(run_folder, "checkpoint-6", model=None)
-    assert full == [Checkpoint("checkpoint-6", 6, str(run_folder / "run" / "checkpoint-6"), None)]
+    assert full == [Checkpoint("checkpoint-6", str(run_folder / "run" / "checkpoint-6"), None, run_folder / "run")]
     assert whole[1].model == "base" and whole[1].adapter.endswith("checkpoint-2")
 
 

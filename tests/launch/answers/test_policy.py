@@ -43,7 +43,6 @@ def test_the_answer_and_its_end_are_scored_and_the_prompt_is_not(policy):
     ids, labels = policy.encode_pair_row(conversation("Why?", "the sea"))
     scored = [label for label in labels if label != IGNORED]
     assert policy.tokenizer.decode(scored) == "the sea<|im_end|>\n"
-    assert policy.response_tokens((ids, labels)) == len(scored)
     prompt = policy.encode_prompt(conversation("Why?", "the sea")[:1])
     assert ids[: len(prompt)] == prompt
     assert labels[: len(prompt)] == [IGNORED] * len(prompt)

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from launch.__main__ import main as launch
-from launch.bt.variance import part_of
+from launch.bt.shards import part_of
 
 SAMPLED = ["--num_samples", "2", "--limit", "8", "--batch_size", "1"]
 

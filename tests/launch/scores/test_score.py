@@ -5,9 +5,9 @@ import torch
 
 from launch.answers.policy import Policy
 from launch.scores import score
-from launch.scores.classifier import Classifier
 from tests.launch.model_flags import MODEL_FLAGS, POLICY
 from tests.tiny import build_classifier
+from trl_ext.modpo.classifier import ClassifierReward
 
 ANSWERS = [("Why?", "The sea is wide and blue."), ("How?", "salt"), ("Tell me about the sea.", ""), ("a", "the wind")]
 
@@ -79,8 +79,8 @@ def test_without_a_pad_token_of_its_own_the_score_does_not_depend_on_the_batch(c
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(classifier_dir).save_pretrained(tmp_path)
     records = [record(*answer) for answer in ANSWERS]
-    together = Classifier(str(tmp_path), batch_size=4)(records)
-    alone = [Classifier(str(tmp_path), batch_size=1)([item])[0] for item in records]
+    together = score.classifier_scorer(str(tmp_path), batch_size=4)(records)
+    alone = [score.classifier_scorer(str(tmp_path), batch_size=1)([item])[0] for item in records]
     assert together == pytest.approx(alone, abs=1e-5)
 
 
@@ -92,23 +92,24 @@ def test_a_pair_classifier_gets_prompt_and_response(classifier_dir, record, tmp_
     tokenizer.save_pretrained(tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(classifier_dir).eval()
     model.save_pretrained(tmp_path)
-    (found,) = Classifier(str(tmp_path), head=1)([record("Tell me about the sea. " * 9, "salt")])
+    (found,) = score.classifier_scorer(str(tmp_path), head=1)([record("Tell me about the sea. " * 9, "salt")])
     with torch.no_grad():
         expected = model(**tokenizer("Tell me about the sea. " * 9, "salt", return_tensors="pt")).logits[0, 1]
     assert found == pytest.approx(float(expected), abs=1e-5)
-    short = Classifier(str(tmp_path), max_length=8)
-    kept = short._encode(record("Tell me about the sea. " * 9, "salt"))["input_ids"]
+    item = record("Tell me about the sea. " * 9, "salt")
+    short = ClassifierReward(str(tmp_path), max_length=8, cut_overlong=False)
+    kept = short.encode(item["messages"], item["response"])["input_ids"]
     assert len(kept) == 8
     assert tokenizer.decode(kept).endswith("salt")
     with pytest.raises(ValueError, match=r"label sft, prompt .* sample 0: .*--classifier_max_length"):
-        short([record("Why?", "the sea " * 9)])
+        score.classifier_scorer(str(tmp_path), max_length=8)([record("Why?", "the sea " * 9)])
 
 
 def test_classifier_errors(classifier_dir, record):
     with pytest.raises(ValueError, match="has 3 heads, head 3 does not exist"):
-        Classifier(classifier_dir, head=3)
+        score.classifier_scorer(classifier_dir, head=3)
     with pytest.raises(ValueError, match=r"label sft, prompt .* sample 0: .*--classifier_max_length"):
-        Classifier(classifier_dir, max_length=4)([record("Why?", "the sea")])
+        score.classifier_scorer(classifier_dir, max_length=4)([record("Why?", "the sea")])
 
 
 def test_a_score_that_is_not_finite_names_the_row(record):
