@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from launch.answers.policy import IGNORED, Policy, resolve_model
+from launch.answers.forms import IGNORED
+from launch.answers.policy import Policy, resolve_model
 
 ROWS = [
     ("Tell me about the sea.", "The sea is wide and blue."),
