@@ -343,7 +343,12 @@ def test_the_assignment_rule_can_fail(source, found):
     assert assignments_to_upstream(source) == found
 
 
-EXPECTED_TRAINERS = {"modpo": ["dpo"], "bt_grpo": ["grpo"], "pairwise_judge": ["grpo"], "shared_prefix": ["dpo"]}
+EXPECTED_TRAINERS = {
+    "modpo": ["dpo"],
+    "bt_grpo": ["grpo"],
+    "pairwise_judge": ["grpo"],
+    "shared_prefix": ["dpo", "grpo"],
+}
 
 
 def test_loading_the_plugins_replaces_nothing(warm_swift):

@@ -58,6 +58,24 @@ MODPO = [
     Seam("swift.utils:disable_deepspeed_zero3", why="classifier margins are loaded whole"),
     *_PEFT,
 ]
+_SHARED_GRPO = [
+    *_methods(
+        _SWIFT_GRPO,
+        _get_per_token_logps_and_entropies_single=(
+            "model model_inputs grpo_batch compute_entropy",
+            "rows that begin alike are handed to the model as one stream",
+        ),
+        _get_per_token_logps_and_entropies=("model", "old log-probs that nobody reads are left out"),
+        _prepare_batch_inputs=("samples", "old log-probs that nobody reads are left out"),
+        null_ref_context=("", "the policy without its adapter is no old policy"),
+    ),
+    Seam("swift.rlhf_trainers:GRPOTrainer.old_policy", why="whether a step is on its policy"),
+    Seam(
+        "swift.infer_engine:TransformersEngine._infer_full",
+        ("inputs", "generation_config", "adapter_request"),
+        why="a prompt is prefilled once for its answers",
+    ),
+]
 PAIRED = [
     Seam(f"{_FACTORY}.TRAINER_MAPPING", entry="grpo", why="registration"),
     Seam(f"{_FACTORY}.TRAINING_ARGS_MAPPING", entry="grpo", why="refusals before a model is loaded"),
@@ -76,6 +94,7 @@ PAIRED = [
         set_initial_training_values=("args dataloader", "a finished run takes no further step"),
         train=("", "a resume in the middle of a generation batch"),
     ),
+    *_SHARED_GRPO,
 ]
 MODPO_TRL = [
     *_methods(

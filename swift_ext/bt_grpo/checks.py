@@ -16,7 +16,7 @@ from .settings import BTSettings
 logger = get_logger()
 SHARED_SETTINGS = {
     "score_parser", "reward_parse_fail", "pair_weight_on", "min_reward_std", "min_reward_std_mode", "max_bad_pairs",
-    "log_pairs", "log_every",
+    "log_pairs", "log_every", "shared_prefix",
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class BTSettings(PairedSettings):
     | `BT_MIN_REWARD_STD_MODE` | `floor` the divisor, `zero` the advantages, or `drop`: sample other pairs | trainer |
     | `BT_MAX_BAD_PAIRS` | share of incomplete, duplicated or contradictory pairs that is accepted | trainer |
     | `BT_LOG_PAIRS` | `true`: which pairs each rank generated, in pairs-rank*.jsonl of the run's folder | trainer |
+    | `BT_SHARED_PREFIX` | `auto` (default), `on`, `off`: what rows have in common is computed once; docs/performance.md | trainer |
     | `BT_LOG_EVERY` | accepted and ignored: the numbers are in the trainer's log | |
     """
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from swift.rlhf_trainers import GRPOConfig
 
 from swift_ext.settings import read_settings
+from swift_ext.shared_prefix.config import RefusesFlags
 
 from .sampling import refuse_lost_sampling_flags
 from .settings import PairedSettings
@@ -31,13 +32,13 @@ def batch_advice(per_device: int, world_size: int, steps_per_generation: int, nu
 
 
 @dataclass
-class PairedGRPOConfig(GRPOConfig):
+class PairedGRPOConfig(RefusesFlags, GRPOConfig):
     """[`swift.rlhf_trainers.GRPOConfig`], with the divisibility that whole pairs need, and the method's environment read once.
 
     Raises:
         ValueError: a rank's share of the generation batch is no multiple of 2 x num_generations (the nearest valid
-            numbers are given), the same in evaluation, a setting that stands in the way of pairs, a bad variable, or a
-            sampling flag that would not reach the generation.
+            numbers are given), the same in evaluation, a setting that stands in the way of pairs, a bad variable, a
+            sampling flag that would not reach the generation, or one under which rows that must cannot share prefixes.
     """
 
     settings_class: ClassVar[type[PairedSettings]]

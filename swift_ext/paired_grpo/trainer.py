@@ -9,6 +9,7 @@ from swift.rlhf_trainers import GRPOTrainer
 from swift.utils import get_logger
 
 from swift_ext.settings import read_settings
+from swift_ext.shared_prefix.grpo import SharesCompletions
 from trl_ext.checkpoints import EndsAtItsLastStep
 
 from .pair_index import PairColumns, PairIndex, index_pairs
@@ -19,11 +20,12 @@ from .settings import PairedSettings
 logger = get_logger()
 
 
-class PairedGRPOTrainer(EndsAtItsLastStep, GRPOTrainer):
+class PairedGRPOTrainer(EndsAtItsLastStep, SharesCompletions, GRPOTrainer):
     """The change to [`swift.rlhf_trainers.GRPOTrainer`] is the sampler, in training and in evaluation.
 
-    Around it: dynamic sampling that replaces whole pairs, a resume in the middle of a generation batch that takes up the
-    same pairs, and `--top_k -1` that cuts nothing. A subclass names its columns and settings, and refuses what it cannot do in `check_run`.
+    Around it: what both sides of a pair have in common is computed once, dynamic sampling replaces whole pairs, a resume in
+    the middle of a generation batch takes up the same pairs, and `--top_k -1` cuts nothing. A subclass names its columns
+    and settings, and refuses what it cannot do in `check_run`.
 
     Raises:
         ValueError: rows that are no whole pairs, or what `check_run` refuses.
@@ -31,6 +33,7 @@ class PairedGRPOTrainer(EndsAtItsLastStep, GRPOTrainer):
 
     pair_columns: ClassVar[PairColumns]
     settings_class: ClassVar[type[PairedSettings]]
+    groups_a_stream = 2  # both sides of a pair
 
     def __init__(self, model=None, ref_model=None, reward_model=None, reward_funcs=None, *args, **kwargs):
         self.settings = read_settings(self.settings_class)

@@ -12,6 +12,7 @@ class JudgeSettings(PairedSettings):
     |---|---|
     | `JUDGE_MAX_BAD_PAIRS` | share of incomplete, duplicated or contradictory pairs that is accepted |
     | `JUDGE_LOG_PAIRS` | `true`: which pairs each rank generated, in pairs-rank*.jsonl of the run's folder |
+    | `JUDGE_SHARED_PREFIX` | `auto` (default), `on`, `off`: what rows have in common is computed once; docs/performance.md |
     """
 
     model_config = SettingsConfigDict(env_prefix="JUDGE_", case_sensitive=False)

@@ -1,8 +1,9 @@
 """Training arguments that refuse, before a model is loaded, flags under which rows cannot share."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from swift.rlhf_trainers import DPOConfig
+from swift.rlhf_trainers import DPOConfig, GRPOConfig
 
 from swift_ext.settings import read_settings
 
@@ -10,8 +11,8 @@ from .settings import SharedPrefixSettings, refuse_flags
 
 
 @dataclass
-class SharedPrefixDPOConfig(DPOConfig):
-    """[`swift.rlhf_trainers.DPOConfig`], with `SHARED_PREFIX` read once against the flags of the run.
+class RefusesFlags:
+    """A mixin over ms-swift's training arguments that reads the setting once against the flags of the run.
 
     Args:
         packing, padding_free, sequence_parallel_size: ms-swift's template flags, which it hands to whoever has such a field.
@@ -20,10 +21,21 @@ class SharedPrefixDPOConfig(DPOConfig):
         ValueError: another word, or `on` with a flag that keeps rows from sharing.
     """
 
+    settings_class: ClassVar[type[Any]] = SharedPrefixSettings  # with the field `shared_prefix`
     packing: bool = False
     padding_free: bool = False
     sequence_parallel_size: int = 1
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_flags(read_settings(SharedPrefixSettings).shared_prefix, self, self)
+        refuse_flags(read_settings(self.settings_class).shared_prefix, self, self)
+
+
+@dataclass
+class SharedPrefixDPOConfig(RefusesFlags, DPOConfig):
+    """[`swift.rlhf_trainers.DPOConfig`], with `SHARED_PREFIX` read."""
+
+
+@dataclass
+class SharedPrefixGRPOConfig(RefusesFlags, GRPOConfig):
+    """[`swift.rlhf_trainers.GRPOConfig`], with `SHARED_PREFIX` read."""

@@ -5,13 +5,12 @@ from swift.rlhf_trainers import DPOTrainer
 from swift.utils import get_logger
 
 from swift_ext.settings import read_settings
-from trl_ext.shared_prefix.choice import SharedPrefixes, choose
+from trl_ext.shared_prefix.choice import PRECISIONS, SharedPrefixes, choose
 from trl_ext.shared_prefix.model import IGNORED, SharedPrefixModel
 
 from .settings import SharedPrefixSettings, hindrances
 
 logger = get_logger()
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class SharesPairs:

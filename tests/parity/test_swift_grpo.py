@@ -26,7 +26,11 @@ FLAGS = {
     "rlhf_type": "grpo", "num_generations": 2, "steps_per_generation": 2, "per_device_train_batch_size": 2, "beta": 0.04,
     "max_completion_length": 2, "temperature": 1.0, "dataset_shuffle": False, "top_k": 1000, "max_steps": 4,
 }  # fmt: skip
-ENVIRONMENT = {"bt_grpo": {"BT_DELTA_TEMP": "20"}, "pairwise_judge": {}}
+# With shared prefixes the same runs agree to rounding: tests/shared_prefix/test_swift_grpo.py.
+ENVIRONMENT = {
+    "bt_grpo": {"BT_DELTA_TEMP": "20", "BT_SHARED_PREFIX": "off"},
+    "pairwise_judge": {"JUDGE_SHARED_PREFIX": "off"},
+}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from .setting import SETTINGS
 PAYS_UP_TO = 0.9
 # Root mean square, in nats, of the differences between per-token log-probs that two exact passes differ by at most. A
 # plain bf16 pass is 0.05 from fp32, a shared one 0.05, and one from the other 0.07; a mask that is wrong gives 1 to 3.
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by accelerate's name
 NOISE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
 
 
