@@ -4,11 +4,13 @@
 
 Both trainers are built in one process and take turns on the same pair with the same seed; the first round warms up. `plain`
 is the stock trainer's step (`BT_SHARED_PREFIX=off`). The loss part is encoding, all forward passes and the backward one.
-Ratios are of elapsed and of processor time: on a machine with other load only the second is steady. The model is a
-checkpoint folder, e.g. from `python -m launch embedded-model`.
+Ratios are of elapsed and of processor time: on a machine with other load only the second is steady. `peak_growth_mb` is by how
+much the loss part's peak of memory is above what is held when it begins. The model is a checkpoint folder, e.g. from
+`python -m launch embedded-model`.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -74,8 +76,33 @@ def built_trainer(options, data: Path, folder: Path, word: str):
     return ready(Built([part for name, value in flags.items() for part in (f"--{name}", str(value))]).main())
 
 
-def timed_step(trainer, rows: list[dict], seed: int) -> dict[str, tuple[float, float]]:
-    """{part: (elapsed, processor) seconds} of one step, in the order in which `training_step` has the parts."""
+def memory_mb(name: str) -> float:
+    """`VmRSS` or `VmHWM` of this process, as the kernel has it."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+class PeakMemory:
+    """With it begins a span; `growth()` is how far memory has been above its beginning since then, in megabytes."""
+
+    def __init__(self):
+        import torch
+
+        self.cuda = torch.cuda if torch.cuda.is_available() else None
+        if self.cuda:
+            self.cuda.reset_peak_memory_stats()
+            self.begin = self.cuda.memory_allocated() / 2**20
+        else:
+            ctypes.CDLL(None).malloc_trim(0)  # what is free must not hide a growth
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is what is held now
+            self.begin = memory_mb("VmRSS")
+
+    def growth(self) -> float:
+        return (self.cuda.max_memory_allocated() / 2**20 if self.cuda else memory_mb("VmHWM")) - self.begin
+
+
+def timed_step(trainer, rows: list[dict], seed: int) -> dict[str, tuple[float, float] | float]:
+    """{part: (elapsed, processor) seconds} of one step, in the order in which `training_step` has the parts; and the memory."""
     import torch
     from swift.utils import set_seed
 
@@ -90,33 +117,43 @@ def timed_step(trainer, rows: list[dict], seed: int) -> dict[str, tuple[float, f
     trainer.model.train()
     mark()
     samples = trainer._score_completions(trainer._rollout_samples(rows))
+    memory = PeakMemory()
     mark()
     batches = trainer._prepare_batch_inputs(samples)
     trainer._postprocess_batch(samples, batches)
     trainer.accelerator.backward(trainer.compute_loss(trainer.model, batches[0]))
     mark()
+    growth = memory.growth()
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()
     mark()
     spans = {"sampling": (0, 1), "loss part": (1, 2), "step": (0, 3)}
-    return {
+    seconds = {
         part: (marks[end][0] - marks[begin][0], marks[end][1] - marks[begin][1]) for part, (begin, end) in spans.items()
+    }
+    return seconds | {"peak_growth_mb": growth}
+
+
+def paired(plain: list[float], shared: list[float]) -> dict[str, float]:
+    """Medians of both, and the median of the rounds' ratios."""
+    ratios = [b / a for a, b in zip(plain, shared, strict=True)]
+    return {
+        "plain": statistics.median(plain),
+        "shared": statistics.median(shared),
+        "ratio": statistics.median(ratios),
     }
 
 
-def compared(seconds: dict[str, list[dict]]) -> dict:
-    """{part: {clock: median seconds of both, and the median of the rounds' ratios}}."""
-    result: dict = {}
-    for part in seconds["on"][0]:
-        result[part] = {}
-        for place, clock in enumerate(("elapsed", "processor")):
-            turns = [(a[part][place], b[part][place]) for a, b in zip(seconds["off"], seconds["on"], strict=True)]
-            result[part][clock] = {
-                "plain_seconds": statistics.median(plain for plain, _ in turns),
-                "shared_seconds": statistics.median(shared for _, shared in turns),
-                "ratio": statistics.median(shared / plain for plain, shared in turns),
-            }
+def compared(steps: dict[str, list[dict]]) -> dict:
+    """{part: {elapsed, processor: seconds as in `paired`}}, and `peak_growth_mb` likewise."""
+    plain, shared = steps["off"], steps["on"]
+    result: dict = {"peak_growth_mb": paired(*([one["peak_growth_mb"] for one in side] for side in (plain, shared)))}
+    for part in plain[0].keys() - {"peak_growth_mb"}:
+        result[part] = {
+            clock: paired(*([one[part][place] for one in side] for side in (plain, shared)))
+            for place, clock in enumerate(("elapsed", "processor"))
+        }
     return result
 
 
