@@ -104,7 +104,7 @@ class PeakMemory:
 def timed_step(trainer, rows: list[dict], seed: int) -> dict[str, tuple[float, float] | float]:
     """{part: (elapsed, processor) seconds} of one step, in the order in which `training_step` has the parts; and the memory."""
     import torch
-    from swift.utils import set_seed
+    from transformers import set_seed
 
     marks: list[tuple[float, float]] = []
 
