@@ -12,6 +12,9 @@ _HOME = {
     "MODPOTrainer": ".modpo.trainer",
     "MOODPOConfig": ".moodpo.config",
     "MOODPOOnlineDPOTrainer": ".moodpo.trainer",
+    "SharedPrefixDPO": ".shared_prefix.trainer",
+    "SharedPrefixGRPO": ".shared_prefix.trainer",
+    "SharedPrefixOnlineDPO": ".shared_prefix.trainer",
 }
 
 __all__ = list(_HOME)

@@ -15,12 +15,14 @@ class Seam:
         parameters: names that our code hands over or takes over by name.
         entry: for a registry, the key that has to be there.
         why: what it is used for.
+        until: the first version of the upstream that does without it; None: every one has it.
     """
 
     path: str
     parameters: tuple[str, ...] = ()
     entry: str | None = None
     why: str = ""
+    until: str | None = None
 
 
 def _methods(owner: str, **methods: tuple[str, str]) -> list[Seam]:
@@ -102,6 +104,7 @@ MODPO_TRL = [
         __init__=("model ref_model args", "beta / w and the margins"),
         compute_ref_log_probs=("inputs", "the reference in a step"),
         compute_loss=("model inputs return_outputs num_items_in_batch", "the shifted reference"),
+        _compute_loss=("model inputs return_outputs", "the prompt of a pair is computed once"),
         _precompute_ref_logps=("dataset name batch_size", "reference and margins computed once"),
         _prepare_dataset=("dataset processing_class args dataset_name", "rows that tokenisation drops are counted"),
         set_initial_training_values=("args dataloader", "a finished run takes no further step"),
@@ -111,6 +114,12 @@ MODPO_TRL = [
         _load_from_checkpoint=("resume_from_checkpoint", "trainable set restored after loading"),
         _save=("output_dir state_dict", "a checkpoint holds the policy alone"),
         _save_checkpoint=("model trial", "settings saved beside a checkpoint"),
+    ),
+    Seam(
+        f"{_TRL_DPO}._truncate_inputs",
+        ("input_ids", "attention_mask", "completion_mask"),
+        why="logits of the columns that are scored",
+        until="1.0",
     ),
     Seam("trl.models:prepare_deepspeed", why="the reference under DeepSpeed"),
     Seam("trl.trainer.utils:create_model_from_path", why="a reference of its own under full training"),
@@ -124,7 +133,10 @@ ONLINE = [
         __init__=("model ref_model reward_funcs args", "scores come from the pack"),
         training_step=("model inputs num_items_in_batch", "prompts are annotated or served"),
         _calculate_rewards_from_functions=("prompts completions completion_ids_list", "one score a pair"),
-        _forward=("model", "loss weight of a pair"),
+        _forward=(
+            "model prompt_ids prompt_mask completion_ids completion_mask vision_inputs",
+            "loss weight of a pair; the prompt of two answers is computed once",
+        ),
         _generate=("model prompts images", "stored answers are served"),
         _generate_vllm=("prompts images", "stored answers are served"),
         train=("resume_from_checkpoint", "state restored"),

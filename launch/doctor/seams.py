@@ -4,6 +4,8 @@ import importlib
 import inspect
 import sys
 
+from packaging.version import Version
+
 from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped
 from launch.doctor.methods import METHODS, Method
@@ -54,8 +56,9 @@ def check_seams(method: Method | None) -> list[Finding]:
 
 
 def _check(method: Method) -> list[Finding]:
-    seams = SEAMS[method.name]
-    upstream = f"{method.upstream} {installed(method.upstream)}"
+    version = installed(method.upstream)
+    seams = [one for one in SEAMS[method.name] if one.until is None or Version(version) < Version(one.until)]
+    upstream = f"{method.upstream} {version}"
     lost = [(seam, text) for seam in seams if (text := missing(seam)) is not None]
     if not lost:
         return ok(NAME, f"{method.name}: all {len(seams)} seams are in {upstream}")

@@ -123,7 +123,7 @@ class Oracle:
 
 def test_opo_with_gold_and_windows_of_one_step_is_stock_online_dpo(base, tmp_path):
     """Bit for bit: the stock trainer with the gold function as its reward and the rows in the window's order."""
-    trainer = build(base, tmp_path / "ours", mode="opo", gold=FINE, window_pairs=4)
+    trainer = build(base, tmp_path / "ours", mode="opo", gold=FINE, window_pairs=4, shared_prefix="off")
     trainer.train()
     assert all(row["d2po/ties"] == 0 for row in trainer.state.log_history if "loss" in row)  # stock trains on ties
 

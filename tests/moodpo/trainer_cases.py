@@ -112,14 +112,14 @@ def assert_same_run(ours, stock) -> None:
 def test_one_objective_is_online_dpo(base, tmp_path):
     """Step by step, every logged number and the last weights, bit by bit."""
     stock = train_stock(base, tmp_path / "stock", ["first"], [1.0], [reward_functions.first])
-    ours = build(base, tmp_path / "ours", reward_models=[FIRST], normalisation="none")
+    ours = build(base, tmp_path / "ours", reward_models=[FIRST], normalisation="none", shared_prefix="off")
     ours.train()
     assert_same_run(ours, stock)
 
 
 def test_normalising_one_objective_changes_no_pair(base, tmp_path):
     stock = train_stock(base, tmp_path / "stock", ["second"], [1.0], [reward_functions.second])
-    ours = build(base, tmp_path / "ours", reward_models=[SECOND], normalisation="running")
+    ours = build(base, tmp_path / "ours", reward_models=[SECOND], normalisation="running", shared_prefix="off")
     ours.train()
     assert_same_weights(weights_of(ours), weights_of(stock))
 
@@ -128,7 +128,7 @@ def test_constant_weights_are_online_dpo_with_reward_weights(base, tmp_path):
     vector = [0.99, 0.01]  # the second objective is a hundred times as wide
     functions = [reward_functions.first, reward_functions.second]
     stock = train_stock(base, tmp_path / "stock", ["first", "second"], vector, functions, reward_weights=vector)
-    fixed = {"reward_models": [FIRST, SECOND], "normalisation": "none"}
+    fixed = {"reward_models": [FIRST, SECOND], "normalisation": "none", "shared_prefix": "off"}
     ours = build(base, tmp_path / "ours", fixed_weights=vector, **fixed)
     ours.train()
     for row in ours.state.log_history:  # scores are summed in fp64 here, in fp32 there

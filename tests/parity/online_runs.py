@@ -97,8 +97,11 @@ def stock(limit, folder, model, config=None, lora=None, ref_model=None, callback
 
 
 def ours(limit, folder, model, config=None, lora=None, ref_model=None, callback=False, texts=False) -> dict:
-    """MOODPO, or D2PO by gold alone (`gold`) or with a discriminator that is corrected everywhere (`labels`)."""
-    settings = COMMON | {"output_dir": str(folder)} | (config or {})
+    """MOODPO, or D2PO by gold alone (`gold`) or with a discriminator that is corrected everywhere (`labels`).
+
+    To the last digit without shared prefixes; with them to rounding, in tests/shared_prefix.
+    """
+    settings = COMMON | {"output_dir": str(folder), "shared_prefix": "off"} | (config or {})
     given = shared(model, settings, lora, ref_model, callback)
     data = Dataset.from_dict({"prompt": prompts(texts)})
     if limit == "moodpo":

@@ -52,9 +52,12 @@ def dpo(
     ours, folder, model, data, config=None, margins=None, lora=None, adapter=None, ref_model=None, evaluation=None, stream=False,
     compute_metrics=False, callback=False, positional=False, card=False,
 ) -> dict:  # fmt: skip
-    """DPO by the stock class or, with `ours`, by MODPOTrainer with w = 1 and `margins`."""
+    """DPO by the stock class or, with `ours`, by MODPOTrainer with w = 1 and `margins`.
+
+    To the last digit without shared prefixes; with them to rounding, in tests/shared_prefix.
+    """
     settings = COMMON | {"output_dir": str(folder), "beta": 0.1} | (config or {})
-    args = MODPOConfig(**settings, w=1.0, margins=margins) if ours else DPOConfig(**settings)
+    args = MODPOConfig(**settings, w=1.0, margins=margins, shared_prefix="off") if ours else DPOConfig(**settings)
     torch.manual_seed(5)
     policy = load(model) if adapter is None else PeftModel.from_pretrained(load(model), adapter, is_trainable=True)
     events = Events()

@@ -68,7 +68,7 @@ def with_margins(train, margins):
 def test_w_one_without_margins_is_stock_dpo_to_the_last_bit(loss, train):
     stock, ours = (
         train(method=method, loss_type=loss, label_smoothing=0.1, **w, **LORA)
-        for method, w in (("dpo", {}), ("modpo", {"w": 1.0}))
+        for method, w in (("dpo", {}), ("modpo", {"w": 1.0, "shared_prefix": "off"}))
     )
     assert ours["losses"] == stock["losses"] and len(set(stock["losses"])) > 2
     assert ours["steps"] == stock["steps"]
@@ -81,7 +81,8 @@ def test_w_one_without_margins_is_stock_dpo_to_the_last_bit(loss, train):
 def test_w_one_without_margins_is_stock_dpo_in_full_fine_tuning(options, train, data):
     evaluation = {"eval_data": data, "eval_strategy": "steps", "eval_steps": 2}
     stock, ours = (
-        train(method=method, **options, **w, **FULL, **evaluation) for method, w in (("dpo", {}), ("modpo", {"w": 1.0}))
+        train(method=method, **options, **w, **FULL, **evaluation)
+        for method, w in (("dpo", {}), ("modpo", {"w": 1.0, "shared_prefix": "off"}))
     )
     assert (
         ours["losses"] == stock["losses"]

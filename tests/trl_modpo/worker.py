@@ -161,6 +161,7 @@ def loss_cases(folder, model, data, cases) -> list[dict]:
             loss_type=[case["loss_type"]],
             margins=margins,
             disable_dropout=False,
+            shared_prefix="off",  # the stand-in has no attention
         )
         pairs = len(case["policy_chosen_logps"])
         logps = torch.tensor(case["policy_chosen_logps"] + case["policy_rejected_logps"], requires_grad=True)

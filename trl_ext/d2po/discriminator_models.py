@@ -1,18 +1,23 @@
 """The two kinds of discriminator: a classifier, and a language model that is its own reward (DPO, arXiv 2305.18290)."""
 
 import json
+import logging
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
 from trl_ext.objectives.logps import completion_logps
+from trl_ext.shared_prefix.choice import SharedPrefixes, choose
+from trl_ext.shared_prefix.model import IGNORED, SharedPrefixModel
 
 from .discriminator_interface import DiscriminatorSettings
-from .discriminator_text import Row
+from .discriminator_text import Row, by_prompt
 from .discriminator_training import TrainedDiscriminator
 
 
@@ -77,6 +82,9 @@ class PolicyDiscriminator(TrainedDiscriminator):
         ValueError: the folder holds no language model, or an adapter of another rank or another base.
     """
 
+    batches = staticmethod(by_prompt)
+    shared_prefix = "auto"  # whether answers to one prompt that are scored together compute it once: auto, on or off
+
     def _find(self) -> str:
         self.adapter = self.path if Path(self.path, "adapter_config.json").is_file() else None
         if self.adapter is None:
@@ -111,8 +119,25 @@ class PolicyDiscriminator(TrainedDiscriminator):
             raise ValueError(f"{self.path}: the adapter does not fit {self.directory}: {strangers[:4]}")
         return tokenizer, model
 
+    @cached_property
+    def _prefixes(self) -> SharedPrefixes | None:
+        """None where rows that are scored do not share their prompts."""
+        say, precision = logging.getLogger(__name__).info, getattr(torch, self.settings.dtype)
+        return choose(self.shared_prefix, self.model, [], say, precision, training=False)
+
     def _scores(self, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return completion_logps(self.model(input_ids=ids, attention_mask=mask).logits, labels)
+        begins = (labels != IGNORED).int().argmax(1)  # 0 where nothing of the response is left
+        # In training rows draw dropout of their own.
+        if self._prefixes is None or self.model.training or not int(begins.min()):
+            return completion_logps(self.model(input_ids=ids, attention_mask=mask).logits, labels)
+        prompts = [tuple(row[:begin]) for row, begin in zip(ids.tolist(), begins.tolist(), strict=True)]
+        number = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+        stream = torch.tensor([number[prompt] for prompt in prompts], device=ids.device)
+        kept = ids.shape[1] - int(begins.min()) + 1  # the first token is predicted one column before it
+        read = F.pad(labels[:, 1:] != IGNORED, (0, 1))
+        shared = SharedPrefixModel(self.model, self._prefixes, stream, read)
+        logits = shared(input_ids=ids, attention_mask=mask, logits_to_keep=kept).logits
+        return completion_logps(logits, labels[:, -kept:])
 
     def _baseline(self, rows: Sequence[Row]) -> torch.Tensor:
         with self.model.disable_adapter():

@@ -1,5 +1,6 @@
 """Text of a prompt and a response as a discriminator reads it, its tokens, and batches of them."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -84,6 +85,17 @@ class TextEncoder:
 def by_length(rows: Sequence[Row], batch_size: int) -> Iterator[list[int]]:
     """Batches of indices whose rows are about equally long."""
     order = sorted(range(len(rows)), key=lambda index: (len(rows[index].ids), index))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def by_prompt(rows: Sequence[Row], batch_size: int) -> Iterator[list[int]]:
+    """As `by_length`, with rows that answer one prompt side by side."""
+    same: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        same[tuple(row.ids[: row.in_response.index(True)] if any(row.in_response) else row.ids)].append(index)
+    groups = sorted(same.values(), key=lambda group: (max(len(rows[index].ids) for index in group), group))
+    order = [index for group in groups for index in group]
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 

@@ -59,6 +59,7 @@ class TrainedDiscriminator(ABC):
     """
 
     difference_scale = 1.0  # of the differences of scores inside the loss
+    batches = staticmethod(by_length)  # of rows that are scored
     tokenizer: Any
     model: nn.Module
 
@@ -134,7 +135,7 @@ class TrainedDiscriminator(ABC):
         """(N,): `function` of all rows, without a gradient, in batches of similar length."""
         values = torch.empty(len(rows), device=self.device)
         with torch.no_grad():
-            for batch in by_length(rows, self.settings.batch_size):
+            for batch in self.batches(rows, self.settings.batch_size):
                 values[batch] = function([rows[index] for index in batch])
         return values
 

@@ -43,6 +43,7 @@ def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain
         return None
     device = "cpu" if args.device.type == "cpu" else args.device  # torch cannot load to the "cpu:0" of a gloo rank
     own = load_discriminator(args.discriminator, discriminator_settings(args), device)
+    own.shared_prefix = args.shared_prefix
     if args.discriminator_first_pairs is not None:
         own.learnt += read_first_pairs(args.discriminator_first_pairs, args.discriminator_loss)
     return Replicas(own, accelerator)

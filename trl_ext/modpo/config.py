@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from trl import DPOConfig, DPOTrainer
 
+from trl_ext.shared_prefix.setting import HELP, read_setting
+
 from .margins import Margin, MarginSpec, refuse_missing_sources, resolve_margins, short_form
 
 # In TRL 0.29 Liger's fused loss runs the reference model itself; in 1.x only its layer kernels are used.
@@ -40,6 +42,7 @@ class MODPOConfig(DPOConfig):
     | `margin_classifier` | short form for one margin: a sequence-classification reward model |
     | `margin_role`, `margin_weight`, `margin_beta` | of the short form: `reward` or `cost`; default 1 - w; multiplier |
     | `normalized_weights` | w and the margin weights must sum to 1 |
+    | `shared_prefix` | whether a pair computes its prompt once: `auto` where it is exact and pays, `on`, `off` |
 
     Raises:
         ValueError: a weight or a margin that does not fit; the field, what was found and what is valid are named.
@@ -58,9 +61,11 @@ class MODPOConfig(DPOConfig):
         default=None, metadata={"help": "Multiplies the margin. Default: the run's beta for an adapter, 1 otherwise."}
     )
     normalized_weights: bool = field(default=False, metadata={"help": "All weights must sum to 1."})
+    shared_prefix: str = field(default="auto", metadata={"help": HELP})
 
     def __post_init__(self):
         super().__post_init__()
+        self.shared_prefix = read_setting("shared_prefix", self.shared_prefix)
         if isinstance(self.margins, str):
             try:
                 self.margins = json.loads(self.margins)

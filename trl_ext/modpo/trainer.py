@@ -20,6 +20,7 @@ from trl.trainer.utils import create_model_from_path, get_config_model_id, use_a
 from trl_ext.checkpoints import EndsAtItsLastStep, refuse_occupied
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
+from trl_ext.shared_prefix.trainer import TAKES_MODEL, SharedPrefixDPO
 
 from .adapters import MarginAdapters
 from .config import MODPOConfig, refuse_what_cannot_work
@@ -30,8 +31,6 @@ from .run_settings import refuse_other_settings, save_settings
 from .sources import MarginSources, refuse_non_finite
 
 UNSCORED = "Give a larger max_length, or leave long rows out of the data"
-# TRL 1.x hands the model to compute_ref_log_probs, 0.29 does not.
-_TAKES_MODEL = "model" in inspect.signature(DPOTrainer.compute_ref_log_probs).parameters
 
 
 class Float32Logits:
@@ -40,6 +39,9 @@ class Float32Logits:
     def __init__(self, model):
         self.model = model
 
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
     def __call__(self, *args, **kwargs):
         outputs = self.model(*args, **kwargs)
         if getattr(outputs, "logits", None) is not None:
@@ -47,10 +49,10 @@ class Float32Logits:
         return outputs
 
 
-class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
-    The only change to [`trl.DPOTrainer`] is the reference term: `compute_loss` hands its parent
+    The only change to [`SharedPrefixDPO`], TRL's trainer that computes a prompt once, is the reference term: `compute_loss` hands its parent
     log pi_ref + (1 / beta) sum_j w_j m_j as the precomputed reference, and `self.beta` is beta / w_k. Every loss type,
     metric and engine of the parent stays; `rewards/chosen` is h of the paper.
 
@@ -171,7 +173,7 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
         """(2B,) fp32 by the parent's reference pass, run by `model` with the adapters that are active."""
         kept, self.ref_model = self.ref_model, Float32Logits(model)
         try:
-            arguments = (self.ref_model, inputs) if _TAKES_MODEL else (inputs,)
+            arguments = (self.ref_model, inputs) if TAKES_MODEL else (inputs,)
             return torch.cat(super().compute_ref_log_probs(*arguments)).float()
         finally:
             self.ref_model = kept
@@ -196,7 +198,7 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
     def _scored_tokens(self, inputs: dict) -> list[int]:
         """Numbers of tokens of 2B responses that are scored."""
         mask = inputs["completion_mask"]
-        if not _TAKES_MODEL:  # TRL 0.29 truncates in the step, 1.x in the collator
+        if not TAKES_MODEL:  # TRL 0.29 truncates in the step, 1.x in the collator
             _, _, mask = self._truncate_inputs(inputs["input_ids"], inputs["attention_mask"], mask)
         return mask.sum(-1).tolist()
 
@@ -249,6 +251,7 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
             get_config_model_id(self.model.config),
         )
         identity = [rows_digest(dataset, collator.needs_text), *describe_run(model, base, self.args, self.margins)]
+        identity += [] if self.prefixes is None else ["shared prefixes"]
 
         def compute():
             array = score_rows(self.accelerator, loader, self.reference_and_margins, name)

@@ -78,6 +78,9 @@ class ReferenceAdapter:
             parameter.requires_grad_(self._flags.get(id(parameter), False))
         assert self.model.active_adapter == POLICY
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             self.model.set_adapter(REFERENCE, inference_mode=True)

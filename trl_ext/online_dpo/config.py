@@ -8,6 +8,7 @@ from trl.experimental.online_dpo import OnlineDPOConfig
 
 from datasets_builders.choices import check_choice
 from datasets_builders.model_names import refuse_missing_folder
+from trl_ext.shared_prefix.setting import HELP, read_setting
 
 # TRL 0.29.1 flattens the server's answer into completions of one token; 1.16.0 is the first version checked to be right.
 SERVER_MODE_WORKS = Version("1.16.0")
@@ -22,6 +23,7 @@ class OnlineConfig(OnlineDPOConfig):
             which its trainer indexes with a float epoch and so stops with a TypeError.
         model_path: LoRA adapter folder of an earlier iteration, from which the policy starts.
         ref: with `model_path`, the reference: `base` (adapters off) or `previous` (a frozen copy of that adapter).
+        shared_prefix: whether the two answers of a prompt compute it once: `auto` where it is exact and pays, `on`, `off`.
         remove_unused_columns: must stay false, because prompts and their row numbers are such columns.
 
     Raises:
@@ -37,6 +39,7 @@ class OnlineConfig(OnlineDPOConfig):
         default="base",
         metadata={"help": "Reference of an iteration that starts from --model_path: base or previous."},
     )
+    shared_prefix: str = field(default="auto", metadata={"help": HELP})
 
     def __post_init__(self):
         if isinstance(self.beta, list | tuple):
@@ -48,6 +51,7 @@ class OnlineConfig(OnlineDPOConfig):
         if not self.beta > 0:
             raise ValueError(f"--beta is {self.beta}: a number above 0 is valid")
         check_choice("--ref", self.ref, ("base", "previous"))
+        self.shared_prefix = read_setting("--shared_prefix", self.shared_prefix)
         if self.ref == "previous" and self.model_path is None:
             raise ValueError("--ref previous needs --model_path, the checkpoint that the reference is a copy of")
         if self.model_path is not None:

@@ -23,6 +23,7 @@ from trl.experimental.online_dpo import OnlineDPOTrainer
 
 from datasets_builders.io import write_json
 from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint, refuse_occupied
+from trl_ext.shared_prefix.trainer import SharedPrefixOnlineDPO
 
 from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
 from .config import OnlineConfig
@@ -103,7 +104,7 @@ def whole_models(args: OnlineConfig) -> Iterator[None]:
         deepspeed.set_hf_deepspeed_config(settings)
 
 
-class OnlineTrainer(EndsAtItsLastStep, OnlineDPOTrainer):
+class OnlineTrainer(EndsAtItsLastStep, SharedPrefixOnlineDPO, OnlineDPOTrainer):
     """The parent, plus four things: rows carry their number, a pair has a loss weight, the reference may be the
     previous iteration's adapter, and a checkpoint holds `state_dict()`.
 

@@ -73,7 +73,8 @@ class SharedPrefixModel:
         layout = call.layout()
         if self.prefixes.to_compare:
             with torch.no_grad():
-                one = call.of_rows(self.stream == 0)  # one stream is enough, and cheap
+                # One stream is enough, and cheap: the one of most rows, which shares most.
+                one = call.of_rows(self.stream == self.stream.bincount().argmax())
                 plain, shared = one.plain(self.model), one.shared(self.model, one.layout())
                 self.prefixes.compare(one.logps(plain), one.logps(shared), self.model, layout.share)
         return call.shared(self.model, layout) if self.prefixes.pays(layout.share) else call.plain(self.model)
@@ -90,7 +91,10 @@ class _Batch:
 
     def of_rows(self, rows: torch.Tensor) -> "_Batch":
         return replace(
-            self, input_ids=self.input_ids[rows], attention_mask=self.attention_mask[rows], stream=self.stream[rows]
+            self,
+            input_ids=self.input_ids[rows],
+            attention_mask=self.attention_mask[rows],
+            stream=torch.zeros_like(self.stream[rows]),
         )
 
     def plain(self, model: Callable, **kwargs) -> Any:
