@@ -10,6 +10,8 @@ from swift_ext import PREFIXES
 
 NAME = "plugin"
 RLHF_TYPE = {"modpo": "dpo", "bt_grpo": "grpo", "pairwise_judge": "grpo"}
+SHARING = "shared_prefix"  # of stock trainers: no method of its own
+SHARED_TYPES = ("dpo", "grpo")
 
 
 def check_upstream(run: Run) -> list[Finding]:
@@ -36,7 +38,7 @@ def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
     stems, findings = plugin_stems(run.given), []
     for path in run.list_of("external_plugins"):
         if not Path(path).is_file():
-            name = Path(path).stem if Path(path).stem in RLHF_TYPE else "modpo"
+            name = Path(path).stem if Path(path).stem in (*RLHF_TYPE, SHARING) else "modpo"
             findings += error(NAME, f"no plugin file {path}", f"--external_plugins $(python -m swift_ext {name})")
     for name in RLHF_TYPE.keys() & set(stems):
         built = str(run.given.get("rlhf_type", "dpo"))
@@ -59,12 +61,30 @@ def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
                 NAME, f"{found}: plain {RLHF_TYPE[name].upper()} would be trained",
                 f"external_plugins: swift_ext/plugins/{name}.py, or $(python -m swift_ext {name})",
             )  # fmt: skip
+    findings += _check_sharing(stems, str(run.given.get("rlhf_type", "dpo")), environ)
     if findings:
         return findings
-    ours = [name for name in stems if name in METHODS]
+    ours = [name for name in stems if name in METHODS or name == SHARING]
     return ok(
         NAME,
         f"{', '.join(ours)} is loaded for rlhf_type {run.given.get('rlhf_type', 'dpo')}"
         if ours
         else "none, none needed",
     )
+
+
+def _check_sharing(stems: list[str], rlhf_type: str, environ: dict[str, str]) -> list[Finding]:
+    """The plugin that shares prefixes in stock trainers: where it does nothing, and where its setting reaches nobody."""
+    if SHARING in stems and rlhf_type not in SHARED_TYPES:
+        found = f"the plugin {SHARING} registers for rlhf_type {' and '.join(SHARED_TYPES)}, the run has {rlhf_type}"
+        return error(NAME, f"{found}: it would do nothing", "leave it out")
+    if "SHARED_PREFIX" not in environ:
+        return []
+    methods = [name for name in stems if name in PREFIXES]
+    if methods:
+        setting = f"{PREFIXES[methods[0]]}SHARED_PREFIX"
+        return error(NAME, f"SHARED_PREFIX is for stock trainers: {methods[0]} does not read it", f"set {setting}")
+    if SHARING in stems:
+        return []
+    found = f"SHARED_PREFIX is set but the plugin {SHARING} is not loaded: nothing reads it"
+    return error(NAME, found, f"--external_plugins $(python -m swift_ext {SHARING})")

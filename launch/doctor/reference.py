@@ -47,6 +47,7 @@ def _store(setup: Setup) -> list[Finding]:
     base = str(setup.value("ref_model") or setup.base)
     try:
         store = MarginStore(folder, base, setup.margins)
+        store.shared_prefix(setup.settings.shared_prefix)
     except ValueError as problem:
         return error(NAME, str(problem), "python -m launch precompute-margins --store FOLDER [the run's flags]")
     findings = ok(NAME, f"precomputed: {folder} holds reference and {len(store.margins)} margins of {base}")

@@ -49,7 +49,10 @@ MODPO = [
         _SWIFT_DPO,
         __init__=("model ref_model", "margins are loaded before any engine is built"),
         compute_ref_log_probs=("batch", "the shifted reference"),
-        concatenated_forward=("model batch is_ref_model", "columns are taken out before the model sees the batch"),
+        concatenated_forward=(
+            "model batch is_ref_model",
+            "columns are taken out, and a pair's prompt is computed once",
+        ),
         get_per_token_logps=("logits labels label_pad_token_id reduction", "fp32 log-probs of bf16 logits"),
         get_batch_loss_metrics=("model batch train_eval", "metrics of the margins"),
         set_initial_training_values=("args dataloader", "a finished run takes no further step"),

@@ -8,8 +8,10 @@ import importlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from swift.cli.main import parse_yaml_args
 from swift.pipelines.train.rlhf import SwiftRLHF
@@ -20,12 +22,14 @@ from datasets_builders.io import write_json, write_jsonl
 from swift_ext.settings import read_settings, refuse_leftovers
 from trl_ext.modpo.digest import describe_margin, describe_model
 from trl_ext.objectives.unscored import UnscoredPairs
+from trl_ext.shared_prefix.layout import shared_layout
 
 from .settings import MODPOSettings
 from .store import FORMAT, MANIFEST, column, pair_digests
 from .trainer import UNSCORED
 
 PLAN = "plan.json"
+SAMPLED_ROWS = 64  # of a split, to see whether its prompts are long enough
 
 
 def _finished_rows(folder: Path, split: str) -> dict[int, dict]:
@@ -50,6 +54,17 @@ def _cut_torn_line(path: Path) -> None:
 def encoded(dataset, index: int) -> dict:
     """Row `index` itself: ms-swift's data set would take another row in place of one that cannot be encoded."""
     return dataset.encode_func(dataset.dataset[index], return_length=True)
+
+
+def share_of_rows(trainer, datasets) -> float:
+    """Places that are computed over tokens, as in `SharedLayout.share`, over rows at even distances of every split."""
+    places = tokens = 0
+    for dataset in datasets.values():
+        for index in range(0, len(dataset), -(-len(dataset) // SAMPLED_ROWS)):
+            pair = trainer.data_collator([encoded(dataset, index)])
+            layout = shared_layout(pair["input_ids"], pair["attention_mask"], torch.zeros(2, dtype=torch.long))
+            places, tokens = places + layout.input_ids.numel(), tokens + layout.tokens
+    return places / tokens
 
 
 class PrecomputeMargins(SwiftRLHF):
@@ -115,7 +130,23 @@ class PrecomputeMargins(SwiftRLHF):
             "margins": [describe_margin(margin) for margin in trainer.margins],
             "template": template,
             "data": digest.hexdigest(),
+            "shared_prefix": self._shared_prefix(trainer, datasets),
         }
+
+    def _shared_prefix(self, trainer, datasets) -> str:
+        """`on` or `off` for all rows: what the store in the folder was begun with, else what the setting and the rows say."""
+        prefixes = trainer.prefixes
+        if prefixes is None:
+            return "off"
+        plan = self.folder / PLAN
+        if plan.is_file() and not prefixes.always:
+            on = json.loads(plan.read_text("utf-8")).get("shared_prefix") == "on"
+        elif not (on := prefixes.pays(share := share_of_rows(trainer, datasets))):
+            prefixes.say(
+                f"shared prefixes: all rows are scored plainly, since sharing would compute {share:.0%} of their tokens"
+            )
+        trainer.prefixes = replace(prefixes, always=True) if on else None
+        return "on" if on else "off"
 
     def _check_folder(self, plan: dict) -> None:
         for name in (MANIFEST, PLAN):
@@ -171,7 +202,7 @@ class PrecomputeMargins(SwiftRLHF):
 
 
 def _take_settings(argv: list[str]) -> None:
-    """The margins of shell, run file and `--model_kwargs`, without any weight: stored values depend on none.
+    """The margins, and the path that scores them, of shell, run file and `--model_kwargs`; no weight: stored values depend on none.
 
     Args:
         argv: flags; what of `--model_kwargs` is MODPO's is taken out, since ms-swift would put it back.
@@ -185,11 +216,13 @@ def _take_settings(argv: list[str]) -> None:
         os.environ.update({name.upper(): str(value) for name, value in ours.items()})
         argv[place] = json.dumps({name: value for name, value in given.items() if name not in ours})
     os.environ["MODPO_W"] = "1"
-    margins = [spec.model_copy(update={"weight": 0.0}) for spec in read_settings(MODPOSettings).margins]
+    settings = read_settings(MODPOSettings)
+    margins = [spec.model_copy(update={"weight": 0.0}) for spec in settings.margins]
     for name in [name for name in os.environ if name.upper().startswith("MODPO_")]:
         del os.environ[name]
     os.environ["MODPO_W"] = "1"
     os.environ["MODPO_MARGINS"] = json.dumps([spec.model_dump(exclude_none=True) for spec in margins])
+    os.environ["MODPO_SHARED_PREFIX"] = settings.shared_prefix
 
 
 def main(argv: list[str]) -> int:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from swift_ext.shared_prefix.settings import SharedPrefix, refuse_flags
 from trl_ext.modpo.margins import Margin, MarginSpec, resolve_margins, short_form
 
 
@@ -21,6 +22,7 @@ class MODPOSettings(BaseSettings):
     | `MODPO_MARGINS` | several margins: a JSON list of the same fields |
     | `MODPO_NORMALIZED_WEIGHTS` | `true`: w and the margin weights must sum to 1 |
     | `MODPO_STORE` | folder written by `python -m launch precompute-margins` |
+    | `MODPO_SHARED_PREFIX` | `auto` (default) computes a pair's prompt once where that is exact and pays, `on` always, `off` never |
     """
 
     model_config = SettingsConfigDict(env_prefix="MODPO_", case_sensitive=False)
@@ -35,6 +37,7 @@ class MODPOSettings(BaseSettings):
     margins: list[MarginSpec] = Field(default_factory=list)
     normalized_weights: bool = False
     store: str | None = None
+    shared_prefix: SharedPrefix = "auto"
 
     @model_validator(mode="after")
     def _short_form(self):
@@ -87,3 +90,4 @@ def refuse_what_cannot_work(settings: MODPOSettings, margins: list[Margin], trai
         )
     if settings.store is not None and getattr(training_args, "ref_adapter_name", None):
         raise ValueError("MODPO_STORE holds the reference without adapters; it cannot be used with --ref_adapters")
+    refuse_flags(settings.shared_prefix, training_args, template)

@@ -82,6 +82,23 @@ class MarginStore:
                     f"stale store {folder}: margin {margin.name!r} is another one ({told}); precompute again"
                 )
 
+    def shared_prefix(self, setting: str) -> str:
+        """`on` or `off`: the path that scored the store, by which its run has to train.
+
+        Args:
+            setting: of the run.
+
+        Raises:
+            ValueError: the setting asks for the other path.
+        """
+        scored = self.manifest.get("shared_prefix", "off")  # stores that are older than the setting
+        if setting not in ("auto", scored):
+            raise ValueError(
+                f"store {self.folder} was scored with shared_prefix {scored}, this run has {setting}: leave "
+                "MODPO_SHARED_PREFIX out, or precompute again with it"
+            )
+        return scored
+
     def lookup(self, batch: dict, columns: dict[str, list]) -> tuple[torch.Tensor, torch.Tensor]:
         """Reference log-probs (2B,) and raw margin values (2B, K), chosen half first, fp32.
 

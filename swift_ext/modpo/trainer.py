@@ -10,6 +10,7 @@ from swift.utils import get_logger
 
 from datasets_builders.io import write_json
 from swift_ext.settings import read_settings
+from swift_ext.shared_prefix.dpo import SharesPairs
 from trl_ext.checkpoints import EndsAtItsLastStep
 from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
@@ -30,7 +31,7 @@ def _is_column(name: str, value) -> bool:
     return name == "margin" or (isinstance(value, list) and not (value and isinstance(value[0], torch.Tensor)))
 
 
-class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, SharesPairs, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
     The only change to [`swift.rlhf_trainers.DPOTrainer`] is the reference term: `compute_ref_log_probs` returns
@@ -61,6 +62,8 @@ class MODPOTrainer(EndsAtItsLastStep, DPOTrainer):
                         kwargs[split] = with_texts(kwargs[split], split.removesuffix("_dataset"))
         super().__init__(model, ref_model, *args, **kwargs)
         self.beta = self.beta / self.modpo.w
+        word = self.modpo.shared_prefix
+        self.choose_prefixes(word if self.store is None else self.store.shared_prefix(word))
         self._unscored = UnscoredPairs()
         self._report()
 

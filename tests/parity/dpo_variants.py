@@ -71,7 +71,13 @@ VARIANTS = {
     "epochs": V({"max_steps": None, "num_train_epochs": 2, "per_device_train_batch_size": 8}),
     "schedule": V({"lr_scheduler_type": "cosine", "warmup_ratio": 0.5, "max_grad_norm": 0.1, "weight_decay": 0.2}),
     "adafactor": V({"optim": "adafactor"}),
-    "noise": V({"neftune_noise_alpha": 5}, refused={"adapter": "would put noise on the embeddings"}),
+    "noise": V(
+        {"neftune_noise_alpha": 5},
+        refused={
+            "adapter": "would put noise on the embeddings",
+            "shared prefixes": "--neftune_noise_alpha 5 draws noise",
+        },
+    ),
     "gradient checkpointing": V({"gradient_checkpointing": True}),
     "bfloat16": V({"torch_dtype": "bfloat16"}),
     "left padding": V({"padding_side": "left"}),
@@ -90,7 +96,15 @@ WITH_ADAPTER = (
     "sides that part early", "truncation delete", "lazy, delete", "streaming", "evaluation", "accumulation", "noise",
     "gradient checkpointing", "bfloat16", "checkpoints",
 )  # fmt: skip
+# With a pair's prompt computed once: a sum of every kind over the logits, every place where rows part, every model.
+SHARED = (
+    "plain", "ipo", "mixed losses", "length desensitised", "full", "full, another reference", "lora dropout", "dora", "adalora", "vera",
+    "boft", "llamapro", "reference adapter", "multi-turn", "multi-turn, every round", "multi-turn, all tokens", "rejected_messages",
+    "sides that part early", "truncation left", "two evaluation sets", "accumulation", "noise", "gradient checkpointing",
+    "left padding", "checkpoints",
+)  # fmt: skip
 CASES = [
+    *((name, "shared prefixes") for name in SHARED),
     *((name, "function") for name in VARIANTS),
     *((name, "no margin") for name in WITHOUT_MARGIN),
     *((name, "adapter") for name in WITH_ADAPTER),

@@ -36,9 +36,12 @@ class Outcome:
     why: str = ""
 
 
-def same(one, other) -> bool:
-    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
-        return math.isnan(other)
+def same(one, other, rounding: float = 0.0) -> bool:
+    """Equal, or for numbers within `rounding`, relative to the larger one; absolute below 1."""
+    if isinstance(one, float) and isinstance(other, float):
+        if math.isnan(one):
+            return math.isnan(other)
+        return math.isclose(one, other, rel_tol=rounding, abs_tol=rounding)
     return one == other
 
 
@@ -47,13 +50,16 @@ def rows_of(answer: dict) -> list[dict]:
     return [row for row in rows if row]
 
 
-def differences(stock: dict, ours: dict, extra: tuple[str, ...] = EXTRA) -> list[str]:
-    """Every difference of two answers, by row and key; keys that begin with `extra` are ours alone."""
+def differences(stock: dict, ours: dict, extra: tuple[str, ...] = EXTRA, rounding: float = 0.0) -> list[str]:
+    """Every difference of two answers, by row and key; keys that begin with `extra` are ours alone.
+
+    Numbers may differ by `rounding` (see `same`), and then weights by theirs, of which there is a digest only.
+    """
     found = []
     ours = {**ours, "files": [name for name in ours["files"] if Path(name).name not in OWN_FILES]}
     ours["tags"] = [tag for tag in ours["tags"] if tag not in OWN_TAGS]
-    for key in stock.keys() - {"log", "name"}:
-        if not same(stock[key], ours.get(key)):
+    for key in stock.keys() - {"log", "name"} - ({"weights"} if rounding else set()):
+        if not same(stock[key], ours.get(key), rounding):
             found.append(f"{key}: {stock[key]} became {ours.get(key)}")
     expected, got = rows_of(stock), rows_of(ours)
     if len(expected) != len(got):
@@ -61,17 +67,17 @@ def differences(stock: dict, ours: dict, extra: tuple[str, ...] = EXTRA) -> list
     for number, (row, other) in enumerate(zip(expected, got, strict=True)):
         other = {key: value for key, value in other.items() if not key.startswith(extra)}
         for key in sorted(row.keys() | other.keys()):
-            if key not in row or key not in other or not same(row[key], other[key]):
+            if key not in row or key not in other or not same(row[key], other[key], rounding):
                 found.append(f"row {number} {key}: {row.get(key)} became {other.get(key)}")
     return found
 
 
-def judge(stock: dict, ours: dict, extra: tuple[str, ...] = EXTRA) -> Outcome:
+def judge(stock: dict, ours: dict, extra: tuple[str, ...] = EXTRA, rounding: float = 0.0) -> Outcome:
     if "error" in ours:
         if "error" in stock and ours["error"] == stock["error"]:
             return Outcome("upstream refuses", ours["error"])
         return Outcome("refused" if ours["error"].startswith("ValueError: ") else "different", ours["error"])
     if "error" in stock:
         return Outcome("runs here alone", stock["error"])
-    found = differences(stock, ours, extra)
+    found = differences(stock, ours, extra, rounding)
     return Outcome("different", "\n".join(found)) if found else Outcome("equal")

@@ -1,4 +1,5 @@
-"""`swift rlhf --rlhf_type dpo` with the plugin at w = 1, and with a margin of weight 0, is stock DPO to the last digit."""
+"""`swift rlhf --rlhf_type dpo` with the plugin at w = 1, and with a margin of weight 0, is stock DPO to the last digit; with
+shared prefixes to rounding."""
 
 from importlib.util import find_spec
 
@@ -20,7 +21,9 @@ LIMITS = {
     "no margin": {"MODPO_W": "1"},
     "function": {"MODPO_W": "1", "MODPO_MARGIN_FUNCTION": "brevity", "MODPO_MARGIN_WEIGHT": "0"},
     "adapter": {"MODPO_W": "1", "MODPO_MARGIN_ADAPTER": "@adapter", "MODPO_MARGIN_WEIGHT": "0"},
+    "shared prefixes": {"MODPO_W": "1"},
 }
+ROUNDING = {"shared prefixes": 1e-5}
 WORKER = "tests.parity.swift_worker"
 
 
@@ -51,7 +54,8 @@ def answers(request, swift_workers, tiny, other, adapter, files, tmp_path_factor
         return {"name": name, "argv": argv, "environment": environment}
 
     def placed_limit(limit: str) -> dict:
-        return {key: str(placed(value)) for key, value in LIMITS[limit].items()}
+        word = "on" if limit in ROUNDING else "off"
+        return {key: str(placed(value)) for key, value in LIMITS[limit].items()} | {"MODPO_SHARED_PREFIX": word}
 
     cases = chosen(request, "name", "limit")
     stock = [job(name, VARIANTS[name], "stock", {}) for name in dict.fromkeys(name for name, _ in cases)]
@@ -66,4 +70,4 @@ def answers(request, swift_workers, tiny, other, adapter, files, tmp_path_factor
 @pytest.mark.parametrize(("name", "limit"), CASES)
 def test_the_limit_is_stock_dpo(answers, count, name, limit):
     stock, ours = answers["stock"][name], answers["ours"][f"{name}, {limit}"]
-    check(count, "swift rlhf --rlhf_type dpo", VARIANTS[name], limit, stock, ours)
+    check(count, "swift rlhf --rlhf_type dpo", VARIANTS[name], limit, stock, ours, ROUNDING.get(limit, 0.0))

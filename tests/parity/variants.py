@@ -24,9 +24,9 @@ class Variant:
     stock_stops: str | None = None
 
 
-def check(count, suite: str, variant: Variant, limit: str, stock: dict, ours: dict) -> None:
-    """Counts the outcome and holds it against what the variant expects."""
-    outcome = judge(stock, ours)
+def check(count, suite: str, variant: Variant, limit: str, stock: dict, ours: dict, rounding: float = 0.0) -> None:
+    """Counts the outcome and holds it against what the variant expects; `rounding` as in `outcomes.same`."""
+    outcome = judge(stock, ours, rounding=rounding)
     count(suite, outcome)
     if limit in variant.refused:
         assert outcome.kind == "refused" and variant.refused[limit] in outcome.why, outcome

@@ -9,7 +9,9 @@ import pytest
 
 from launch.doctor.doctor import guarded, main
 from launch.doctor.methods import detect
-from launch.doctor.run_file import environment_of, read_flags, read_run
+from launch.doctor.plugin import check_plugin
+from launch.doctor.run_file import Run, environment_of, read_flags, read_run
+from tests.conftest import REPOSITORY
 from tests.launch.doctor.clean_runs import clean_runs, write_run
 from tests.launch.doctor.conftest import HAS_SWIFT
 from tests.tiny import write_rows
@@ -39,6 +41,22 @@ def of(findings: list[dict], check: str) -> list[dict]:
 )
 def test_the_method_is_told_by_plugin_keys_launch_line_or_environment(values, environ, header, name):
     assert detect(values, environ, header).name == name
+
+
+@pytest.mark.parametrize(
+    ("plugins", "rlhf_type", "environ", "level", "found"),
+    [
+        (["shared_prefix"], "dpo", {"SHARED_PREFIX": "on"}, "ok", "shared_prefix is loaded for rlhf_type dpo"),
+        (["shared_prefix"], "kto", {}, "error", "registers for rlhf_type dpo and grpo, the run has kto"),
+        ([], "dpo", {"SHARED_PREFIX": "on"}, "error", "the plugin shared_prefix is not loaded: nothing reads it"),
+        (["modpo"], "dpo", {"SHARED_PREFIX": "on"}, "error", "modpo does not read it"),
+    ],
+)
+def test_the_plugin_of_stock_trainers_and_its_setting(plugins, rlhf_type, environ, level, found):
+    paths = [str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py") for name in plugins]
+    values = {"model": "m", "rlhf_type": rlhf_type, "external_plugins": paths}
+    (finding,) = check_plugin(Run(None, detect(values, environ), values), environ)
+    assert finding.level == level and found in finding.found
 
 
 def test_flags_with_one_value_several_and_none():
