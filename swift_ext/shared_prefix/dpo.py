@@ -31,8 +31,7 @@ class SharesPairs:
         if self.aux_loss_enabled:
             found.append(f"the loss of --router_aux_loss_coef {self.aux_loss_coef:g} would count a shared token once")
         precision = PRECISIONS.get(self.accelerator.mixed_precision)
-        left_padded = self.template.padding_side == "left"
-        self.prefixes = choose(setting, self.model, found, logger.info, precision, left_padded)
+        self.prefixes = choose(setting, self.model, found, logger.info, precision)
 
     def concatenated_forward(self, model, batch, is_ref_model=False):
         """The parent's, of a batch (2B, T) whose rows i and i + B are a pair."""

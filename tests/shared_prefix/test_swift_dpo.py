@@ -63,7 +63,7 @@ def same(one, other, series=SERIES):
         for name in series:
             name = f"eval_{name}" if "eval_loss" in expected else name
             if name in expected:
-                assert found[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
+                assert found[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
 
 
 # --- stock DPO, by the plugin for it and by MODPO at w = 1 ------------------------------------------------------------
@@ -120,17 +120,16 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(train, shared, margin):
 
 @pytest.mark.parametrize("deepspeed", [None, "zero2"])
 def test_two_ranks_train_as_one(train, shared, margin, deepspeed):
-    """One pair a rank; DeepSpeed in bf16, where log-probs that differ by several nats are right to about 0.5 %."""
+    """One pair a rank."""
     if deepspeed:
         pytest.importorskip("deepspeed")
-    flags = {"deepspeed": deepspeed, "torch_dtype": "bfloat16"} if deepspeed else {}
+    flags = {"deepspeed": deepspeed} if deepspeed else {}
     run = train(
         margin | {"MODPO_SHARED_PREFIX": "on"}, processes=2, per_device_train_batch_size=1, max_steps=3, **flags
     )
     assert SAID in run.output
-    rounding = 0.01 if deepspeed else 1e-5
     for name in ("loss", "margin_rewards/margin/chosen", "margin_rewards/margin/gap"):
-        assert run.series(name) == pytest.approx(shared.series(name)[:3], rel=rounding, abs=rounding), name
+        assert run.series(name) == pytest.approx(shared.series(name)[:3], rel=1e-5, abs=1e-5), name
 
 
 # --- a store ----------------------------------------------------------------------------------------------------------
@@ -147,7 +146,7 @@ def precompute(tiny, data, warm_swift, margin, tmp_path_factory):
         env |= {"MODPO_MARGIN_ADAPTER": margin["MODPO_MARGIN_ADAPTER"]}
         env |= {"MODPO_SHARED_PREFIX": word} if word else {}
         argv = ["precompute-margins", "--store", str(store)]
-        argv += swift_flags(tiny, rows_of, store, max_length=160)
+        argv += swift_flags(tiny, rows_of, store, max_length=160, **IN_ORDER)
         assert warm_swift.start("launch", argv, env, folder, log).wait(300) == 0, log.read_text()[-3000:]
         return store, log.read_text()
 
@@ -166,17 +165,19 @@ def test_a_run_follows_the_path_that_scored_its_store(precompute, train, shared,
 
 
 def test_auto_scores_rows_plainly_where_sharing_does_not_pay_and_goes_on_as_begun(precompute, tmp_path):
-    short = preference_rows(6, seed=1)
-    for row in short:
-        row["messages"][0]["content"] = "?"
-    short = write_rows(tmp_path / "short.jsonl", short)
-    begun = {word: precompute(f"short {word}", word, short) for word in (None, "on")}
+    """Rows whose sides answer different questions."""
+    apart = preference_rows(6, seed=1)
+    for row in apart:
+        answer = {"role": "assistant", "content": row.pop("rejected_response")}
+        row["rejected_messages"] = [{"role": "user", "content": f"No. {row['messages'][0]['content']}"}, answer]
+    apart = write_rows(tmp_path / "apart.jsonl", apart)
+    begun = {word: precompute(f"apart {word}", word, apart) for word in (None, "on")}
     manifests = {word: json.loads((store / "manifest.json").read_text()) for word, (store, _) in begun.items()}
     assert {word: manifest["shared_prefix"] for word, manifest in manifests.items()} == {None: "off", "on": "on"}
     assert "all rows are scored plainly" in begun[None][1]
     store, _ = begun["on"]
     (store / "manifest.json").unlink()
-    precompute("short on", None, short)
+    precompute("apart on", None, apart)
     assert json.loads((store / "manifest.json").read_text()) == manifests["on"]
 
 

@@ -26,6 +26,7 @@ class SharedPrefixModel:
     | argument of the call | meaning, as for the plain model |
     |---|---|
     | `input_ids`, `attention_mask` | (B, T), padded at either end |
+    | `position_ids` | (B, T), from 0 at the first token of a row: the layout's own |
     | `logits_to_keep` | number of last columns |
     | `labels`, `fused_lm_head=True` | TRL's fused head: (B, T - 1) values of the labelled tokens instead of logits |
 
@@ -50,7 +51,15 @@ class SharedPrefixModel:
         self.model, self.prefixes, self.stream, self.read, self.rows = model, prefixes, stream, read, rows
 
     def __call__(
-        self, input_ids, attention_mask=None, *, logits_to_keep=None, labels=None, fused_lm_head=False, **kwargs
+        self,
+        input_ids,
+        attention_mask=None,
+        *,
+        position_ids=None,
+        logits_to_keep=None,
+        labels=None,
+        fused_lm_head=False,
+        **kwargs,
     ) -> Any:
         """The model's output with `logits` (B, kept columns, V), or with the fused head's values (B, T - 1).
 
@@ -65,7 +74,11 @@ class SharedPrefixModel:
             input_ids, attention_mask = self.rows
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        batch = _Batch(input_ids, attention_mask, self.stream, kwargs)
+        if position_ids is not None and (self.rows is not None or not _count_from_0(position_ids, attention_mask)):
+            raise ValueError(
+                "shared prefixes count the tokens of a row from 0, these position_ids do not: set shared_prefix to off"
+            )
+        batch = _Batch(input_ids, attention_mask, position_ids, self.stream, kwargs)
         if fused_lm_head:
             call: _LogitsCall | _FusedCall = _FusedCall(batch, labels)
         else:
@@ -80,25 +93,31 @@ class SharedPrefixModel:
         return call.shared(self.model, layout) if self.prefixes.pays(layout.share) else call.plain(self.model)
 
 
+def _count_from_0(position_ids: torch.Tensor, attention_mask: torch.Tensor) -> bool:
+    """Whether each row's tokens have positions 0, 1, 2, ...; those of padding do not matter."""
+    real = attention_mask.bool()
+    counted = attention_mask.cumsum(1) - 1
+    return position_ids.shape == counted.shape and torch.equal(position_ids[real], counted[real])
+
+
 @dataclass(frozen=True)
 class _Batch:
     """B rows and the arguments that are passed on as they are."""
 
     input_ids: torch.Tensor  # (B, T)
     attention_mask: torch.Tensor  # (B, T)
+    position_ids: torch.Tensor | None  # (B, T)
     stream: torch.Tensor  # (B,)
     passed: dict[str, Any]
 
     def of_rows(self, rows: torch.Tensor) -> "_Batch":
-        return replace(
-            self,
-            input_ids=self.input_ids[rows],
-            attention_mask=self.attention_mask[rows],
-            stream=torch.zeros_like(self.stream[rows]),
-        )
+        positions = None if self.position_ids is None else self.position_ids[rows]
+        stream = torch.zeros_like(self.stream[rows])
+        return _Batch(self.input_ids[rows], self.attention_mask[rows], positions, stream, self.passed)
 
     def plain(self, model: Callable, **kwargs) -> Any:
-        return model(input_ids=self.input_ids, attention_mask=self.attention_mask, **self.passed, **kwargs)
+        passed = self.passed if self.position_ids is None else self.passed | {"position_ids": self.position_ids}
+        return model(input_ids=self.input_ids, attention_mask=self.attention_mask, **passed, **kwargs)
 
     def shared(self, model: Callable, layout: SharedLayout, **kwargs) -> Any:
         mask = mask_of(model, layout)
