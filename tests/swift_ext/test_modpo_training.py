@@ -309,7 +309,9 @@ def test_deepspeed_on_two_processes(stage, train, with_adapter, adapter, two_pro
     """In bf16: margins within its rounding of weights and activations (about 0.5 % of log-probs that differ by several nats)."""
     pytest.importorskip("deepspeed")
     flags = two_processes(OPEN_GLOO if stage == "zero3" else "")
-    run = train(modpo(adapter=str(adapter)), max_steps=3, deepspeed=stage, torch_dtype="bfloat16", **flags)
+    settings = modpo(adapter=str(adapter)) | {"MODPO_SHARED_PREFIX": "on"}
+    run = train(settings, max_steps=3, deepspeed=stage, torch_dtype="bfloat16", **flags)
+    assert "shared prefixes: the first batch computes" in run.output
     assert all(math.isfinite(value) for name in ("loss", "grad_norm") for value in run.series(name))
     for name in ("margin_rewards/margin/chosen", "margin_rewards/margin/rejected"):
         assert run.series(name) == pytest.approx(with_adapter.series(name)[:3], abs=0.01), name
