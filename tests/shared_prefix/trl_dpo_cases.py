@@ -206,7 +206,11 @@ def test_auto_shares_where_it_pays_and_says_what_it_saves(base, tmp_path, capsys
     assert "shared prefixes are off because the rows would still compute 9" in logs["short", StockAuto, True]
 
 
-@pytest.mark.parametrize("cls", [DPOTrainer, MODPOTrainer], ids=["stock", "modpo"])
+class Switched(SharedPrefixDPO, DPOTrainer):
+    """One class for both settings: the parent's digest of the rows depends on the class."""
+
+
+@pytest.mark.parametrize("cls", [Switched, MODPOTrainer], ids=["stock", "modpo"])
 def test_precomputed_columns_of_one_path_are_not_read_by_the_other(base, adapter, tmp_path, cls):
     """Columns are kept beside the data: a run with shared prefixes computes its own, and finds those again."""
     file = write_rows(tmp_path / "pairs.jsonl", trl_rows(preference_rows(8)))
@@ -217,8 +221,8 @@ def test_precomputed_columns_of_one_path_are_not_read_by_the_other(base, adapter
     for setting in ("off", "on", "on"):
         data = Dataset.from_json(str(file), cache_dir=str(tmp_path / "cache"))
         this = {"shared_prefix": setting} if cls is MODPOTrainer else {}
-        made = cls if cls is MODPOTrainer or setting == "off" else StockShared
-        places.append(sum(build(made, base, tmp_path / "run", data=data, **options, **this).places))
+        Switched.shared_prefix = setting
+        places.append(sum(build(cls, base, tmp_path / "run", data=data, **options, **this).places))
     assert places[2] == 0 < places[1] and 0 < places[0] != places[1], places
 
 
