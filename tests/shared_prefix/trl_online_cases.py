@@ -299,11 +299,11 @@ def test_rows_of_one_prompt_are_found_wherever_they_stand(base, tmp_path):
     mask[torch.arange(8), 20 + torch.tensor([3, 6, 4, 2, 1, 5, 6, 3])] = 0
     mask[:, 20:] = mask[:, 20:].cumprod(1)
     ids = torch.cat([prompts, torch.randint(3, 300, (8, 7), generator=draw)], 1) * mask
-    for chunk in (None, 3):
+    for chunk, most in ((None, 2), (None, 0.4), (3, 0.75)):  # the first call is compared besides
         shared, plain = (
             one._get_per_token_logps_and_entropies(one.model, ids, mask, 7, batch_size=chunk, compute_entropy=True)[:2]
             for one in made
         )
         for found, expected in zip(shared, plain, strict=True):
             torch.testing.assert_close(found * mask[:, 20:], expected * mask[:, 20:], atol=2e-5, rtol=1e-5)
-    assert made[0].places[-1] < 0.75 * made[1].places[-1]
+        assert made[0].places[-1] < most * made[1].places[-1]
