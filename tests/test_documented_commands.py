@@ -219,10 +219,13 @@ def take(command: Command, patch) -> None:
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(monkeypatch, tmp_path):
     """The repository as the working folder; the environment is afterwards as it was before."""
     monkeypatch.chdir(REPOSITORY)
     before = dict(os.environ)
+    judge = tmp_path / "judge.yaml"  # a reader's own file: the script reads it before a model is loaded
+    judge.write_text("base_url: http://127.0.0.1:8000/v1\napi_model: judge\n", encoding="utf-8")
+    monkeypatch.setenv("PAIRWISE_JUDGE_CONFIG", str(judge))
     yield monkeypatch
     os.environ.clear()
     os.environ.update(before)

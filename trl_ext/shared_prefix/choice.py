@@ -113,8 +113,9 @@ def dropout_of(model: torch.nn.Module) -> str | None:
 
 def noise_of(model: Any, precision: torch.dtype | None) -> float:
     """Nats by which two exact passes may differ, for the lowest precision of weights, autocast and matrix products."""
-    floating = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
-    found = [NOISE[one] for one in (floating, precision) if one in NOISE]
-    if torch.get_float32_matmul_precision() != "highest":  # TF32 has the mantissa of fp16
+    weights = [one for one in model.parameters() if one.is_floating_point()][:1]
+    found = [NOISE[one] for one in (*(one.dtype for one in weights), precision) if one in NOISE]
+    on_cuda = any(one.device.type == "cuda" for one in weights)
+    if on_cuda and torch.get_float32_matmul_precision() != "highest":  # TF32 has the mantissa of fp16
         found.append(NOISE[torch.float16])
     return max(found, default=NOISE[torch.float32])
