@@ -12,19 +12,23 @@ if [ "$#" -eq 0 ]; then set -- -m "not long" --numprocesses 2 --dist loadfile --
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
 python_of() { TORCH_EXTENSIONS_DIR="$root/$1/torch_extensions" "$1/bin/python" "${@:2}"; }
-# A broken upstream would skip its tests instead of failing them.
-python_of .venv -c "import swift.arguments, trl, deepspeed, optuna, evaluate"
-python_of .venv-trl -c "import trl.experimental.online_dpo, deepspeed"
-# Compiled here (once, minutes): in a test all processes of a run would wait for it.
-for folder in .venv .venv-trl; do
-  CUDA_VISIBLE_DEVICES="" python_of "$folder" -c "from deepspeed.comm.torch import build_shm_op; build_shm_op()"
-done
+# A broken upstream would skip its tests instead of failing them. DeepSpeed's operator is compiled here (once, minutes): in a
+# test all processes of a run would wait for it.
+prepare() {
+  CUDA_VISIBLE_DEVICES="" python_of "$1" -c "import $2; from deepspeed.comm.torch import build_shm_op; build_shm_op()"
+}
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check --quiet .
+prepare .venv "swift.arguments, trl, optuna, evaluate" &
+first=$!
+prepare .venv-trl "trl.experimental.online_dpo"
 .venv/bin/python -m mypy
+wait "$first"
 python_of .venv -m pytest "$@"
 # What must hold in both: tests that reach TRL, transformers, peft or datasets, whose versions differ. Mathematics, builders,
-# gold functions, ledgers and servers are the same code on the same torch, numpy and pydantic: the first run has had them.
+# gold functions, ledgers and servers (tests/launch/common/test_serving.py) are the same code on the same torch, numpy, pydantic,
+# fastapi and uvicorn, and tests/test_pages.py reads texts: the first run has had them. tests/launch/cli is of an environment
+# too: there, verbs find fewer packages, and are to say so without a traceback.
 second=(
     tests/modpo tests/trl_modpo tests/moodpo/test_{deepspeed,moodpo_config,moodpo_prompts,moodpo_trainer,rewards,two_ranks}.py
     tests/d2po/test_{d2po_script,d2po_trainer,discriminator,labelling}.py tests/d2po/gold/test_{answers,models}.py
@@ -32,7 +36,7 @@ second=(
     tests/pairwise_judge/test_{reward_function,trl_grpo}.py
     tests/datasets_builders/test_{io,preference,score_tags}.py
     tests/launch/answers/test_{checkpoint_answers,forms}.py tests/launch/scores/test_{eval_rm,score_gold}.py
-    tests/launch/d2po/test_run_files.py tests/launch/doctor/test_doctor_{command,plants,rows,runs,seams}.py
+    tests/launch/cli tests/launch/d2po/test_run_files.py tests/launch/doctor/test_doctor_{command,plants,rows,runs,seams}.py
     tests/launch/test_run_files.py tests/test_documented_commands.py
 )
 python_of .venv-trl -m pytest "$@" "${second[@]}"

@@ -231,8 +231,8 @@ def run_swift(warm_swift):
     """run_swift(folder, flags, environment, plugin="modpo", processes=1): what `swift rlhf` does with these flags.
 
     `plugin` False loads none. `until`, a file name in the run's folder, kills the run as soon as that file is there.
-    With `command_line` it is started by the installed command line itself, with `torchrun` for several processes, which
-    costs ten seconds a process; without, each rank runs the module that the command line starts.
+    With `command_line` it is started by the installed command line itself, which costs twenty seconds, or for several
+    processes by that and `torchrun` in forks of the warm server; without, each rank runs the module that it starts.
     """
 
     def run(
@@ -256,8 +256,10 @@ def run_swift(warm_swift):
             assert until is None, "only the ranks of a run without the command line are known, so only those are killed"
             if processes > 1:
                 env |= {"NPROC_PER_NODE": str(processes), "MASTER_PORT": free_port()}
-            argv = [sys.executable, "-m", "swift.cli.main", "rlhf", *flags]
-            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=folder.parent)
+                done = warm_swift.run("swift.cli.main", ["rlhf", *flags], env, folder.parent, warm_children=True)
+            else:
+                argv = [sys.executable, "-m", "swift.cli.main", "rlhf", *flags]
+                done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, cwd=folder.parent)
             return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
         log = folder.parent / f"{folder.name}.log"
         log.unlink(missing_ok=True)

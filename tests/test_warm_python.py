@@ -84,6 +84,62 @@ def test_its_cpu_seconds_are_counted(server, tmp_path):
     assert 0.2 < server.cpu_seconds - before < 3
 
 
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, *sys.argv[2:]], stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline(), end="", flush=True)
+if sys.argv[1] == "ends":
+    child.terminate()
+sys.exit(100 + child.wait())
+"""
+CHILD = """
+import os, sys, time
+print([os.getpid(), "colorsys" in sys.modules, sys.argv[1:], os.environ["WARM_ONE"], os.getcwd()], flush=True)
+if sys.argv[1] == "sleeps":
+    time.sleep(60)
+while time.process_time() < 0.3: pass
+sys.exit(7)
+"""
+
+
+@pytest.fixture
+def parent(server, tmp_path):
+    """parent("waits" or "ends", *words) -> a run that starts `sys.executable *words`, and its log."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    (tmp_path / "child.py").write_text(CHILD)
+    env, log = {**os.environ, "WARM_ONE": "1"}, tmp_path / "log"
+    return lambda *words: (server.start("parent", words, env, tmp_path, log, warm_children=True), log)
+
+
+@pytest.mark.parametrize(("words", "warm"), [(("-m", "child"), True), (("child.py",), False)])
+def test_children_of_a_run_are_runs(server, parent, tmp_path, words, warm):
+    """Only those of `python -m`; anything else is started by the real interpreter."""
+    before = server.cpu_seconds
+    run, log = parent("waits", *words, "a b", "c")
+    assert run.wait(60) == 107, log.read_text()
+    assert ast.literal_eval(log.read_text())[1:] == [warm, ["a b", "c"], "1", str(tmp_path)]
+    assert 0.25 < server.cpu_seconds - before < 5
+
+
+def test_a_signal_reaches_a_child_and_its_end_is_told(parent):
+    run, log = parent("ends", "-m", "child", "sleeps")
+    assert run.wait(60) == 100 - signal.SIGTERM, log.read_text()
+
+
+def test_a_killed_run_takes_its_children_along(parent):
+    run, log = parent("waits", "-m", "child", "sleeps")
+    while not (log.exists() and log.read_text().endswith("\n")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    child = Path(f"/proc/{ast.literal_eval(log.read_text())[0]}")
+    assert child.exists()
+    run.kill()
+    deadline = time.monotonic() + 10
+    while child.exists():
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.01)
+
+
 def test_a_preload_that_is_not_there_is_named(tmp_path):
     server = WarmPython(("no_such_module",))
     with pytest.raises(AssertionError, match="No module named 'no_such_module'"):

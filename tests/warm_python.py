@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from tests.warm_child import ask
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Libraries alone, none of this pack's modules. What a run imports and is not named here costs each run its seconds.
@@ -30,14 +33,15 @@ TRL = (
     "trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.experimental.online_dpo", "trl.scripts.utils", "deepspeed",
     "transformers.models.llama.modeling_llama", "peft", "datasets", "pydantic_settings",
 )  # fmt: skip
+WARM_CHILD = str(REPOSITORY / "tests" / "warm_child.py")
 SERVERS: list["WarmPython"] = []
 
 
 class WarmRun:
     """A run under way."""
 
-    def __init__(self, connection: socket.socket, server: "WarmPython"):
-        self._connection, self._answers, self._server = connection, connection.makefile(), server
+    def __init__(self, connection: socket.socket):
+        self._connection, self._answers = connection, connection.makefile()
         self.pid = int(self._answers.readline())
         self.returncode: int | None = None
 
@@ -56,8 +60,7 @@ class WarmRun:
             except BaseException:
                 self.kill()
                 raise
-            self.returncode, spent = json.loads(self._answers.readline())
-            self._server.cpu_seconds += spent
+            self.returncode = int(self._answers.readline())
             self._answers.close()
             self._connection.close()
         return self.returncode
@@ -72,96 +75,139 @@ class WarmRun:
 class WarmPython:
     """The server's side in the tests, started with the first run.
 
-    `cpu_seconds` are those of all ended runs and their children, and of the imports while no wait of ours counts them.
+    Its folder holds the socket at which it is asked, the CPU seconds of all ended runs, one line each, and the commands
+    `python` and `swift` with which the children of a run are started as runs of the server too.
     """
 
     def __init__(self, preload: tuple[str, ...]):
-        self.preload, self.cpu_seconds, self._imports = preload, 0.0, 0.0
+        self.preload, self._imports, self._seen, self._spent = preload, 0.0, 0, 0.0
         self._server: subprocess.Popen | None = None
         SERVERS.append(self)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Those of all ended runs and their children, and of the imports while no wait of ours counts them."""
+        if self._server is not None and self._usage.stat().st_size != self._seen:
+            text = self._usage.read_bytes()
+            self._seen, self._spent = len(text), sum(map(float, text.split()))
+        return self._imports + self._spent
+
     def _open(self) -> None:
-        self._control, theirs = socket.socketpair()
+        self._folder = tempfile.TemporaryDirectory(prefix="warm_")
+        place = Path(self._folder.name)
+        self._usage = place / "usage"
+        self._usage.touch()
+        for name in ("python", "swift"):
+            command = ["exec", sys.executable, "-SI", WARM_CHILD, str(place), sys.executable, name]
+            (place / name).write_text(f'#!/bin/sh\n{shlex.join(command)} "$@"\n')
+            (place / name).chmod(0o755)
+        self._life, theirs = socket.socketpair()
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         with tempfile.TemporaryFile("w+") as output:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm_python", str(theirs.fileno()), *self.preload], env=env, cwd=REPOSITORY,
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                [sys.executable, "-m", "tests.warm_python", str(place), str(theirs.fileno()), *self.preload], env=env,
+                cwd=REPOSITORY, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
             theirs.close()
-            spent = self._control.recv(64)
+            spent = self._life.recv(64)
             output.seek(0)
             assert spent, f"one of {self.preload} cannot be imported:\n{output.read()[-3000:]}"
         self._imports = float(spent)
-        self.cpu_seconds += self._imports
 
     def start(
-        self, module: str, argv: list, environment: dict[str, str], folder: Path, log: Path, errors: Path | None = None
+        self, module: str, argv: list, environment: dict[str, str], folder: Path, log: Path, errors: Path | None = None,
+        warm_children: bool = False,
+    ) -> WarmRun:  # fmt: skip
+        """`python -m module *argv` in `folder`, its output at the end of `log`, what it writes to stderr of `errors`.
+
+        With `warm_children` its `sys.executable` starts runs of this server.
+        """
+        with open(os.devnull) as nothing, open(log, "a") as output, open(errors or log, "a") as second:
+            files = [nothing.fileno(), output.fileno(), second.fileno()]
+            return self.begin(module, argv, environment, folder, files, warm_children)
+
+    def begin(
+        self, module: str, argv: list, environment: dict[str, str], folder: Path, files: list[int], warm_children=False
     ) -> WarmRun:
-        """`python -m module *argv` in `folder`, its output at the end of `log`, what it writes to stderr of `errors`."""
+        """`start` with open files for stdin, stdout and stderr."""
         if self._server is None:
             self._open()
-        ours, theirs = socket.socketpair()
+        place = self._folder.name
         request = {
             "module": module, "argv": [str(word) for word in argv], "environment": environment, "folder": str(folder),
-            "logs": [str(log), str(errors or log)],
+            "executable": f"{place}/python" if warm_children else sys.executable,
         }  # fmt: skip
-        socket.send_fds(self._control, [b"."], [theirs.fileno()])
-        theirs.close()
-        ours.sendall(json.dumps(request).encode() + b"\n")
-        return WarmRun(ours, self)
+        return WarmRun(ask(place, request, files))
 
     def run(
-        self, module: str, argv: list, environment: dict[str, str], folder: Path, timeout: float = 600
+        self, module: str, argv: list, environment: dict[str, str], folder: Path, timeout: float = 600, **options
     ) -> subprocess.CompletedProcess:
         """As `subprocess.run` with `capture_output` and `text` does it."""
         with tempfile.TemporaryDirectory() as place:
             output, errors = Path(place, "output"), Path(place, "errors")
-            code = self.start(module, argv, environment, folder, output, errors).wait(timeout)
+            code = self.start(module, argv, environment, folder, output, errors, **options).wait(timeout)
             texts = (path.read_text(encoding="utf-8", errors="replace") for path in (output, errors))
             return subprocess.CompletedProcess([sys.executable, "-m", module, *argv], code, *texts)
 
     def close(self) -> None:
         if self._server is not None:
-            self._control.close()  # the server ends by it
+            self._life.close()  # the server ends by it
             self._server.wait()
-            self.cpu_seconds -= self._imports
+            spent, self._server, self._imports = self.cpu_seconds - self._imports, None, 0.0
+            self._spent = spent
+            self._folder.cleanup()
 
 
-def requested(control: socket.socket) -> dict:
+def requested(place: Path, listener: socket.socket, life: socket.socket) -> dict:
     """Forks for every request until the tests close their end; returns in the process of a run, and only there."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for the runs
     while True:
-        _, found, *_ = socket.recv_fds(control, 1, 1)
-        if not found:
+        if life in select.select([listener, life], [], [])[0]:
             sys.exit()
+        connection = listener.accept()[0]
         if os.fork():
-            os.close(found[0])
+            connection.close()
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with socket.socket(fileno=found[0]) as connection:
-            request = json.loads(connection.makefile().readline())
-            run = os.fork()
-            if run == 0:
-                os.setsid()
-                connection.sendall(f"{os.getpid()}\n".encode())
-                control.close()
-                return request
-            _, status, usage = os.wait4(run, 0)
-            answer = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
-            connection.sendall(json.dumps(answer).encode() + b"\n")
+        listener.close()
+        _, files, *_ = socket.recv_fds(connection, 1, 3)
+        request = json.loads(connection.makefile().readline())
+        run = os.fork()
+        if run == 0:
+            os.setsid()
+            for stream, file in enumerate(files):
+                os.dup2(file, stream)
+                os.close(file)
+            connection.sendall(f"{os.getpid()}\n".encode())
+            connection.close()
+            life.close()
+            return request
+        code, spent = watch(run, connection)
+        with (place / "usage").open("a") as usage:
+            usage.write(f"{spent}\n")
+        with suppress(BrokenPipeError):
+            connection.sendall(f"{code}\n".encode())
         os._exit(0)
 
 
+def watch(run: int, connection: socket.socket) -> tuple[int, float]:
+    """Exit code and CPU seconds of the run when it has ended; who asked for it and is gone takes its session along."""
+    ending = os.pidfd_open(run)
+    if ending not in select.select([ending, connection], [], [])[0]:
+        with suppress(ProcessLookupError):
+            os.killpg(run, signal.SIGKILL)
+    _, status, usage = os.wait4(run, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+
+
 def become(request: dict) -> None:
-    """Puts the run's environment, folder, output and arguments in the place of the server's."""
+    """Puts the run's environment, folder, interpreter and arguments in the place of the server's."""
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    for stream, log in enumerate(request["logs"], start=1):
-        opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(opened, stream)
-        os.close(opened)
+    sys.executable = request["executable"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
     beside = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path and path not in sys.path]
     sys.path[:1] = [request["folder"], *beside]
     sys.argv[1:] = request["argv"]
@@ -183,13 +229,16 @@ def leave() -> None:
 
 if __name__ == "__main__":
     atexit.register(leave)  # the first one registered runs last
-    control = socket.socket(fileno=int(sys.argv[1]))
-    for name in sys.argv[2:]:
+    place, life = Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    for name in sys.argv[3:]:
         __import__(name)
     gc.freeze()  # forked processes share these pages: the collector is not to write into them
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place / "socket"))
+    listener.listen(64)
     used = os.times()
-    control.sendall(str(used.user + used.system).encode())
-    request = requested(control)
+    life.sendall(str(used.user + used.system).encode())
+    request = requested(place, listener, life)
     become(request)
     try:
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

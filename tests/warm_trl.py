@@ -1,14 +1,14 @@
 """TRL's scripts, one rank or several, in forks of a process that has imported TRL and never sees ms-swift.
 
-Without the imports a training of a tiny model takes a second, with them eleven. What a launcher adds, accelerate's or
-torchrun's, is missing here: for each script of ours one test starts one process by the one and two by the other.
+Without the imports a training of a tiny model takes a second, with them eleven. `torchrun` runs the launcher itself, and the
+ranks that it starts are forks too; accelerate's launcher starts new interpreters in one test of each script it is for.
 """
 
 import os
 import time
 from pathlib import Path
 
-from tests.conftest import REPOSITORY, ranks
+from tests.conftest import REPOSITORY, free_port, ranks
 from tests.warm_python import WarmPython, WarmRun
 
 SETTINGS = {"PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -59,4 +59,16 @@ class WarmTrl:
         """The output of a run that ends well; what is `start`ed otherwise."""
         code, output = self.start(*given, **options).finish()
         assert code == 0, output[-3000:]
+        return output
+
+    def torchrun(
+        self, processes: int, module: str, flags: list, log: Path, folder: Path = REPOSITORY, **environment: str
+    ) -> str:
+        """The output of `torchrun --nproc_per_node PROCESSES -m MODULE FLAG...`, which ends well."""
+        argv = ["--nproc_per_node", processes, "--master_port", free_port(), "-m", module, *flags]
+        log.unlink(missing_ok=True)
+        env = {**os.environ, **SETTINGS, **environment}
+        run = self.server.start("torch.distributed.run", argv, env, folder, log, warm_children=True)
+        code, output = TrlRun([run], log).finish()
+        assert code == 0 and "terminate called" not in output, output[-3000:]
         return output

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, free_port
+from tests.conftest import REPOSITORY
 from tests.tiny import SENTENCES, build_classifier, build_model, write_rows
 from tests.warm_trl import TrlRun
 
@@ -50,14 +50,11 @@ def settings_file(world: Path, name: str, processes: int = 1, **overrides) -> Pa
     return file
 
 
-def launched(world: Path, name: str, processes: int = 1, **overrides) -> str:
-    """The output of a run that a real launcher starts."""
+def by_accelerate(world: Path, name: str, **overrides) -> str:
+    """The output of a run that the real launcher starts, new interpreters all."""
     argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    if processes > 1:
-        argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        argv += ["--master_port", free_port()]
-    argv += ["-m", SCRIPT, "--config", str(settings_file(world, name, processes, **overrides))]
+    argv += ["-m", SCRIPT, "--config", str(settings_file(world, name, **overrides))]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(argv, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and "terminate called" not in done.stderr, done.stderr[-3000:]
@@ -98,7 +95,9 @@ def same(one: dict, other: dict) -> bool:
 
 
 def test_one_process_from_a_run_file_with_evaluation(world):
-    output = launched(world, "one", resume_from_checkpoint=True, eval_strategy="steps", eval_steps=6, eval_prompts=3)
+    output = by_accelerate(
+        world, "one", resume_from_checkpoint=True, eval_strategy="steps", eval_steps=6, eval_prompts=3
+    )
     assert "20 of 20 prompts kept" in output and "yet, a fresh start" in output
     state = json.loads((world / "one" / "trainer_state.json").read_text())
     found = [row for row in state["log_history"] if "eval_gold" in row]
@@ -107,8 +106,9 @@ def test_one_process_from_a_run_file_with_evaluation(world):
 
 
 @pytest.fixture(scope="module")
-def whole(world) -> Path:
-    launched(world, "whole", processes=2)
+def whole(world, warm_trl) -> Path:
+    """By torchrun, two processes."""
+    warm_trl.torchrun(2, SCRIPT, ["--config", settings_file(world, "whole", 2)], world / "whole.log")
     return world / "whole"
 
 

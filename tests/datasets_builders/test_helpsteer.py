@@ -220,8 +220,9 @@ sys.exit(code)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from the Linux process table")
 @pytest.mark.parametrize("mode", [[], ["--sft"]], ids=["pairs", "sft"])
 def test_peak_memory_does_not_grow_with_the_rows(tmp_path, mode):
+    """20 bytes a row would be seen; found: less than 3."""
     peaks = []
-    for count in (20_000, 200_000):
+    for count in (20_000, 80_000):
         source = tmp_path / f"{count}.jsonl"
         with open(source, "w") as handle:
             for number in range(count):
@@ -239,7 +240,7 @@ def test_peak_memory_does_not_grow_with_the_rows(tmp_path, mode):
         assert json.loads(done.stdout)["rows"] == count
         peaks.append(int(done.stderr))
         source.unlink()
-    assert peaks[1] < 1.15 * peaks[0], f"peak memory in KiB: {peaks}"
+    assert peaks[1] < 1.05 * peaks[0], f"peak memory in KiB: {peaks}"
 
 
 def test_the_turns_of_helpsteer2_are_messages(tmp_path, capsys):

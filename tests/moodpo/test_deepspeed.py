@@ -1,17 +1,12 @@
 """The script on two processes from launch/deepspeed: the steps of DDP."""
 
-import os
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, free_port
 from tests.tiny import SENTENCES, build_model, write_rows
-from tests.warm_trl import SETTINGS
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
 SCRIPT = "trl_ext.moodpo.script"
@@ -35,21 +30,7 @@ def run(warm_trl, tmp_path_factory):
             "--save_strategy", "no", "--seed", 5, "--disable_tqdm", "true", "--ddp_backend", "gloo", *flags,
         ]  # fmt: skip
         if launcher:
-            torchrun = [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--nproc_per_node",
-                "2",
-                "--master_port",
-                free_port(),
-            ]
-            done = subprocess.run(
-                [*torchrun, "-m", SCRIPT, *map(str, argv)], env={**os.environ, **SETTINGS}, cwd=REPOSITORY, text=True,
-                capture_output=True, timeout=600,
-            )  # fmt: skip
-            assert done.returncode == 0 and "terminate called" not in done.stderr, (done.stdout + done.stderr)[-3000:]
-            output = done.stdout
+            output = warm_trl.torchrun(2, SCRIPT, argv, world / f"{name}.log")
         else:
             output = warm_trl.run(SCRIPT, argv, world / f"{name}.log", processes=2)
         series = [

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +11,9 @@ from tests.warm_python import WarmPython
 
 
 class Workers:
-    """`Workers(folder)(module, plan)`: the answers of a worker process, by name of the run.
+    """`Workers(folder, server)(module, plan, name)`: the answers of a worker process of the warm server, by name of the run."""
 
-    With a server the worker starts with its imports done.
-    """
-
-    def __init__(self, folder: Path, server: WarmPython | None = None):
+    def __init__(self, folder: Path, server: WarmPython):
         self.folder, self.server = folder, server
 
     def __call__(self, module: str, plan: dict, name: str) -> dict[str, dict]:
@@ -27,15 +22,7 @@ class Workers:
         env = {
             **os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        argv = [str(plan_file), str(answers)]
-        if self.server is None:
-            command = [sys.executable, "-m", module, *argv]
-            with open(log, "w", encoding="utf-8") as output:
-                code = subprocess.run(
-                    command, env=env, cwd=self.folder, stdout=output, stderr=output, timeout=900
-                ).returncode
-        else:
-            code = self.server.start(module, argv, env, self.folder, log).wait(900)
+        code = self.server.start(module, [plan_file, answers], env, self.folder, log).wait(900)
         assert code == 0, log.read_text(encoding="utf-8", errors="replace")[-4000:]
         lines = answers.read_text(encoding="utf-8").splitlines()
         return {answer["name"]: answer for answer in map(json.loads, lines)}
@@ -54,8 +41,8 @@ def chosen(request, *names: str) -> list[tuple]:
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory):
-    return Workers(tmp_path_factory.mktemp("parity"))
+def workers(warm_trl, tmp_path_factory):
+    return Workers(tmp_path_factory.mktemp("parity"), warm_trl.server)
 
 
 @pytest.fixture(scope="module")

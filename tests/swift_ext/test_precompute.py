@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -109,11 +107,10 @@ def test_store_of_another_adapter_is_refused(tiny, pairs, store, margins, run_sw
     assert run.returncode != 0 and "stale store" in run.output and "'taste'" in run.output
 
 
-def test_the_command_line_with_two_processes_fills_the_same_store(tiny, pairs, store, margins, tmp_path):
-    argv = [sys.executable, "-m", "launch", "precompute-margins", "--store", str(tmp_path / "two")]
-    argv += [*swift_flags(tiny, pairs, tmp_path / "two"), "--ddp_backend", "gloo"]
+def test_the_command_line_with_two_processes_fills_the_same_store(warm_swift, tiny, pairs, store, margins, tmp_path):
+    argv = ["precompute-margins", "--store", tmp_path / "two", *swift_flags(tiny, pairs, tmp_path / "two")]
     env = environment(margins) | {"NPROC_PER_NODE": "2", "MASTER_PORT": free_port()}
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
+    done = warm_swift.run("launch", [*argv, "--ddp_backend", "gloo"], env, tmp_path, warm_children=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     assert (tmp_path / "two" / "train.jsonl").read_bytes() == (store / "train.jsonl").read_bytes()
 

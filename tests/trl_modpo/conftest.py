@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
-from importlib.util import find_spec
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.tiny import preference_rows, write_rows
+from tests.warm_python import WarmPython
+from tests.warm_trl import SETTINGS
 
 ROWS = 8
 
@@ -33,45 +32,37 @@ class JobFailed(Exception):
 class Worker:
     """Jobs for `tests.trl_modpo.worker`, answered in order."""
 
-    def __init__(self):
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(REPOSITORY),
-            "CUDA_VISIBLE_DEVICES": "",
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.trl_modpo.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=env,
-            text=True,
-            cwd=REPOSITORY,
-        )
+    def __init__(self, server: WarmPython):
+        env = {**os.environ, **SETTINGS, "TOKENIZERS_PARALLELISM": "false"}
+        (jobs, ours), (theirs, answers) = os.pipe(), os.pipe()
+        self._run = server.begin("tests.trl_modpo.worker", [], env, REPOSITORY, [jobs, answers, 2])
+        os.close(jobs)
+        os.close(answers)
+        self._jobs, self._answers = os.fdopen(ours, "w"), os.fdopen(theirs)
 
     def __call__(self, job: str, **arguments):
         """The job's result; what it printed is in `printed`."""
-        print(json.dumps({"job": job, **arguments}, default=str), file=self.process.stdin, flush=True)
-        for line in self.process.stdout:
+        print(json.dumps({"job": job, **arguments}, default=str), file=self._jobs, flush=True)
+        for line in self._answers:
             if line.startswith("RESULT "):
                 answer = json.loads(line.removeprefix("RESULT "))
                 self.printed = answer["printed"]
                 if "error" in answer:
                     raise JobFailed(f"{answer['error']}\n{answer['traceback']}")
                 return answer["result"]
-        raise JobFailed(f"the worker ended with {self.process.wait()}")
+        raise JobFailed(f"the worker ended with {self._run.wait()}")
+
+    def end(self) -> None:
+        self._jobs.close()
+        self._run.wait(60)
+        self._answers.close()
 
 
 @pytest.fixture(scope="session")
-def worker():
-    if find_spec("trl") is None:
-        pytest.skip("TRL is not installed in this environment")
-    worker = Worker()
+def worker(warm_trl):
+    worker = Worker(warm_trl.server)
     yield worker
-    worker.process.stdin.close()
-    worker.process.wait(timeout=60)
+    worker.end()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, free_port, swift_flags
+from tests.conftest import REPOSITORY, swift_flags
 from tests.tiny import preference_rows, write_rows
 from tests.warm_trl import SETTINGS
 
@@ -71,28 +71,18 @@ def launch(tiny, adapter, warm_trl, tmp_path_factory):
         file = parent / f"{folder.name}.yaml"
         file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
         flags, cache = ["--config", str(file)], {"HF_DATASETS_CACHE": str(parent / "cache")}
-        if launcher:
-            argv = [
-                sys.executable,
-                "-m",
-                "accelerate.commands.launch",
-                "--cpu",
-                "--num_processes",
-                "1",
-                "--num_machines",
-                "1",
-            ]
-            argv += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-            if processes > 1:  # without a GPU, accelerate starts several processes by MPI only
-                argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-                argv += ["--master_port", free_port()]
+        log = parent / f"{folder.name}.log"
+        if launcher and processes > 1:  # without a GPU, accelerate starts several processes by MPI only
+            code, output = 0, warm_trl.torchrun(processes, SCRIPT, flags, log, parent, **cache)
+        elif launcher:
+            argv = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+            argv += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
             env = {**os.environ, **SETTINGS, **cache}
             done = subprocess.run(
                 [*argv, "-m", SCRIPT, *flags], env=env, capture_output=True, text=True, timeout=600, cwd=parent
             )
             code, output = done.returncode, done.stdout + done.stderr
         else:
-            log = parent / f"{folder.name}.log"
             code, output = warm_trl.start(SCRIPT, flags, log, parent, processes, **cache).finish()
         state = folder / f"checkpoint-{settings['max_steps']}" / "trainer_state.json"
         rows_of_log = (

@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from importlib.util import find_spec
 
 import pytest
 
@@ -18,9 +19,7 @@ from tests.datasets_builders.teacher.conftest import KEY, PACKAGES
 USER = get_prompt("hh_score100_v1")("Human: q", "an answer")
 BACKENDS = ("openai", "anthropic")
 
-
-for package in PACKAGES:
-    pytest.importorskip(package)
+pytestmark = pytest.mark.skipif(not all(map(find_spec, PACKAGES)), reason="the extra `api` is not installed")
 
 
 def ask(server, backend, times=1, max_retries=8, rpm_limit=600000, stop_after=None, timeout=600.0, **options):

@@ -280,12 +280,13 @@ def environment():
 
 
 @pytest.mark.integration
-def test_a_real_sweep_survives_a_termination(flags, tmp_path):
+def test_a_real_sweep_survives_a_termination(flags, warm, tmp_path):
     """Ended while its first job loads a model, it leaves no process behind; the same command then finishes."""
-    command = [sys.executable, "-m", "launch", "sweep-bt", *flags, "--ckpts", "checkpoint-0 checkpoint-10"]
+    argv = ["sweep-bt", *flags, "--ckpts", "checkpoint-0 checkpoint-10"]
     first = subprocess.Popen(
-        command, env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "launch", *argv], env=environment(), cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     for line in first.stdout:
         if "attempt 1" in line:
             break
@@ -295,10 +296,10 @@ def test_a_real_sweep_survives_a_termination(flags, tmp_path):
     assert first.returncode == 130 and "interrupted" in errors
     children = subprocess.run(["pgrep", "-f", str(tmp_path / "sweep")], capture_output=True, text=True).stdout
     assert children == ""
-    done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = warm.run("launch", argv, environment(), tmp_path, 120, warm_children=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "sweep/summary.json").read_text())
     assert [row["ckpt"] for row in found["checkpoints"]] == ["checkpoint-0", "checkpoint-10"]
     assert all(row["metrics"]["parse"]["mean"] == 0 for row in found["checkpoints"])
-    again = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    again = warm.run("launch", argv, environment(), tmp_path, 120, warm_children=True)
     assert again.stdout.count("complete already") == 2

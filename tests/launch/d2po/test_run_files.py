@@ -6,8 +6,6 @@ import json
 import math
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -176,8 +174,7 @@ def test_offline_dpo_by_trl_and_answers_of_its_checkpoints(run_trl, tiny, tmp_pa
     assert len((tmp_path / "answers" / "answers.jsonl").read_text().splitlines()) == 9
 
 
-def test_reward_model_by_ms_swift(tiny, data, tmp_path):
-    pytest.importorskip("swift")
+def test_reward_model_by_ms_swift(warm_swift, tiny, data, tmp_path):
     out = tmp_path / "rm"
     flags = {
         "model": tiny,
@@ -187,9 +184,9 @@ def test_reward_model_by_ms_swift(tiny, data, tmp_path):
         "dataset_num_proc": 1,
         "load_from_cache_file": "false",
     } | SHORT
-    argv = [sys.executable, "-m", "swift.cli.main", "rlhf", str(RUNS / "rm_swift.yaml")]
+    argv = ["rlhf", RUNS / "rm_swift.yaml"]
     argv += [text for name, value in flags.items() for text in (f"--{name}", str(value))]
-    done = subprocess.run(argv, env=environment(data), capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    done = warm_swift.run("swift.cli.main", argv, environment(data), tmp_path, warm_children=True)
     assert done.returncode == 0, done.stderr[-3000:]
     state = newest_state(out)
     first_loss_has_the_margin(state)

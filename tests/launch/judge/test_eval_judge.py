@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -346,7 +344,7 @@ def test_misspelt_names_get_the_nearest(capsys):
 
 
 @pytest.mark.integration
-def test_a_tiny_model_through_the_real_command_line(tmp_path):
+def test_a_tiny_model_through_the_real_command_line(warm, tmp_path):
     model = build_tiny_judge(tmp_path / "judge")
     data = tiny.write_rows(
         tmp_path / "raw.jsonl", [raw(i, i, 2, preference_strength=[-2, 1, 0][i % 3]) for i in range(6)]
@@ -355,8 +353,7 @@ def test_a_tiny_model_through_the_real_command_line(tmp_path):
     flags = ["--model", str(model), "--model_type", "llama", "--template", "chatml", "--torch_dtype", "float32"]
     flags += ["--data", str(data), "--num_samples", "3", "--do_sample", "--max_new_tokens", "1", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "launch", "eval-judge", *flags]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    done = warm.run("launch", ["eval-judge", *flags], environment, tmp_path, 300)
     assert done.returncode == 0, done.stderr
     metrics = result_of(out)["metrics"]
     assert (metrics["pairs"], metrics["rows"], metrics["answers"]) == (6, 12, 36)

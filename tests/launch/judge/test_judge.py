@@ -448,13 +448,18 @@ def seven_pairs(tmp_path):
 
 
 @pytest.mark.integration
-def test_the_real_command_line_with_a_local_model(tiny_judge, seven_pairs, tmp_path):
+def test_the_real_command_line_with_a_local_model(warm, tiny_judge, seven_pairs, tmp_path):
+    """In a new interpreter without an adapter, and in a fork of the warm one with it."""
     model, adapter = tiny_judge
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     found = {}
     for name, extra in (("base", []), ("adapter", ["--adapter", str(adapter)])):
-        command = [sys.executable, "-m", "launch", *local(model, seven_pairs, tmp_path / name, *extra)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        argv = local(model, seven_pairs, tmp_path / name, *extra)
+        if name == "base":
+            command = [sys.executable, "-m", "launch", *argv]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        else:
+            done = warm.run("launch", argv, environment, tmp_path, 300)
         assert done.returncode == 0, done.stderr[-2000:]
         assert "7 pairs, 14 rows, 42 answers" in done.stdout and "answers with a verdict: 1.0000" in done.stdout
         assert "lost their beginning" not in done.stdout

@@ -18,7 +18,8 @@ pytest.importorskip("doit")
 pytestmark = pytest.mark.integration
 
 
-def start(folder, out, tiny, *extra):
+def start(folder, out, tiny, *extra, warm=None):
+    """The pipeline under way; with a warm server it and its stages are runs of that, not new interpreters."""
     for name, seed, count in (("preference", 0, 24), ("margin", 1, 24), ("margin_val", 3, 12)):
         path = folder / f"{name}.jsonl"
         if not path.exists():
@@ -30,18 +31,24 @@ def start(folder, out, tiny, *extra):
         "save_steps": 1, "eval_steps": 2, "max_new_tokens": 8, "eval_size": 4, "gen_samples": 2, "gen_batch_size": 4,
         "min_margin_accuracy": 0,
     }  # fmt: skip
-    argv = [sys.executable, "-m", "launch", "helpsteer-modpo"]
-    argv += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    argv = [
+        "helpsteer-modpo",
+        *(part for name, value in settings.items() for part in (f"--{name}", str(value))),
+        *extra,
+    ]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [*argv, *extra], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    log = folder / "said.log"
+    log.unlink(missing_ok=True)
+    if warm is not None:
+        return log, warm.start("launch", argv, env, folder, log, warm_children=True)
+    with log.open("w") as said:
+        command = [sys.executable, "-m", "launch", *argv]
+        return log, subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
 
 
-def finish(process) -> str:
-    output = process.communicate(timeout=500)[0]
-    assert process.returncode == 0, output[-3000:]
-    return output
+def finish(log, process) -> str:
+    assert process.wait(timeout=500) == 0, log.read_text()[-3000:]
+    return log.read_text()
 
 
 def results(out) -> dict[str, str]:
@@ -52,9 +59,9 @@ def results(out) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny, tmp_path_factory):
+def undisturbed(warm_swift, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipeline")
-    return folder, folder / "run", finish(start(folder, folder / "run", tiny))
+    return folder, folder / "run", finish(*start(folder, folder / "run", tiny, warm=warm_swift))
 
 
 def test_pipeline_ends_in_a_report(undisturbed):
@@ -67,25 +74,28 @@ def test_pipeline_ends_in_a_report(undisturbed):
     assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward"
 
 
-def test_same_command_again_does_nothing(undisturbed, tiny):
+def test_same_command_again_does_nothing(warm_swift, undisturbed, tiny):
     folder, out, _ = undisturbed
-    said = finish(start(folder, out, tiny))
+    said = finish(*start(folder, out, tiny, warm=warm_swift))
     assert said.count("already done") == 10 and "started" not in said
 
 
-def test_a_new_w_trains_only_itself_and_a_kill_nine_in_the_middle_of_it_changes_nothing(undisturbed, tiny):
-    """Killed after the first checkpoint: the stage goes on from there, and ends as one that starts from nothing, to the bit."""
+def test_a_new_w_trains_only_itself_and_a_kill_nine_in_the_middle_of_it_changes_nothing(warm_swift, undisturbed, tiny):
+    """Killed after the first checkpoint: the stage goes on from there, and ends as one that starts from nothing, to the bit.
+
+    What is killed is what a user starts, new interpreters all; the rest are runs of the warm server.
+    """
     folder, out, _ = undisturbed
     before, both = results(out), ("--w_values", "0.5,0.9")
-    process = start(folder, out, tiny, *both)
+    log, process = start(folder, out, tiny, *both)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (out / "modpo_w0.9" / "checkpoint-1" / "trainer_state.json").exists():
-        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert process.poll() is None, log.read_text()[-3000:]
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
     assert not (out / "manifests" / "modpo_w0.9.json").exists()
-    said = finish(start(folder, out, tiny, *both))
+    said = finish(*start(folder, out, tiny, *both, warm=warm_swift))
     assert "train the margin adapter (DPO): already done" in said and "--resume_from_checkpoint" in said
     started = {line.split("] ")[1].split(":")[0] for line in said.splitlines() if line.endswith(": started")}
     assert "generate with w0.9" in started
@@ -93,6 +103,6 @@ def test_a_new_w_trains_only_itself_and_a_kill_nine_in_the_middle_of_it_changes_
     continued = results(out)
     assert {name: continued[name] for name in before} == before
     shutil.rmtree(out / "modpo_w0.9")
-    said = finish(start(folder, out, tiny, *both))
+    said = finish(*start(folder, out, tiny, *both, warm=warm_swift))
     assert said.count("started") == 1 and "--resume_from_checkpoint" not in said, said
     assert results(out) == continued

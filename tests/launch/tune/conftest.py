@@ -13,6 +13,7 @@ import yaml
 from tests.conftest import REPOSITORY
 from tests.tiny import preference_rows, write_rows
 from tests.trl_modpo.conftest import trl_rows
+from tests.warm_python import WarmRun
 
 RUN_FILE = {
     "dtype": "float32", "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "max_length": 96,
@@ -61,11 +62,19 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(tmp_path):
-    """start(flags, log) -> a worker in a session of its own, its output in `tmp_path/log`. None outlives the test."""
+def start(tmp_path, request):
+    """start(flags, log) -> a worker in a session of its own, its output in `tmp_path/log`. None outlives the test.
+
+    A `warm` worker and its training runs are forks of a process that has imported TRL: a second each instead of ten.
+    """
     workers = []
 
-    def run(flags: list[str], log: str) -> subprocess.Popen:
+    def run(flags: list[str], log: str, warm: bool = False) -> subprocess.Popen | WarmRun:
+        if warm:
+            server, argv = request.getfixturevalue("warm_trl").server, ["tune-modpo", *flags]
+            output, env = tmp_path / log, environment(tmp_path)
+            workers.append(server.start("launch", argv, env, tmp_path, output, warm_children=True))
+            return workers[-1]
         with open(tmp_path / log, "w") as output:
             workers.append(subprocess.Popen(
                 [sys.executable, "-m", "launch", "tune-modpo", *flags], env=environment(tmp_path), cwd=tmp_path,

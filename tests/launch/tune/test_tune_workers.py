@@ -18,7 +18,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("trl")
 pytestmark = pytest.mark.integration
 RUNGS = (4, 8, 12)
-# So many that some are pruned; each costs ten seconds of a core.
+# So many that some are pruned.
 TRIALS = 7
 
 
@@ -43,7 +43,7 @@ def history(trial: Path) -> list[dict]:
 
 def test_trials_of_two_workers_one_killed_and_replaced(study_flags, start, tmp_path):
     flags, folder = [*study_flags, "--n_trials", str(TRIALS)], tmp_path / "out" / "s"
-    workers = {name: start([*flags, "--worker_id", name], f"{name}.log") for name in ("gpu0", "gpu1")}
+    workers = {name: start([*flags, "--worker_id", name], f"{name}.log", warm=True) for name in ("gpu0", "gpu1")}
     trials = [folder / "trial_0000", folder / "trial_0001"]
     wait_for(lambda: any(map(goes_on, trials)), workers.values())
     killed = next(number for number, trial in enumerate(trials) if goes_on(trial))
@@ -51,7 +51,7 @@ def test_trials_of_two_workers_one_killed_and_replaced(study_flags, start, tmp_p
     os.killpg(workers[victim].pid, signal.SIGKILL)  # the training run with it
     workers[victim].wait()
     assert study_of(folder).trials[killed].state.name == "RUNNING"
-    workers[victim] = start([*flags, "--worker_id", victim], f"{victim}_again.log")
+    workers[victim] = start([*flags, "--worker_id", victim], f"{victim}_again.log", warm=True)
     for process in workers.values():
         assert process.wait(timeout=1800) == 0, [path.read_text()[-3000:] for path in tmp_path.glob("*.log")]
     logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
@@ -100,7 +100,7 @@ def test_trials_of_two_workers_one_killed_and_replaced(study_flags, start, tmp_p
 
     # A full study stays as it is.
     before = (folder / "optuna_study.journal").read_bytes()
-    again = start([*flags, "--worker_id", "gpu7"], "again.log")
+    again = start([*flags, "--worker_id", "gpu7"], "again.log", warm=True)
     assert again.wait(timeout=200) == 0
     assert f"the budget of {TRIALS} trials is spent" in (tmp_path / "again.log").read_text()
     assert len(study_of(folder).trials) == TRIALS and not (folder / f"trial_{TRIALS:04d}").exists()
