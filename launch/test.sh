@@ -32,7 +32,7 @@ python_of .venv -m pytest "$@"
 second=(
     tests/modpo tests/trl_modpo tests/moodpo/test_{deepspeed,moodpo_config,moodpo_prompts,moodpo_trainer,rewards,two_ranks}.py
     tests/d2po/test_{d2po_script,d2po_trainer,discriminator,labelling}.py tests/d2po/gold/test_{answers,models}.py
-    tests/parity/test_trl_{dpo,online}.py tests/shared_prefix/test_trl_{dpo,online}.py
+    tests/parity/test_trl_{dpo,online}.py tests/shared_prefix/test_{architectures,prefill,trl_dpo,trl_online}.py
     tests/pairwise_judge/test_{reward_function,trl_grpo}.py
     tests/datasets_builders/test_{io,preference,score_tags}.py
     tests/launch/answers/test_{checkpoint_answers,forms}.py tests/launch/scores/test_{eval_rm,score_gold}.py
