@@ -125,7 +125,10 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of the encoding
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of JSON, of the encoding, or of values that lie too deep in each other
         raise ValueError(f"{path}: not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: a {type(found).__name__} instead of an object")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from datasets_builders.choices import did_you_mean
 from datasets_builders.secret_settings import shown
+from datasets_builders.yaml_file import read_yaml
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
@@ -27,8 +27,10 @@ def refuse_leftovers(prefix: str) -> None:
     run_file = os.environ.get("SWIFT_CONFIG_FILE", "")  # set by `swift` itself
     if not run_file.endswith((".yaml", ".yml")) or not Path(run_file).is_file():
         return
-    with open(run_file, encoding="utf-8") as file:
-        planned = {name: str(value) for name, value in (yaml.safe_load(file).get("ENV") or {}).items()}
+    settings = read_yaml(run_file) or {}
+    if not isinstance(settings, dict) or not isinstance(settings.get("ENV") or {}, dict):
+        raise ValueError(f"{run_file}: a run file, and ENV in it, is a mapping of names to values")
+    planned = {name: str(value) for name, value in (settings.get("ENV") or {}).items()}
     meant = sys.argv[sys.argv.index("--model_kwargs") + 1].upper() if "--model_kwargs" in sys.argv[:-1] else ""
     for name, value in os.environ.items():
         if name.startswith(prefix) and planned.get(name) != value and name not in meant:

@@ -10,7 +10,7 @@ from launch.cli.verbs import verb_parser
 from launch.common import page
 from launch.common.page import folded, heading, picture
 from launch.compare.gather import Folder, gather
-from launch.compare.sections import KINDS, any_result, kind_of
+from launch.compare.sections import KINDS, any_result, kind_of, known_result
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -24,14 +24,19 @@ _LEGEND = (
 
 
 def render(folders: Sequence[Folder], left_out: Counter[str], title: str) -> str:
-    """The page: results of known kinds first, kind by kind, then the others and the pictures, folder by folder."""
+    """The page: results of known kinds first, kind by kind, then the others and the pictures, folder by folder.
+
+    Raises:
+        ValueError: see `known_result`.
+    """
     sections: dict[str, list[Markup]] = {}
-    for kind, (name, show) in KINDS.items():
+    for kind, (name, _) in KINDS.items():
         parts = sections[name] = []
         for folder in folders:
             found = [file for file, result in folder.results.items() if kind_of(result) == kind]
             for file in found:
-                parts += [heading(f"{folder.name}/{file}", 3), show(folder.results[file])]
+                where = f"{folder.name}/{file}"
+                parts += [heading(where, 3), known_result(folder.results[file], kind, where)]
             if found:  # the pictures of its folder stand with a result
                 parts += [picture(file, folder.pictures.pop(file)) for file in list(folder.pictures)]
     others: list[Markup] = []

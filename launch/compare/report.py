@@ -20,6 +20,7 @@ from launch.compare.tradeoff_picture import draw_tradeoff
 from launch.scores.score_files import SETTINGS_FILE, read_scores
 
 EXAMPLES = 10
+LONGEST_UNIT = 200  # characters; it stands on an axis of the picture
 
 
 def collect_examples(gens: str | Path, labels: Sequence[str], count: int = EXAMPLES) -> list[dict[str, Any]]:
@@ -45,11 +46,21 @@ def collect_examples(gens: str | Path, labels: Sequence[str], count: int = EXAMP
 
 
 def read_units(scores: str | Path) -> dict[str, str]:
-    """Objective -> unit, as `score` left them; empty when it left none."""
+    """Objective -> unit, as `score` left them; empty when it left none.
+
+    Raises:
+        ValueError: the file is there and holds something else.
+    """
     file = Path(scores) / SETTINGS_FILE
     if not file.is_file():
         return {}
-    return {name: spec["unit"] for name, spec in read_object(file)["rewards"].items()}
+    try:
+        units = {name: spec["unit"] for name, spec in read_object(file)["rewards"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}: not what `score` writes: rewards by name, each with its unit") from error
+    if odd := [unit for unit in units.values() if not isinstance(unit, str) or len(unit) > LONGEST_UNIT]:
+        raise ValueError(f"{file}: a unit is a text of at most {LONGEST_UNIT} characters, found {odd[0]!r:.60}")
+    return units
 
 
 def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from launch.common.page import Cell, code, estimate, folded, interval, joined, n
 from launch.compare.report_page import summary_table
 from launch.compare.win_statistics import SHARES
 from launch.scores.head_summary import shown_heads
-from launch.scores.score_files import LENGTHS
+from launch.scores.score_files import LENGTHS, is_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -137,7 +137,22 @@ def kind_of(result: Result) -> str | None:
     """The kind of a result, None for one that is only shown as it is."""
     if all(name in result for name in TRADE_OFF):
         return "trade_off"
-    return result["kind"] if result.get("kind") in KINDS else None
+    kind = result.get("kind")
+    return kind if isinstance(kind, str) and kind in KINDS else None
+
+
+def known_result(result: Result, kind: str, where: str) -> "Markup":
+    """A result of a known kind as its section.
+
+    Raises:
+        ValueError: `where: ...`, a field is absent or of another type: the file is of another release, or made by hand.
+    """
+    try:
+        return KINDS[kind][1](result)
+    except KeyError as error:
+        raise ValueError(f"{where}: a result of kind {kind} without field {error}") from error
+    except (TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: a result of kind {kind} with a field of another type: {error}") from error
 
 
 def any_result(result: Result) -> "Markup":
@@ -155,7 +170,7 @@ def _estimates(value: Any, name: str) -> Iterator[list[Cell]]:
         return
     if "low" in value and "high" in value and ("value" in value or "mean" in value):
         cell = {"value": value.get("value", value.get("mean")), "low": value["low"], "high": value["high"]}
-        if all(one is None or isinstance(one, int | float) for one in cell.values()):
+        if all(one is None or is_number(one) for one in cell.values()):
             yield [name or "value", estimate(cell), str(value.get("n", ""))]
         return
     for key, inner in value.items():

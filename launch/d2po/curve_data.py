@@ -72,7 +72,7 @@ def read_run(folder: str | Path, before: float = 0) -> list[Evaluation]:
 def _evaluation(row: Mapping[str, Any], file: Path) -> Evaluation:
     try:
         return Evaluation(int(row["step"]), float(row[LABELS]), float(row[SCORE]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{file}: not an evaluation: {error!r} in {row!r:.200}") from error
 
 
@@ -86,7 +86,7 @@ def _newest_state(folder: Path) -> tuple[dict, Path]:
                 state = json.loads(file.read_text(encoding="utf-8"))
                 # The run's own state comes first and wins a draw.
                 found.append((int(state["global_step"]), place == folder, file, state))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise ValueError(f"{file}: not the state of a trainer: {error}") from error
     if not found:
         raise ValueError(f"{folder}: no {STATE_FILE}, neither there nor in a checkpoint-STEP of it")

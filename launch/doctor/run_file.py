@@ -88,6 +88,8 @@ def read_run(
         if not isinstance(found, dict):
             raise ValueError(f"{path}: {key} must be a mapping of variables, found {found!r}")
         environment |= {str(name): str(value) for name, value in found.items()}
+        for name, value in environment.items():
+            _check_variable(f"{path}: {key}", name, value)
     overrides = read_flags(flags)
     given = {**values, **overrides}
     kind = named(method) if method else detect(given, {**os.environ, **environment}, header)
@@ -97,6 +99,13 @@ def read_run(
         started, nodes, engine = read_accelerate(accelerate)
         launcher = read_launcher(accelerate)
     return Run(path, kind, values, overrides, environment, processes or started, engine, nodes, launcher)
+
+
+def _check_variable(where: str, name: str, value: str) -> None:
+    """Refuses what no environment can hold."""
+    lone = any("\ud800" <= letter <= "\udfff" for letter in name + value)
+    if not name or "=" in name or "\0" in name + value or lone:
+        raise ValueError(f"{where}: no variable of an environment: {name!r:.60} with the value {value!r:.60}")
 
 
 def read_accelerate(path: Path) -> tuple[int, int, Any]:
@@ -110,13 +119,13 @@ def read_accelerate(path: Path) -> tuple[int, int, Any]:
     values, _ = _read_file(path)
     engine = None
     if values.get("distributed_type") == "DEEPSPEED":
-        config = values.get("deepspeed_config") or {}
+        config = _section(path, values, "deepspeed_config")
         engine = config.get("deepspeed_config_file") or config
     elif values.get("distributed_type") == "FSDP":
-        config = values.get("fsdp_config") or {}
+        config = _section(path, values, "fsdp_config")
         whole = str(config.get("fsdp_reshard_after_forward", config.get("fsdp_sharding_strategy", "true"))).upper()
         engine = {"zero_stage": 3 if whole in ("TRUE", "FULL_SHARD", "1") else 2}
-    return int(values.get("num_processes", 1)), int(values.get("num_machines", 1)), engine
+    return _count(path, values, "num_processes"), _count(path, values, "num_machines"), engine
 
 
 def read_launcher(path: Path) -> str | None:
@@ -124,7 +133,21 @@ def read_launcher(path: Path) -> str | None:
     values, _ = _read_file(path)
     if values.get("distributed_type") != "DEEPSPEED":
         return None
-    return (values.get("deepspeed_config") or {}).get("deepspeed_multinode_launcher") or "pdsh"
+    return _section(path, values, "deepspeed_config").get("deepspeed_multinode_launcher") or "pdsh"
+
+
+def _section(path: Path, values: dict[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: {name} must be a mapping, found {found!r:.60}")
+    return found
+
+
+def _count(path: Path, values: dict[str, Any], name: str) -> int:
+    found = values.get(name, 1)
+    if not str(found).isdecimal() or int(found) < 1:
+        raise ValueError(f"{path}: {name} must be a whole number of at least 1, found {found!r:.60}")
+    return int(found)
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], str]:
@@ -140,6 +163,20 @@ def _whole_number(name: str, environment: dict[str, str]) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"{name} is {text!r}: a whole number of at least 1 is valid")
     return int(text)
+
+
+def _of_model_kwargs(text: str) -> dict[str, str]:
+    """The variables that ms-swift makes of `model_kwargs`."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"model_kwargs: not JSON: {error}: {text!r:.60}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"model_kwargs must be an object of JSON, found {text!r:.60}")
+    variables = {name.upper(): str(value) for name, value in found.items()}
+    for name, value in variables.items():
+        _check_variable("model_kwargs", name, value)
+    return variables
 
 
 @contextmanager
@@ -160,7 +197,7 @@ def environment_of(run: Run) -> Iterator[None]:
                 os.environ["SWIFT_CONFIG_FILE"] = str(run.file)
             if (kwargs := run.given.get("model_kwargs")) is not None:
                 text = kwargs if isinstance(kwargs, str) else json.dumps(kwargs)
-                os.environ.update({name.upper(): str(value) for name, value in json.loads(text).items()})
+                os.environ.update(_of_model_kwargs(text))
                 sys.argv += ["--model_kwargs", text]
         yield
     finally:

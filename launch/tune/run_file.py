@@ -28,6 +28,10 @@ def margin_specs(settings: TuneSettings, run_file: Mapping[str, Any]) -> "list[M
         entries = run_file.get("margins") or []
     if not entries:
         raise ValueError(f"no margin: give --margin_reward_model_name, or margins in {settings.config}")
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and all(isinstance(name, str) for name in entry) for entry in entries
+    ):
+        raise ValueError(f"{settings.config}: margins is a list of mappings, found {entries!r:.100}")
     specs = [MarginSpec(**entry) for entry in entries]
     for spec in specs:
         if spec.kind == "adapter":

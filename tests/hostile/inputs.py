@@ -5,7 +5,7 @@ import gzip
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def _values(draw: random.Random, rows: list[Row], folder: Path) -> tuple[Path, s
     done = []
     for _ in range(draw.randint(1, 3)):
         row = draw.choice(rows)
-        done.append(_odd_field(draw, row))
+        done.append(odd_field(draw, row))
     kind = draw.choice(KINDS)
     try:
         return write(folder, kind, rows), f"{', '.join(done)} in {kind}", False
@@ -55,8 +55,8 @@ def _values(draw: random.Random, rows: list[Row], folder: Path) -> tuple[Path, s
         return write(folder / "lines", "jsonl", rows), f"{', '.join(done)} in jsonl", False
 
 
-def _odd_field(draw: random.Random, row: Row) -> str:
-    """Changes one field, which may lie deep inside; what was done."""
+def odd_field(draw: random.Random, row: Row, more: Sequence[Any] = ()) -> str:
+    """Changes one field, which may lie deep inside, to one of `ODD_VALUES` or of `more`; what was done."""
     place: Any = row
     names: list[Any] = []
     while True:
@@ -74,10 +74,10 @@ def _odd_field(draw: random.Random, row: Row) -> str:
             del place[key]
         elif change == "twin" and isinstance(place, dict):
             place[draw.choice(("prompt", "messages", "chosen", "rejected_response", "extra", ""))] = copy.deepcopy(
-                draw.choice(ODD_VALUES)
+                draw.choice([*ODD_VALUES, *more])
             )
         else:
-            place[key] = copy.deepcopy(draw.choice(ODD_VALUES))
+            place[key] = copy.deepcopy(draw.choice([*ODD_VALUES, *more]))
         return f"{change} at {'.'.join(map(str, names))}"
 
 

@@ -58,6 +58,16 @@ FAMILIES: dict[str, list[Row]] = {
         {"messages": ASKED, "pair_id": "p", "side": 0, "ground_truth": "tie"},
     ],
     "generations": [_generation("base", sample, text) for sample, text in enumerate(("one", "one two"))],
+    "scores": [
+        {"prompt_id": name, "sample": 0, "scores": {"x": 1.0, "y": place / 2}, "words": 3, "response_tokens": 4, "capped": False,
+         "prompt_truncated": False}
+        for place, name in enumerate(("p", "q"))
+    ],
+    "teacher": [
+        {"dataset": "anthropic_hh", "split": "train", "scale": "score100", "index": index, "context": f"Why {index}?",
+         "responses": ["a", "b"], "preferred": 1, "scores": [20, 75.5], "reasons": ["Score: 20. Short.", "2 reasons."]}
+        for index in (0, 1)
+    ],
     "answers": [{"question": "Why?", "response": "So.", "checkpoint": "c", "sample": n, "metadata": {"n": 1}} for n in (0, 1)],
     "verdicts": [_judged(0, "A"), _judged(1, "tie")],
     "scored pairs": [{"index": 0, "digest": "d", "preferred": 1, "scores": [[1.0, None], [2.0, 3.0]]}],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets_builders.containers import write
+from tests.hostile.documents import DOCUMENTS, NAMES, TEXTS, write_document
 from tests.hostile.hostile import FAULTS, run, try_one
 from tests.hostile.inputs import hostile_file
 from tests.hostile.rows import FAMILIES
@@ -26,6 +27,25 @@ def test_sound_rows_are_taken(target, tmp_path):
             place = tmp_path / str(number)
             (place / "out").mkdir(parents=True)
             assert target.run(write(place, "jsonl", rows), place / "out") in (0, None), family
+    for number, family in enumerate(filter(target.reads, DOCUMENTS)):
+        place = tmp_path / f"document{number}"
+        (place / "out").mkdir(parents=True)
+        assert target.run(write_document(place, family, DOCUMENTS[family]), place / "out") in (0, None), family
+
+
+@pytest.mark.parametrize(
+    "target", [one for one in TARGETS if any(map(one.reads, DOCUMENTS))], ids=lambda target: target.name
+)
+def test_texts_that_are_no_documents(target, tmp_path):
+    """Too deep, endless by its aliases, dates and numbers that are none, another type, fields that are not there."""
+    kind = next(filter(target.reads, DOCUMENTS)).split(": ")[0]
+    for number, (text, refused) in enumerate(TEXTS[kind].items()):
+        source, out = tmp_path / str(number) / NAMES[kind], tmp_path / f"{number}-out"
+        source.parent.mkdir()
+        out.mkdir()
+        source.write_text(text, encoding="utf-8")
+        fault = try_one(target, source, out, refused and not target.passes_over)
+        assert fault is None, (text[:60], fault)
 
 
 def crashing(source: Path, folder: Path) -> int:
