@@ -83,6 +83,10 @@ def _message(value: Any, where: str) -> dict[str, Any]:
         raise RowError("no_content", f"{where} ({role}) has the content {content!r:.60}: a text is valid")
     if fault := text_fault(text_of(message)):
         raise RowError("invalid_unicode", f"{where} ({role}): {fault}")
+    if text_fault(json.dumps(message, ensure_ascii=False, default=str)):  # its role, its calls, and whatever it carries
+        raise RowError(
+            "invalid_unicode", f"{where} has one half of a surrogate pair outside its content, which is no text"
+        )
     return message
 
 

@@ -156,6 +156,7 @@ NO_PAIR = [
     (swift(WHY, {"content": "a"}), "wrong_type", "must have a text as 'role', found None"),
     (swift(user([{"type": "image"}]), YES), "other_part", "has a part 'image': texts and parts of the type 'text'"),
     (swift(WHY, assistant("\ud800")), "invalid_unicode", "character 0 is one half of a surrogate pair"),
+    ({"prompt": [{"role": "\ud800", "content": "x"}, WHY], "chosen": "a", "rejected": "b"}, "invalid_unicode", "outside its content"),
     ({"prompt": "Why?", "chosen": "a", "rejected": [YES]}, "wrong_type", "'chosen' is a text and 'rejected' a list"),
     ({"prompt": 3, "chosen": "a", "rejected": "b"}, "wrong_type", "'prompt' must be a text or a list of messages"),
     ({"chosen": "a", "rejected": "b"}, "missing_prompt", "the row has no field 'prompt'"),
