@@ -281,5 +281,9 @@ def test_auto_leaves_a_batch_plain_that_shares_too_little():
 
 def test_arguments_of_single_tokens_are_refused():
     ids, mask = padded([[1, 2, 3], [1, 2, 4]])
-    with pytest.raises(ValueError, match="shared prefixes do not carry position_ids: set shared_prefix to off"):
-        shared(tiny("Llama"), torch.zeros(2, dtype=torch.long))(input_ids=ids, attention_mask=mask, position_ids=ids)
+    model = shared(tiny("Llama"), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(ValueError, match="shared prefixes do not carry token_type_ids: set shared_prefix to off"):
+        model(input_ids=ids, attention_mask=mask, token_type_ids=ids)
+    with pytest.raises(ValueError, match="count the tokens of a row from 0, these position_ids do not"):
+        model(input_ids=ids, attention_mask=mask, position_ids=ids)
+    model(input_ids=ids, attention_mask=mask, position_ids=mask.cumsum(1) - 1)

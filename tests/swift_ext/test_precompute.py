@@ -165,7 +165,7 @@ def test_settings_of_a_run_file_are_taken_and_contradictions_refused(modpo_modul
     run_file.write_text(
         "ENV:\n  MODPO_W: 0.5\n  MODPO_MARGIN_FUNCTION: brevity\n  MODPO_NORMALIZED_WEIGHTS: true\nbeta: 0.1\n"
     )
-    ours = ("MODPO_W", "MODPO_MARGIN_FUNCTION", "MODPO_NORMALIZED_WEIGHTS", "MODPO_MARGINS", "SWIFT_CONFIG_FILE")
+    ours = [f"MODPO_{field.upper()}" for field in MODPOSettings.model_fields] + ["SWIFT_CONFIG_FILE"]
     for name in ours:  # set, then deleted: put back as it was afterwards
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
