@@ -6,7 +6,7 @@ import transformers
 from torch.nn.attention.flex_attention import create_mask
 
 from trl_ext.shared_prefix.attention import ABSOLUTE_POSITIONS, attention_mask, measured, why_not
-from trl_ext.shared_prefix.choice import SharedPrefixes, choose
+from trl_ext.shared_prefix.choice import SharedPrefixes, choose, noise_of
 from trl_ext.shared_prefix.layout import shared_layout
 from trl_ext.shared_prefix.model import SharedPrefixModel
 
@@ -232,6 +232,13 @@ def test_the_first_batch_stops_a_model_that_is_wrong(precision):
         ValueError, match=r"wrong for this model \(llama\): .* by [0-9.]+ nats .* at most 0\.\d+ is rounding"
     ):
         shared(model, stream, precision=precision)(input_ids=ids, attention_mask=mask, logits_to_keep=12)
+
+
+def test_what_counts_as_rounding():
+    model = tiny("Llama")
+    assert noise_of(model, None) == noise_of(model, torch.float16) == 1e-3, "no fp16 and no TF32 on a CPU"
+    assert noise_of(model, torch.bfloat16) == noise_of(model.bfloat16(), None) == 0.25
+    assert noise_of(model.half(), None) == 0.05
 
 
 def test_bf16_is_not_further_from_fp32_than_a_plain_pass_in_bf16():

@@ -114,8 +114,10 @@ def dropout_of(model: torch.nn.Module) -> str | None:
 def noise_of(model: Any, precision: torch.dtype | None) -> float:
     """Nats by which two exact passes may differ, for the lowest precision of weights, autocast and matrix products."""
     weights = [one for one in model.parameters() if one.is_floating_point()][:1]
+    devices = {one.device.type for one in weights}
+    if devices == {"cpu"} and precision == torch.float16:
+        precision = None  # ms-swift asks for fp16 beside fp32 weights, which a CPU computes in fp32
     found = [NOISE[one] for one in (*(one.dtype for one in weights), precision) if one in NOISE]
-    on_cuda = any(one.device.type == "cuda" for one in weights)
-    if on_cuda and torch.get_float32_matmul_precision() != "highest":  # TF32 has the mantissa of fp16
+    if "cuda" in devices and torch.get_float32_matmul_precision() != "highest":  # TF32 has the mantissa of fp16
         found.append(NOISE[torch.float16])
     return max(found, default=NOISE[torch.float32])
