@@ -7,26 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.own_process import case_names, run_cases
+from tests.own_process import reported
 from tests.tiny import preference_rows, write_rows
 from tests.trl_modpo.conftest import trl_rows
 
-CASES = Path(__file__).with_name("trl_dpo_cases.py")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed in this environment"),
 ]
 
 
-@pytest.fixture(scope="module")
-def outcomes(warm_trl, tmp_path_factory) -> dict[str, list[str]]:
-    return run_cases(CASES, tmp_path_factory.mktemp("cases"), warm_trl)
-
-
-@pytest.mark.parametrize("name", case_names(CASES))
-def test_case(outcomes, name):
-    assert name in outcomes, outcomes[""][0][-4000:]
-    assert not outcomes[name], "\n".join(outcomes[name])
+outcomes, test_case = reported(Path(__file__).with_name("trl_dpo_cases.py"))
 
 
 @pytest.fixture(scope="module")
