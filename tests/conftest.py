@@ -23,6 +23,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 METER = cpu.Meter()
+SETTINGS = ("MODPO_", "BT_", "JUDGE_", "PAIRWISE_JUDGE_", "SHARED_PREFIX")
+
+
+def settings_of_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
 
 
 def pytest_runtest_setup():
@@ -60,6 +65,14 @@ def pytest_terminal_summary(terminalreporter, config):
     for suite, counts in found.items():
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
         terminalreporter.write_line(f"parity, {suite}: {counts.total()} tried, {kinds}")
+
+
+@pytest.fixture(autouse=True)
+def settings_stay():
+    """A setting that a test leaves in the environment would be seen by the next file of tests, where nobody would look for it."""
+    before = settings_of_environment()
+    yield
+    assert settings_of_environment() == before, "this test left other settings in the environment than it found"
 
 
 def free_port() -> str:

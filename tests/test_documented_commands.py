@@ -223,8 +223,8 @@ def here(monkeypatch, tmp_path):
     """The repository as the working folder; the environment is afterwards as it was before."""
     monkeypatch.chdir(REPOSITORY)
     before = dict(os.environ)
-    judge = tmp_path / "judge.yaml"  # a reader's own file: the script reads it before a model is loaded
-    judge.write_text("base_url: http://127.0.0.1:8000/v1\napi_model: judge\n", encoding="utf-8")
+    judge = tmp_path / "judge.yaml"  # read before a model is loaded; a judge at a server would need the extra `api`
+    judge.write_text("model: Qwen/Qwen2.5-0.5B-Instruct\n", encoding="utf-8")
     monkeypatch.setenv("PAIRWISE_JUDGE_CONFIG", str(judge))
     yield monkeypatch
     os.environ.clear()
