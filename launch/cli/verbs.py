@@ -200,6 +200,11 @@ PURPOSES: dict[str, dict[str, Verb]] = {
             "do several generation folders answer the same prompts?",
             "gens/sft gens/w0.8",
         ),
+        "reproduce": Verb(
+            "launch.reproduce.reproduce",
+            "a published claim put to the test: all runs, seeds, intervals and a verdict",
+            "--all --check",
+        ),
     },
 }
 VERBS = {name: verb for group in PURPOSES.values() for name, verb in group.items()}

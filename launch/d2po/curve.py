@@ -28,7 +28,7 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     figure, all_axes = new_figure(len(panels), (7.6 if len(panels) == 1 else 13, 5.2), sharey=True)
     for axes, (across, found) in zip(all_axes, panels.items(), strict=True):
         for index, (name, points) in enumerate(found.items()):
-            _draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+            draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
         plot_frame(axes, across, "" if axes is not all_axes[0] else f"{gold} on held-out prompts  better →", 10)
         axes.margins(0.06)
     several = any(point.seeds > 1 for points in drawn.labels.values() for point in points)
@@ -37,7 +37,8 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     return to_bytes(figure, picture_format)
 
 
-def _draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) -> None:
+def draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) -> None:
+    """One mean curve with its band over seeds; of one point, a mark with a bar and a dotted line."""
     across, means = [point.at for point in points], [point.mean for point in points]
     seeds = points[0].seeds
     label = plain(f"{name} ({seeds} seeds)" if seeds > 1 else name)

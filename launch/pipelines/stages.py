@@ -7,17 +7,19 @@ then from nothing: all that it wrote before is given up, after one line that say
 """
 
 import os
+import resource
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets_builders.io import read_object, write_json
-from launch.common.processes import Lease, end, start, wait
+from launch.common.processes import Guarded, Lease, end, start, wait
 from swift_ext import PREFIXES
 
 from .identity import difference, path_digest, places_inside, settings_of, versions
@@ -110,13 +112,25 @@ class Plan:
 class StageRunner:
     """Runs stages in `folder`, skipping what is done.
 
+    Args:
+        lease: held by what a stage starts as well.
+        processes: stages that run at a time. Of several, one that fails stops only those that read it.
+
     Raises:
         ValueError: where a stage would write lies something that no stage of this run has made.
     """
 
-    def __init__(self, folder: Path, stages: Sequence[Stage], environment: dict[str, str], lease: Lease | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        stages: Sequence[Stage],
+        environment: dict[str, str],
+        lease: Lease | None = None,
+        processes: int = 1,
+    ):
         self.folder, self.stages, self.environment = folder, list(stages), environment
-        self.lease = lease  # held by what a stage starts as well
+        self.lease, self.processes = lease, processes
+        self._reaping, self._running, self._stopping = threading.Lock(), set[Guarded](), False
         self.by_name = {stage.name: stage for stage in stages}
         assert len(self.by_name) == len(stages), "stage names must be unique"
         for stage in stages:
@@ -132,6 +146,12 @@ class StageRunner:
 
     def _manifest(self, stage: Stage) -> dict | None:
         return _read(self.manifest_path(stage))
+
+    def costs(self) -> dict[str, dict]:
+        """Name -> `seconds` that passed, `cpu_seconds` of all its processes and `began` (Unix time), of what is done."""
+        manifests = {stage.name: self._manifest(stage) for stage in self.stages}
+        wanted = ("seconds", "cpu_seconds", "began")
+        return {name: {key: found[key] for key in wanted} for name, found in manifests.items() if found}
 
     def _read_by(self, stage: Stage) -> list[str]:
         """Names of the stages in whose outputs lies a path that the commands name, or whose outputs lie below it."""
@@ -237,13 +257,14 @@ class StageRunner:
         number = self.stages.index(stage) + 1
         head = f"[{number}/{len(self.stages)}] {stage.title}"
         self._prepare(stage, head)
-        begun = time.monotonic()
+        begun, began, cpu_seconds = time.monotonic(), time.time(), 0.0
         log = self.folder / "logs" / f"{stage.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         for entry in stage.commands:
             command = entry.now() if isinstance(entry, Resumed) else entry
             print(f"{head}: started\n    {command.printable()}", flush=True)
-            code = self._execute(command, log, head, begun)
+            code, spent = self._execute(command, log, head, begun)
+            cpu_seconds += spent
             if code != 0:
                 tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
                 print(f"{head}: FAILED with exit code {code}; last lines of {log}:\n{tail}", flush=True)
@@ -254,14 +275,14 @@ class StageRunner:
             print(f"{head}: FAILED, it left no {missing} (log: {log})", flush=True)
             return False
         seconds = time.monotonic() - begun
-        write_json(
-            self.manifest_path(stage), {**self.signature(stage), "outputs": outputs, "seconds": round(seconds, 1)}
-        )
+        costs = {"seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1), "began": round(began, 1)}
+        write_json(self.manifest_path(stage), {**self.signature(stage), "outputs": outputs, **costs})
         total = time.monotonic() - self.started
         print(f"{head}: done in {_clock(seconds)} (all: {_clock(total)})", flush=True)
         return True
 
-    def _execute(self, command: Command, log: Path, head: str, begun: float) -> int:
+    def _execute(self, command: Command, log: Path, head: str, begun: float) -> tuple[int, float]:
+        """Exit status, and the CPU seconds of the command and all that it started."""
         # A plugin reads its settings from the environment: those of the shell stand in no signature, so none comes along.
         shell = {
             name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(PREFIXES.values()))
@@ -271,11 +292,19 @@ class StageRunner:
             handle.write(f"$ {command.printable()}\n".encode())
             handle.flush()
             process = start(command.executable(), self.lease, stdout=handle, stderr=subprocess.STDOUT, env=environment)
+            self._running.add(process)
             try:
-                said = time.monotonic()
-                while process.poll() is None:
+                said, spent = time.monotonic(), 0.0
+                while True:
+                    with self._reaping:  # the system counts for all children at once, when each is waited for
+                        before = _cpu_of_children()
+                        ended = self._stopping or process.poll() is not None
+                        spent += _cpu_of_children() - before
+                    if ended:
+                        end(process)  # what a stop finds still running
+                        break
                     time.sleep(0.2)
-                    if sys.stdout.isatty():
+                    if sys.stdout.isatty() and self.processes == 1:
                         print(
                             f"\r{head}: {_clock(time.monotonic() - begun)} {_progress(log)}\x1b[K", end="", flush=True
                         )
@@ -285,9 +314,11 @@ class StageRunner:
             except BaseException:
                 end(process)
                 raise
-        if sys.stdout.isatty():
+            finally:
+                self._running.discard(process)
+        if sys.stdout.isatty() and self.processes == 1:
             print("\r\x1b[K", end="")
-        return wait(process)
+        return wait(process), spent
 
     def run(self) -> int:
         """0 when every stage is done in the end, 1 at the first that fails.
@@ -328,8 +359,21 @@ class StageRunner:
         record = self.folder / ".doit.json"
         record.unlink(missing_ok=True)
         settings = {"dep_file": str(record), "backend": "json", "reporter": "zero", "verbosity": 2}
-        code = DoitMain(ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": settings})).run(["run"])
+        if self.processes > 1:
+            settings |= {"num_process": self.processes, "par_type": "thread", "continue": True}
+        try:
+            code = DoitMain(ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": settings})).run(["run"])
+        except BaseException:
+            self._stopping = True  # doit leaves its threads alone
+            for process in list(self._running):
+                end(process)
+            raise
         return 1 if failed else code
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _read(path: Path) -> dict | None:

@@ -1,0 +1,1 @@
+"""A published claim of each method, put to the test by one command."""

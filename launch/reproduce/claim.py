@@ -1,0 +1,99 @@
+"""What a claim consists of: the runs that test it, how their files are read, and the texts of its page."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from launch.common.statistics import Estimate
+from launch.pipelines.stages import Stage
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one reproduction lives.
+
+    Attributes:
+        folder: absolute.
+        seeds: each has its own data, warm-up, reward model and runs.
+        rehearsal: a few steps of everything, which decide nothing.
+    """
+
+    folder: Path
+    seeds: tuple[int, ...]
+    rehearsal: bool = False
+
+    def of(self, seed: int, name: str) -> Path:
+        """The place of what belongs to one seed."""
+        return self.folder / f"seed{seed}" / name
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, with every seed.
+
+    Attributes:
+        title: as a reader calls it.
+        curves: seed -> (training step, value) in rising order; the last value is the one that is compared.
+    """
+
+    title: str
+    curves: Mapping[int, Sequence[tuple[float, float]]]
+
+    def ends(self) -> dict[int, float]:
+        """Seed -> last value."""
+        return {seed: curve[-1][1] for seed, curve in self.curves.items()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the runs say.
+
+    Attributes:
+        arms: by name; the CPU seconds of an arm are those of the stages `NAME_sSEED...`.
+        estimate: of the comparison that decides, over seeds; paired where the arms share them.
+        holds: whether the claim does.
+        others: whatever else was measured, by a phrase.
+    """
+
+    arms: Mapping[str, Arm]
+    estimate: Estimate
+    holds: bool
+    others: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A question, and the runs that answer it.
+
+    Attributes:
+        name: of the command line.
+        paper: title and address.
+        question: in one sentence.
+        comparison: what `Measured.estimate` is, in one phrase with its unit.
+        direction: where the estimate must lie for the claim to hold; `either` for one that is reported only.
+        condition: under which it holds.
+        weakest: what would change your mind.
+        across, up: axes of the picture.
+        stages: the runs. Those of an arm are named `ARM_sSEED` or begin with it; others are shared.
+        measure: reads what they left.
+    """
+
+    name: str
+    paper: str
+    question: str
+    comparison: str
+    direction: Literal["greater", "less", "either"]
+    condition: str
+    weakest: str
+    across: str
+    up: str
+    stages: Callable[[Place], list[Stage]]
+    measure: Callable[[Place], Measured]
+
+
+def lies(estimate: Estimate, direction: Literal["greater", "less"]) -> bool:
+    """Whether the whole interval lies on that side of 0; not where there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return False
+    return estimate.low > 0 if direction == "greater" else estimate.high < 0

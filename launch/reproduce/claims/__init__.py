@@ -1,0 +1,4 @@
+"""One module for each claim, with a `CLAIM`."""
+
+# Name -> what is put to the test; the module's name is that with underscores.
+NAMES: dict[str, str] = {}

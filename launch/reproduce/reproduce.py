@@ -1,0 +1,191 @@
+"""`python -m launch reproduce`: puts a published claim to the test: all runs, with seeds, intervals and a verdict.
+
+Every run is a printed command line of an upstream or of this pack. An interrupted reproduction goes on where it was. Exit
+status: 0 the claim holds, 1 it does not or a run failed, 2 the input is wrong.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
+from datasets_builders.io import read_object, write_bytes, write_json, write_text
+from launch.cli.verbs import verb_parser
+from launch.reproduce.claims import NAMES
+
+RESULT, PART, PICTURE, TABLE = "claim.json", "claim.md", "curves.png", "table.md"
+SEEDS = [0, 1, 2, 3, 4]
+BEGIN, END = "<!-- claim: {name} -->\n", "<!-- end of claim -->"
+
+
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("reproduce", __doc__)
+    parser.add_argument("name", nargs="?", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--all", action="store_true", help="every claim, one after another")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the runs; with --all, one below it for each claim"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="one whole repetition for each"
+    )
+    parser.add_argument("--processes", type=positive_integer, default=2, help="runs at a time, one thread each")
+    parser.add_argument(
+        "--rehearsal", action="store_true", help="a few steps of every run: shows that all of it works, decides nothing"
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="print every command line and what is done already; run nothing"
+    )
+    parser.add_argument(
+        "--publish",
+        type=Path,
+        metavar="DOCS",
+        help="afterwards put result, picture and part of the page into this folder of pages",
+    )
+    parser.add_argument("--check", action="store_true", help="run nothing: read the stored results again")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs"), metavar="DOCS", help="folder of pages that --check reads"
+    )
+    return parser
+
+
+def environment() -> dict[str, str]:
+    """What every run gets: the processor alone, one thread, no model hub."""
+    from launch.pipelines.identity import PACK
+
+    path = os.environ.get("PYTHONPATH")
+    return {
+        "PYTHONPATH": f"{PACK}{os.pathsep}{path}" if path else str(PACK),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+    }
+
+
+def claim_of(name: str) -> Any:
+    """The claim of that name."""
+    return import_module(f"launch.reproduce.claims.{name.replace('-', '_')}").CLAIM
+
+
+def reproduce(claim: Any, place: Any, processes: int, command: str) -> int:
+    """Runs what is not done yet, and writes the result; 0 where the claim holds."""
+    from launch.common.processes import Lease
+    from launch.pipelines.stages import StageRunner
+    from launch.reproduce import result as results
+
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with Lease.take_or_refuse(place.folder / ".lock", f"--out {place.folder}") as lease:
+        runner = StageRunner(place.folder, claim.stages(place), environment(), lease, processes)
+        if runner.run() != 0:
+            return 1
+        found = results.make_result(claim, place, claim.measure(place), runner.costs(), command)
+        write_bytes(place.folder / PICTURE, results.draw(found))
+        write_text(place.folder / TABLE, results.table(found))
+        write_text(place.folder / PART, results.part_of_page(found, PICTURE))
+        write_json(place.folder / RESULT, found)
+    print(f"\n{results.table(found)}\n{results.verdict(found)}\n{place.folder / RESULT}")
+    return 0 if found["holds"] else 1
+
+
+def publish(name: str, folder: Path, docs: Path) -> None:
+    """Puts a result beside the others under `docs`, and its part into the page that has a place for it.
+
+    Raises:
+        ValueError: a rehearsal, or no page has the place.
+    """
+    from launch.reproduce import result as results
+
+    found = read_object(folder / RESULT)
+    results.check_result(found, name)
+    target = docs / "results" / "claims"
+    page, before, after = _page_of(name, docs)
+    target.mkdir(parents=True, exist_ok=True)
+    write_bytes(target / f"{name}.png", (folder / PICTURE).read_bytes())
+    write_json(target / f"{name}.json", found)
+    write_text(page, f"{before}{results.part_of_page(found, f'results/claims/{name}.png')}{after}")
+    print(page)
+
+
+def _page_of(name: str, docs: Path) -> tuple[Path, str, str]:
+    """The page of a claim, and what stands there before and behind its part."""
+    begin = BEGIN.format(name=name)
+    for page in sorted(docs.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if begin in text:
+            before, _, rest = text.partition(begin)
+            _, found, after = rest.partition(END)
+            if not found:
+                raise ValueError(f"{page}: no line {END!r} behind {begin.strip()!r}")
+            return page, before + begin, END + after
+    raise ValueError(f"{docs}: no page has the line {begin.strip()!r}")
+
+
+def check(names: Sequence[str], docs: Path) -> int:
+    """Reads the stored results again; 0 where each is whole, is what its page says, and holds.
+
+    Raises:
+        ValueError: a missing or contradictory result, or a page that says something else.
+    """
+    from launch.reproduce import result as results
+
+    code = 0
+    for name in names:
+        file = docs / "results" / "claims" / f"{name}.json"
+        found = read_object(file)
+        results.check_result(found, name)
+        page, before, after = _page_of(name, docs)
+        if page.read_text("utf-8") != f"{before}{results.part_of_page(found, f'results/claims/{name}.png')}{after}":
+            raise ValueError(f"{page}: the part of {name} is not what {file} gives; `--publish` writes it")
+        print(f"{name}: {results.verdict(found)} ({found['commit']})")
+        code = code if found["holds"] else 1
+    return code
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when every claim holds."""
+    args = make_parser().parse_args(argv)
+    if bool(args.name) == args.all:
+        raise ValueError(f"name one claim, or --all: {', '.join(NAMES)}")
+    names = list(NAMES) if args.all else [args.name]
+    if args.check:
+        return check(names, args.docs)
+    if args.out is None:
+        raise ValueError("--out is missing: the folder of the runs")
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise ValueError(f"--seeds {args.seeds}: different whole numbers of at least 0")
+    from launch.reproduce.claim import Place
+
+    codes = []
+    for name in names:
+        folder = (args.out / name if args.all else args.out).resolve()
+        place, claim = Place(folder, tuple(args.seeds), args.rehearsal), claim_of(name)
+        if args.plan:
+            from launch.pipelines.stages import StageRunner
+
+            StageRunner(folder, claim.stages(place), environment()).print_plan()
+            continue
+        codes.append(reproduce(claim, place, args.processes, _command(name, args)))
+        if args.publish is not None and (folder / RESULT).is_file():
+            publish(name, folder, args.publish)
+    return max(codes, default=0)
+
+
+def _command(name: str, args: Any) -> str:
+    """What gives the same again, as a reader would type it."""
+    words = ["python", "-m", "launch", "reproduce", name, "--out", f"runs/{name}"]
+    if args.seeds != SEEDS:
+        words += ["--seeds", *map(str, args.seeds)]
+    words += ["--rehearsal"] * args.rehearsal
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,185 @@
+"""`claim.json`: what a reproduction found, and the table, the part of a page and the picture that come from it alone."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.common.page import number
+from launch.common.picture import head, new_figure, plot_frame, to_png
+from launch.common.statistics import Estimate, student_mean
+from launch.common.table import markdown
+from launch.d2po.curve import COLOURS, MARKS, draw_run
+from launch.d2po.curve_data import average
+from launch.pipelines.identity import PACK, versions
+from launch.reproduce.claim import Claim, Measured, Place
+
+Result = dict[str, Any]
+
+
+def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[str, Mapping], command: str) -> Result:
+    """The content of `claim.json`.
+
+    Args:
+        costs: of every stage, see `StageRunner.costs`.
+    """
+    arms = {
+        name: {
+            "title": arm.title,
+            "estimate": student_mean(list(arm.ends().values())).as_json(),
+            "seeds": sorted(arm.curves),
+            "cpu_seconds": round(sum(cost["cpu_seconds"] for stage, cost in costs.items() if _is_of(stage, name)), 1),
+            "curves": {str(seed): [list(point) for point in curve] for seed, curve in sorted(arm.curves.items())},
+        }
+        for name, arm in measured.arms.items()
+    }
+    return {
+        "claim": claim.name,
+        "question": claim.question,
+        "paper": claim.paper,
+        "comparison": claim.comparison,
+        "estimate": measured.estimate.as_json(),
+        "direction": claim.direction,
+        "holds": measured.holds,
+        "condition": claim.condition,
+        "weakest": claim.weakest,
+        "others": {phrase: estimate.as_json() for phrase, estimate in measured.others.items()},
+        "arms": arms,
+        "across": claim.across,
+        "up": claim.up,
+        "command": command,
+        "rehearsal": place.rehearsal,
+        "minutes": round(_seconds_at_work(list(costs.values())) / 60, 2),
+        "cpu_minutes": round(sum(cost["cpu_seconds"] for cost in costs.values()) / 60, 2),
+        "machine": machine(),
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _is_of(stage: str, arm: str) -> bool:
+    name, found, seed = stage.partition("_s")
+    return name == arm and bool(found) and seed[:1].isdecimal()
+
+
+def _seconds_at_work(costs: Sequence[Mapping]) -> float:
+    """Time in which at least one stage ran; what passed between two starts does not count."""
+    total, end = 0.0, 0.0
+    for cost in sorted(costs, key=lambda cost: cost["began"]):
+        begin, stop = max(end, cost["began"]), cost["began"] + cost["seconds"]
+        total += max(0.0, stop - begin)
+        end = max(end, stop)
+    return total
+
+
+def machine() -> str:
+    """Kind of processor and number of cores."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}"
+
+
+def commit() -> str:
+    """The checkout's commit, with `-dirty` where a tracked file was changed; empty for an installed package."""
+    command = ["git", "-C", str(PACK), "describe", "--always", "--dirty", "--abbrev=12", "--match", "no tag at all"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def with_interval(cell: Mapping[str, Any], sign: bool = False) -> str:
+    """`1.7 [1.42, 1.98]`; `n/a` where there is none."""
+    estimate = Estimate(**cell)
+    if estimate.value is None:
+        return "n/a"
+    text = ("+" if sign and estimate.value > 0 else "") + number(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def verdict(result: Result) -> str:
+    """One line: what was compared, the number, and what it says."""
+    said = {True: "holds", False: "does not hold"}[result["holds"]]
+    estimate = result["estimate"]
+    return f"{result['comparison']}: {with_interval(estimate, sign=True)} over {estimate['n']} seeds; the claim {said}"
+
+
+def table(result: Result) -> str:
+    """A Markdown table of the arms, and one of what else was measured."""
+    rows = [["arm", result["up"], "seeds", "CPU seconds a seed"]]
+    for arm in result["arms"].values():
+        seeds = len(arm["seeds"])
+        rows.append([arm["title"], with_interval(arm["estimate"]), str(seeds), f"{arm['cpu_seconds'] / seeds:.0f}"])
+    text = markdown(rows)
+    if result["others"]:
+        others = [[phrase, with_interval(cell), str(cell["n"])] for phrase, cell in result["others"].items()]
+        text += "\n" + markdown([["also measured", "value", "n"], *others])
+    return text
+
+
+def part_of_page(result: Result, picture: str) -> str:
+    """What a method's page includes, Markdown; `picture` is its place as seen from there."""
+    return f"""**Question.** {result["question"]} ({result["paper"]})
+
+**Result.** {verdict(result)} (95% intervals over seeds).
+
+**Condition.** {result["condition"]}
+
+**Weakest point.** {result["weakest"]}
+
+{table(result)}
+![{result["up"]}]({picture})
+
+`{result["command"]}` took {result["minutes"]:g} minutes ({result["cpu_minutes"]:g} CPU minutes) on {result["machine"]}; commit `{result["commit"]}`.
+"""
+
+
+def draw(result: Result) -> bytes:
+    """PNG: mean curves of all arms with bands over seeds."""
+    figure, (axes,) = new_figure(1, (8.4, 5.2))
+    for index, arm in enumerate(result["arms"].values()):
+        points = average([[(float(at), float(value)) for at, value in curve] for curve in arm["curves"].values()])
+        draw_run(axes, arm["title"], points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+    plot_frame(axes, result["across"], result["up"], 10)
+    axes.margins(0.06)
+    head(axes, result["claim"], "means over seeds, bands: 95% intervals (Student)")
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    return to_png(figure)
+
+
+def check_result(result: Result, name: str) -> None:
+    """Raises ValueError where a stored result contradicts itself.
+
+    Raises:
+        ValueError: another claim's, a rehearsal, a number that the raw curves do not give, or a verdict that the interval
+            does not allow.
+    """
+    from launch.reproduce.claim import lies
+
+    try:
+        found = result["claim"]
+        estimate = Estimate(**result["estimate"])
+        ends = {
+            key: ([curve[-1][1] for curve in arm["curves"].values()], arm["estimate"])
+            for key, arm in result["arms"].items()
+        }
+        holds, direction, rehearsal = result["holds"], result["direction"], result["rehearsal"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{name}: not a result of `reproduce`: {error!r}") from error
+    if found != name:
+        raise ValueError(f"{name}: this is the result of {found!r}")
+    if rehearsal:
+        raise ValueError(f"{name}: a rehearsal, which decides nothing")
+    for key, (values, stored) in ends.items():
+        again = student_mean(values).as_json()
+        if json.dumps(again, sort_keys=True) != json.dumps(stored, sort_keys=True):
+            raise ValueError(f"{name}: arm {key!r}: the curves give {again}, the file says {stored}")
+    if direction != "either" and holds and not lies(estimate, direction):
+        raise ValueError(f"{name}: holds, but the interval [{estimate.low}, {estimate.high}] is not {direction} than 0")
