@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import swift_flags
+from tests.conftest import REPOSITORY, swift_flags
 from tests.tiny import build_scoring_model, scoring_rows, write_rows
 
 pytest.importorskip("swift")
@@ -44,17 +44,25 @@ def train(run_swift, tiny, tmp_path_factory):
     plugin.write_text(PLUGIN)
     count = iter(range(1000))
 
-    def run(setting, processes=1, succeed=True, trainer=None, **flags):
+    def run(setting, processes=1, succeed=True, trainer=None, plugins=(), **flags):
         out = folder / str(next(count))
         flags = {
             "rlhf_type": "grpo", "reward_funcs": "bt_pointwise_baseline", "num_generations": K, "steps_per_generation": 2,
             "per_device_train_batch_size": K, "max_completion_length": 3, "temperature": 1.0, "beta": 0.04, "max_steps": 2,
         } | flags  # fmt: skip
         environment = {"BT_DELTA_TEMP": 20, "BT_SHARED_PREFIX": setting, "PASSES": folder / f"{out.name}.passes"}
+        if plugins:
+            flags["external_plugins"] = plugins
         if trainer:
             flags["external_plugins"], environment["TRAINER"] = plugin, trainer
         model = tiny if trainer == "Wrong" else scorer  # the scorer hardly looks at positions
-        done = run_swift(out, swift_flags(model, rows, out, **flags), environment, not trainer and "bt_grpo", processes)
+        done = run_swift(
+            out,
+            swift_flags(model, rows, out, **flags),
+            environment,
+            not trainer and not plugins and "bt_grpo",
+            processes,
+        )
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -102,6 +110,22 @@ def test_two_ranks_and_a_resume_in_the_middle_of_a_generation_are_the_plain_ones
     same(plain, shared)
     checkpoint = plain.folder / "checkpoint-3"
     same(*(train(word, processes=2, max_steps=7, resume_from_checkpoint=checkpoint) for word in ("off", "on")))
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_zero_takes_the_same_steps_with_and_without(stage, train, tmp_path):
+    pytest.importorskip("deepspeed")
+    gloo = tmp_path / "gloo_for_tests.py"  # on the CPU, ZeRO-3 needs its backend before the model is loaded
+    gloo.write_text('import deepspeed\n\ndeepspeed.init_distributed(dist_backend="gloo")\n')
+    settings = REPOSITORY / "launch" / "deepspeed" / f"{stage}.json"
+    flags = {
+        "plugins": [REPOSITORY / "swift_ext" / "plugins" / "bt_grpo.py", gloo],
+        "deepspeed": settings,
+        "fp16": False,
+    }
+    plain, shared = (train(word, processes=2, max_steps=3, **flags) for word in ("off", "on"))
+    assert "shared prefixes: the first batch computes" in shared.output
+    same(plain, shared)
 
 
 def test_dropout_keeps_auto_plain_with_one_line_and_on_is_refused(train):
