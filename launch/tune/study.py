@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 JOURNAL, SETTINGS = "optuna_study.journal", "study.json"
+BEGAN, WORKS = WORKERS = ("begun_by", "worker_id")  # attributes of a trial; another worker may take it over
 STARTUP_TRIALS = 4
 
 
@@ -104,7 +105,8 @@ def open_study(settings: TuneSettings, objective: Objective) -> "Study":
             ),
             load_if_exists=True,
         )
-        started = sum(trial.user_attrs.get("worker_id") == settings.worker_id for trial in study.get_trials(False))
+        worker = settings.worker_id
+        started = sum(worker in map(trial.user_attrs.get, WORKERS) for trial in study.get_trials(deepcopy=False))
         study.sampler = make_sampler(settings, objective, started)
     return study
 
@@ -164,7 +166,7 @@ def left_behind(study: "Study", settings: TuneSettings) -> list[Path]:
 
     leases = settings.folder / "leases"
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    workers = {trial.number: trial.user_attrs.get("worker_id") for trial in running}
+    workers = {trial.number: trial.user_attrs.get(WORKS) for trial in running}
     return [
         _lease_path(settings.folder, number)
         for number, worker in workers.items()
@@ -177,7 +179,9 @@ def _lease_path(folder: Path, number: int) -> Path:
 
 
 def _begin(trial: "Trial", settings: TuneSettings, space: Space, lease: Lease, taken_over: bool) -> Claim:
+    if not taken_over:
+        trial.set_user_attr(BEGAN, settings.worker_id)
     # What was drawn before a worker died stays; the rest is drawn now.
     parameters = {name: entry.suggest(trial, name) for name, entry in space.items()}
-    trial.set_user_attr("worker_id", settings.worker_id)
+    trial.set_user_attr(WORKS, settings.worker_id)
     return Claim(trial, parameters, lease, taken_over)

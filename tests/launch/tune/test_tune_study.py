@@ -156,6 +156,14 @@ def test_running_trials_count_and_left_ones_come_first(settings):
     assert study.trials[1].user_attrs["worker_id"] == "a" and len(study.trials) == 2
 
 
+def test_a_worker_whose_trial_was_taken_over_does_not_draw_its_first_point_again(settings):
+    mine, other = (settings(n_trials=3, worker_id=name) for name in ("a", "b"))
+    first = claim(open_study(mine, RANKING), mine, SPACE)
+    first.lease.release()  # killed
+    assert claim(open_study(other, RANKING), other, SPACE).taken_over
+    assert claim(open_study(mine, RANKING), mine, SPACE).parameters != first.parameters
+
+
 def test_a_trial_that_ended_while_the_trials_were_read_is_left_alone(settings, monkeypatch):
     """Its worker tells the study and gives the lease free without the lock that claims are made under."""
     mine, other = settings(n_trials=2, worker_id="a"), settings(n_trials=2, worker_id="b")
