@@ -24,12 +24,14 @@ from launch.answers.checkpoint_options import (
 from launch.answers.checkpoints import Checkpoint
 from launch.bt import options
 from launch.bt.judge import SAMPLES, Judgement, digest_pairs, pair_record, prompts_of, read_scores
+from launch.bt.written import WrittenPairs, read_written
 from launch.cli.verbs import verb_parser
 from launch.common.table import aligned, estimate_cells, number
 
 RESULT = "result.json"
 PAIRS = "pairs.jsonl"
 FOLDER = "eval_bt"
+OF_A_SET = ("source", "split", "prompt", "shuffle_sides")
 PROMPT = {"summarize_from_feedback": "score5_v1", "anthropic_hh": "hh_score5_v1"}
 
 ROWS = {
@@ -47,7 +49,10 @@ ROWS = {
 
 
 class Plan(NamedTuple):
-    """What a command line asks for, checked, before a model is loaded or a row is read."""
+    """What a command line asks for, checked, before a model is loaded or a row of a data set is read.
+
+    `written` is what --data holds, None without it.
+    """
 
     checkpoint: Checkpoint | None
     prompt: PointwisePrompt
@@ -56,6 +61,7 @@ class Plan(NamedTuple):
     settings: dict[str, Any]
     scoring: dict[str, Any]
     folder: Path
+    written: WrittenPairs | None
 
 
 def make_parser() -> Parser:
@@ -63,6 +69,11 @@ def make_parser() -> Parser:
     parser = verb_parser("eval-bt", __doc__)
     add_checkpoint_options(parser)
     options.add_data_options(parser, n_pairs=500)
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="rows of `datasets_builders pointwise`, prompts as they are; instead of a --dataset",
+    )
     options.add_generation_options(parser, n_samples=1, batch_pairs=8)
     parser.add_argument("--do_sample", action="store_true", help="sample; greedy otherwise")
     parser.add_argument("--prompt", type=one_of(PROMPTS), help="default: score5_v1 or hh_score5_v1")
@@ -87,7 +98,14 @@ def plan_of(args: argparse.Namespace) -> Plan:
     from launch.bt.metrics import check_temperature
 
     check_temperature(args.bt_temp)
-    prompt = options.prompt_of(args, args.prompt or PROMPT[args.dataset])
+    written = None
+    if args.data:
+        if given := [f"--{name}" for name in OF_A_SET if getattr(args, name) is not None]:
+            raise ValueError(f"{', '.join(given)}: the rows of --data say it already, leave one of the two out")
+        written = read_written(args.data)
+        prompt = written.prompt(args.parser, args.data)
+    else:
+        prompt = options.prompt_of(args, args.prompt or PROMPT[args.dataset])
     parser = options.parser_of(prompt, args.parser)
     decoding = decoding_of(args, args.do_sample)
     checkpoint = checkpoint_of(args)
@@ -99,7 +117,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     }
     folder = Path(args.out) if args.out else options.default_out(args, checkpoint, FOLDER)
     settings = options.sample_settings(args, checkpoint, prompt, decoding)
-    return Plan(checkpoint, prompt, parser, decoding, settings, scoring, folder)
+    return Plan(checkpoint, prompt, parser, decoding, settings, scoring, folder, written)
 
 
 def measure(judgement: Judgement, plan: Plan) -> dict[str, Any]:
@@ -171,7 +189,7 @@ def main(argv: list[str]) -> int:
     """Exit status 0 when result.json is written."""
     args = make_parser().parse_args(argv)
     plan = plan_of(args)
-    comparisons, skips = options.comparisons_of(args)
+    comparisons, skips = options.comparisons_of(args, plan.written)
     label = label_of(args, plan.checkpoint)
     records = draw_answers(
         prompts_of(comparisons, plan.prompt),

@@ -14,6 +14,7 @@ from launch.answers.backends import Decoding
 from launch.answers.checkpoint_options import add_sampling_options, answer_settings, label_of
 from launch.answers.checkpoints import Checkpoint
 from launch.answers.options import add_server_options
+from launch.bt.written import WrittenPairs
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples
 
 DATASET = "summarize_from_feedback"
@@ -54,23 +55,32 @@ def split_of(args: argparse.Namespace) -> str:
     return args.split or SETS[args.dataset].splits[-1]
 
 
-def comparisons_of(args: argparse.Namespace) -> tuple[list[Comparison], SkipCounter]:
+def comparisons_of(
+    args: argparse.Namespace, written: WrittenPairs | None = None
+) -> tuple[list[Comparison], SkipCounter]:
     """The pairs that the flags choose, in seeded order, and the count of rows that could not be used.
+
+    Args:
+        written: choose from these instead of a data set.
 
     Raises:
         ValueError: no usable pair, more unusable rows than allowed, or a malformed file.
     """
     skips = SkipCounter()
-    stream = read_comparisons(
-        args.dataset,
-        split_of(args),
-        source=args.source,
-        skips=skips,
-        max_skipped_share=args.max_skipped_share,
-        shuffle_sides=args.shuffle_sides,
-    )
+    if written is not None:
+        stream, where = written.comparisons, args.data
+        skips.kept = 2 * len(stream)
+    else:
+        stream = read_comparisons(
+            args.dataset,
+            split_of(args),
+            source=args.source,
+            skips=skips,
+            max_skipped_share=args.max_skipped_share,
+            shuffle_sides=args.shuffle_sides,
+        )
+        where = args.source or f"{args.dataset}[{split_of(args)}]"
     comparisons = sample_comparisons(stream, seed=args.seed, n=args.n_pairs)
-    where = args.source or f"{args.dataset}[{split_of(args)}]"
     if not comparisons:
         raise ValueError(f"{where}: no usable pair")
     if len(comparisons) < args.n_pairs:
@@ -111,8 +121,13 @@ def bands_of(args: argparse.Namespace, parser: ScoreParser) -> tuple[float, floa
 
 
 def default_out(args: argparse.Namespace, checkpoint: Checkpoint | None, kind: str) -> Path:
-    """`KIND/LABEL_DATASET_SPLIT_seedN` beside the checkpoint; in the working folder for a server or a hub model."""
-    name = f"{label_of(args, checkpoint)}_{args.dataset}_{split_of(args)}_seed{args.seed}"
+    """`KIND/LABEL_DATASET_SPLIT_seedN` beside the checkpoint; in the working folder for a server or a hub model.
+
+    With --data the stem of its name stands for data set and split.
+    """
+    data = vars(args).get("data")
+    pairs = Path(data).stem if data else f"{args.dataset}_{split_of(args)}"
+    name = f"{label_of(args, checkpoint)}_{pairs}_seed{args.seed}"
     return (checkpoint.home if checkpoint else Path()) / kind / name
 
 
@@ -120,9 +135,10 @@ def sample_settings(
     args: argparse.Namespace, checkpoint: Checkpoint | None, prompt: PointwisePrompt, decoding: Decoding
 ) -> dict[str, Any]:
     """All that decides which scores are drawn, the texts of the pairs excepted."""
+    rows = vars(args).get("data") is not None
     return {
-        "dataset": args.dataset,
-        "split": split_of(args),
+        "dataset": None if rows else args.dataset,
+        "split": None if rows else split_of(args),
         "source_bytes": sum(file.stat().st_size for file in list_files(args.source)) if args.source else None,
         "n_pairs": args.n_pairs,
         "shuffle_sides": args.shuffle_sides,

@@ -30,6 +30,11 @@ PURPOSES: dict[str, dict[str, Verb]] = {
             "supervised rows that teach a model to read its weights, before MOODPO",
             "--samples runs/moodpo/samples --model models/smollm2 --out runs/moodpo/rows/train.jsonl",
         ),
+        "small-replies": Verb(
+            "launch.reproduce.replies",
+            "pairs of short replies with a rule that can be learnt, and a small random model",
+            "--kind judge --out data/replies --seed 0",
+        ),
     },
     "train": {
         "helpsteer-modpo": Verb(

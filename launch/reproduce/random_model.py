@@ -1,0 +1,73 @@
+"""A language model of a few hundred thousand random weights, with its tokenizer, for runs that take a minute on a CPU."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+PAD, START, END = SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+# What ms-swift's template `chatml` writes.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ROLES = "system\nuser\nassistant\n"
+HEAD = 32  # numbers of a layer's state that one attention head reads
+
+
+def write_tokenizer(folder: Path, texts: Iterable[str], vocabulary: int) -> int:
+    """Byte-level BPE learnt from `texts`, digits apart, with a chat template; returns how many tokens it knows.
+
+    Every text can be written in it. The same texts give the same bytes.
+
+    Args:
+        vocabulary: the most tokens, bytes and special ones included; fewer where the texts have fewer parts.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    learnt = Tokenizer(models.BPE())
+    parts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    learnt.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    learnt.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    learnt.train_from_iterator([ROLES, *texts], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=learnt, bos_token=START, eos_token=END, pad_token=PAD)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+def write_random_model(
+    folder: Path, texts: Iterable[str], seed: int, *, vocabulary: int = 640, hidden: int = 96, layers: int = 3
+) -> int:
+    """A random Llama (fp32) with a tokenizer for `texts`; returns its number of weights.
+
+    Args:
+        hidden: numbers of a token's state, a multiple of 32.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = LlamaConfig(
+        vocab_size=write_tokenizer(folder, texts, vocabulary),
+        hidden_size=hidden,
+        intermediate_size=8 * hidden // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // HEAD,
+        num_key_value_heads=hidden // HEAD,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=SPECIAL.index(START),
+        eos_token_id=SPECIAL.index(END),
+        pad_token_id=SPECIAL.index(PAD),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    return model.num_parameters()
