@@ -22,7 +22,7 @@ PURPOSES: dict[str, dict[str, Verb]] = {
         ),
         "small-language": Verb(
             "launch.reproduce.sentences",
-            "a language model of half a million parameters with its text and prompts, made in two minutes",
+            "a language model of half a million parameters with its text and prompts, made in a minute",
             "--out models/small",
         ),
         "label": Verb(

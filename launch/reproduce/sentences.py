@@ -3,7 +3,7 @@
 The text is made by a small grammar (`launch.reproduce.grammar`), the same bytes for the same seed. Its words have known
 shares of the text: the 30 of the gold function `bagofwords` from 0.8% down to 3 in 100,000, and two lists of which a
 response of 20 words has one each (`launch.reproduce.words:words_a`, `words_b`). The model has learnt to continue sentences;
-it never ends by itself. Two minutes on one thread.
+it never ends by itself. About a minute on one thread.
 """
 
 import itertools
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SENTENCES, HELD_OUT = 20_000, 500
 TRAIN_PROMPTS, TEST_PROMPTS, PROMPT_WORDS = 2_400, 128, 6
-STEPS, BATCH, WINDOW, LEARNING_RATE = 900, 32, 48, 3e-3
+STEPS, BATCH, WINDOW, LEARNING_RATE = 400, 32, 48, 3e-3
 # Also what `--discriminator_text_format question_answer` writes around a prompt and a response.
 SPECIAL, FURTHER = ("<pad>", "<unk>", "<eos>", "<bos>"), ("Question", "Answer", ":")
 # A conversation is its messages with a space between, so a reply continues its prompt, for every reader of conversations.
