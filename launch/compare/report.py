@@ -14,7 +14,7 @@ from launch.cli.flags import parse_number, parse_pairs
 from launch.cli.verbs import verb_parser
 from launch.common.page import number, signed
 from launch.compare.directions import direct_scores, minus
-from launch.compare.report_page import facts, nothing_left, render_page
+from launch.compare.report_page import facts, happened, nothing_left, render_page
 from launch.compare.tradeoff import Request, build_report
 from launch.compare.tradeoff_picture import draw_tradeoff
 from launch.scores.score_files import SETTINGS_FILE, read_scores
@@ -71,6 +71,7 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
 
     # A file or a pipe has no width: leave the columns room there.
     console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(Text(" ".join(happened(report))), soft_wrap=True)
     for key, caption in (("full", "all prompts"), ("uncapped", "prompts that no model cut off")):
         summary = report[key]
         if summary is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.common.page import document, heading, interval, joined, number, paragraph, picture, render, signed
-from launch.compare.tradeoff import monotonicity_line
+from launch.compare.tradeoff import against_reference, along_weights, monotonicity_line
 from launch.compare.tradeoff_picture import point_name
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def facts(report: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
         monotonicity_line(summary, y),
         monotonicity_line(summary, x),
     ]
+
+
+def happened(report: Mapping[str, Any]) -> list[str]:
+    """The two sentences that a report opens with."""
+    return [sentence for sentence in (against_reference(report), along_weights(report)) if sentence]
 
 
 def nothing_left(report: Mapping[str, Any]) -> str:
@@ -102,6 +107,7 @@ def render_page(
     """
     x, y = report["x"], report["y"]
     body = [
+        paragraph(" ".join(happened(report))),
         picture(f"Scatter of {y} against {x}, one point per model, numbers in the table below", png),
         heading("How to read it"),
         render(_HOW, reference=report["reference"]),

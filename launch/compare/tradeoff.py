@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launch.common.page import number
 from launch.common.statistics import (
     Estimate,
     bootstrap_mean_interval,
@@ -144,6 +145,41 @@ def monotonicity_line(summary: Mapping[str, Any], name: str) -> str:
     ends = f"{found['order'][0]} and {found['order'][-1]}"
     overlap = "overlap" if found["ends_overlap"] else "do not overlap"
     return f"Mean {name} {way[found['direction']]}; the intervals of {ends} {overlap}."
+
+
+def against_reference(report: Mapping[str, Any]) -> str:
+    """One sentence: which models the paired differences tell apart from the reference, and on which objectives."""
+    reference, x, y = report["reference"], report["x"], report["y"]
+    groups: dict[str, list[str]] = {}
+    for label in (label for label in report["labels"] if label != reference):
+        better, worse = [], []
+        for name in (x, y):
+            cell = report["full"]["labels"][label][name]
+            better += [name] * (cell["difference_low"] > 0)
+            worse += [name] * (cell["difference_high"] < 0)
+        parts = [f"better in {' and '.join(better)}"] * bool(better) + [f"worse in {' and '.join(worse)}"] * bool(worse)
+        groups.setdefault(", ".join(parts) or "not told apart", []).append(label)
+    said = "; ".join(f"{' and '.join(labels)} {_be(labels)} {what}" for what, labels in groups.items())
+    return f"On {report['full']['n']} prompts, against {reference}: {said}."
+
+
+def _be(labels: Sequence[str]) -> str:
+    return "is" if len(labels) == 1 else "are"
+
+
+def along_weights(report: Mapping[str, Any]) -> str:
+    """One sentence: what becomes of both objectives between the smallest and the largest w; empty without two weights."""
+    summary, weights = report["full"], report["weights"]
+    found = summary["monotonicity"][report["x"]]
+    if found is None:
+        return ""
+    first, last = found["order"][0], found["order"][-1]
+    moves = []
+    for name in (report["x"], report["y"]):
+        before, after = (summary["labels"][label][name] for label in (first, last))
+        told = "intervals overlap" if summary["monotonicity"][name]["ends_overlap"] else "intervals apart"
+        moves.append(f"{name} goes from {number(before['mean'])} to {number(after['mean'])} ({told})")
+    return f"From w = {weights[first]:g} to w = {weights[last]:g}, {' and '.join(moves)}."
 
 
 def build_report(table: Mapping[str, Rows], request: Request) -> dict[str, Any]:

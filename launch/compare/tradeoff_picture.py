@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch.common.picture import ACCENT, FRONT, INK, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_png
+from launch.common.picture import ACCENT, FRONT, INK, SOFT, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_png
 
 
 def point_name(label: str, weights: Mapping[str, float]) -> str:
@@ -29,13 +29,13 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
     _draw_front(axes, [(cells[label][0]["mean"], cells[label][1]["mean"]) for label in summary["pareto"]])
     for label, (across, up) in cells.items():
         is_reference = label == report["reference"] and label not in weights
-        colour = UNTOUCHED if is_reference else ACCENT
+        colour = UNTOUCHED if is_reference else ACCENT if label in weights or not weights else SOFT
         axes.errorbar(
             across["mean"],
             up["mean"],
             xerr=_arms(across),
             yerr=_arms(up),
-            fmt="D" if is_reference else "o",
+            fmt="D" if is_reference else "o" if colour == ACCENT else "s",
             markersize=8 if is_reference else 7.5,
             color=colour,
             ecolor=colour,

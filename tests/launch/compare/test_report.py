@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from launch.common.page import signed
+from launch.common.page import number, signed
 from launch.compare import report
 from launch.compare.report_page import summary_table
 from launch.compare.tradeoff import default_hv_reference, monotonicity
@@ -124,6 +124,23 @@ def test_monotonicity_is_stated(run):
     assert "Mean help rises monotonically with w" in printed
     _, printed = run()
     assert "fewer than two weights" in printed
+
+
+def test_page_and_terminal_open_with_what_happened_in_two_sentences(run, tmp_path):
+    outcome, printed = run("--weights", "w0.2=0.2", "w0.8=0.8")
+    against = "On 30 prompts, against sft: w0.2 and w0.8 are better in help and short."
+    cells = [
+        [outcome["full"]["labels"][label][name]["mean"] for label in ("w0.2", "w0.8")] for name in ("help", "short")
+    ]
+    (a, b), (c, d) = [[number(value) for value in pair] for pair in cells]
+    along = f"From w = 0.2 to w = 0.8, help goes from {a} to {b} (intervals apart) and short goes from {c} to {d} (intervals apart)."
+    assert printed.startswith(f"{against} {along}\n")
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.index(f"<p>{against} {along}</p>") < page.index("<img")
+    _, printed = run(reference="w0.8")
+    assert printed.splitlines()[0] == (
+        "On 30 prompts, against w0.8: sft is worse in help and short; w0.2 is better in short, worse in help."
+    )
 
 
 def test_monotonicity_of_three_weights_is_ordered_by_weight_not_by_name():
