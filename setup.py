@@ -60,7 +60,16 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
     package_data={
-        "launch": ["*.sh", "*.txt", "runs/**/*", "data/*", "accelerate/*", "deepspeed/*", "slurm/*"],
+        "launch": [
+            "*.sh",
+            "*.txt",
+            "runs/**/*",
+            "data/*",
+            "reproduce/published/*",
+            "accelerate/*",
+            "deepspeed/*",
+            "slurm/*",
+        ],
         "datasets_builders": ["data/*"],
     },
     install_requires=CORE,

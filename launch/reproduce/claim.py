@@ -71,29 +71,35 @@ class Claim:
         paper: title and address.
         question: in one sentence.
         comparison: what `Measured.estimate` is, in one phrase with its unit.
-        direction: where the estimate must lie for the claim to hold; `either` for one that is reported only.
+        direction: where the estimate must lie for the claim to hold; `either` for one that is reported only, `zero` for
+            one that is a count of failures.
         condition: under which it holds.
         weakest: what would change your mind.
         across, up: axes of the picture.
         stages: the runs. Those of an arm are named `ARM_sSEED` or begin with it; others are shared.
         measure: reads what they left.
+        counted: what the estimate's `n` counts. Where it is not seeds, nothing is drawn: the only seed is 0, the
+            estimate has no interval, and what `across` counts up to is an arm's `n`.
     """
 
     name: str
     paper: str
     question: str
     comparison: str
-    direction: Literal["greater", "less", "either"]
+    direction: Literal["greater", "less", "either", "zero"]
     condition: str
     weakest: str
     across: str
     up: str
     stages: Callable[[Place], list[Stage]]
     measure: Callable[[Place], Measured]
+    counted: str = "seeds"
 
 
-def lies(estimate: Estimate, direction: Literal["greater", "less"]) -> bool:
-    """Whether the whole interval lies on that side of 0; not where there is no interval."""
+def lies(estimate: Estimate, direction: Literal["greater", "less", "zero"]) -> bool:
+    """Whether the whole interval lies on that side of 0, not where there is no interval; `zero`: the value itself is 0."""
+    if direction == "zero":
+        return estimate.value == 0 and estimate.n > 0
     if estimate.low is None or estimate.high is None:
         return False
     return estimate.low > 0 if direction == "greater" else estimate.high < 0

@@ -166,7 +166,8 @@ def main(argv: list[str]) -> int:
     codes = []
     for name in names:
         folder = (args.out / name if args.all else args.out).resolve()
-        place, claim = Place(folder, tuple(args.seeds), args.rehearsal), claim_of(name)
+        claim = claim_of(name)
+        place = Place(folder, tuple(args.seeds) if claim.counted == "seeds" else (0,), args.rehearsal)
         if args.plan:
             from launch.pipelines.stages import StageRunner
 

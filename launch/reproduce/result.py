@@ -42,6 +42,7 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
         "paper": claim.paper,
         "comparison": claim.comparison,
         "estimate": measured.estimate.as_json(),
+        "counted": claim.counted,
         "direction": claim.direction,
         "holds": measured.holds,
         "condition": claim.condition,
@@ -108,15 +109,16 @@ def verdict(result: Result) -> str:
     """One line: what was compared, the number, and what it says."""
     said = {True: "holds", False: "does not hold"}[result["holds"]]
     estimate = result["estimate"]
-    return f"{result['comparison']}: {with_interval(estimate, sign=True)} over {estimate['n']} seeds; the claim {said}"
+    return f"{result['comparison']}: {with_interval(estimate, sign=True)} over {estimate['n']} {_counted(result)}; the claim {said}"
 
 
 def table(result: Result) -> str:
     """A Markdown table of the arms, and one of what else was measured."""
-    rows = [["arm", result["up"], "seeds", "CPU seconds a seed"]]
+    rows = [["arm", result["up"], _counted(result), "CPU seconds a seed" if _drawn(result) else "CPU seconds"]]
     for arm in result["arms"].values():
         seeds = len(arm["seeds"])
-        rows.append([arm["title"], with_interval(arm["estimate"]), str(seeds), f"{arm['cpu_seconds'] / seeds:.0f}"])
+        counted = seeds if _drawn(result) else round(arm["curves"]["0"][-1][0])
+        rows.append([arm["title"], with_interval(arm["estimate"]), str(counted), f"{arm['cpu_seconds'] / seeds:.0f}"])
     text = markdown(rows)
     if result["others"]:
         others = [[phrase, with_interval(cell), str(cell["n"])] for phrase, cell in result["others"].items()]
@@ -124,11 +126,20 @@ def table(result: Result) -> str:
     return text
 
 
+def _counted(result: Result) -> str:
+    return result.get("counted", "seeds")
+
+
+def _drawn(result: Result) -> bool:
+    return _counted(result) == "seeds"
+
+
 def part_of_page(result: Result, picture: str) -> str:
     """What a method's page includes, Markdown; `picture` is its place as seen from there."""
+    intervals = " (95% intervals over seeds)" if _drawn(result) else ""
     return f"""**Question.** {result["question"]} ({result["paper"]})
 
-**Result.** {verdict(result)} (95% intervals over seeds).
+**Result.** {verdict(result)}{intervals}.
 
 **Condition.** {result["condition"]}
 
@@ -149,7 +160,7 @@ def draw(result: Result) -> bytes:
         draw_run(axes, arm["title"], points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
     plot_frame(axes, result["across"], result["up"], 10)
     axes.margins(0.06)
-    head(axes, result["claim"], "means over seeds, bands: 95% intervals (Student)")
+    head(axes, result["claim"], "means over seeds, bands: 95% intervals (Student)" if _drawn(result) else "")
     axes.legend(frameon=False, fontsize=9, loc="best")
     return to_png(figure)
 
@@ -181,5 +192,7 @@ def check_result(result: Result, name: str) -> None:
         again = student_mean(values).as_json()
         if json.dumps(again, sort_keys=True) != json.dumps(stored, sort_keys=True):
             raise ValueError(f"{name}: arm {key!r}: the curves give {again}, the file says {stored}")
-    if direction != "either" and holds and not lies(estimate, direction):
+    if direction == "zero" and holds != lies(estimate, direction):
+        raise ValueError(f"{name}: holds is {holds}, but the number of failures is {estimate.value} of {estimate.n}")
+    if direction in ("greater", "less") and holds and not lies(estimate, direction):
         raise ValueError(f"{name}: holds, but the interval [{estimate.low}, {estimate.high}] is not {direction} than 0")

@@ -1,4 +1,6 @@
 """One module for each claim, with a `CLAIM`."""
 
 # Name -> what is put to the test; the module's name is that with underscores.
-NAMES: dict[str, str] = {}
+NAMES: dict[str, str] = {
+    "eval-agrees": "our metrics give the figures that others published about the same verdicts",
+}
