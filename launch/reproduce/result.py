@@ -109,7 +109,7 @@ def verdict(result: Result) -> str:
     """One line: what was compared, the number, and what it says."""
     said = {True: "holds", False: "does not hold"}[result["holds"]]
     estimate = result["estimate"]
-    return f"{result['comparison']}: {with_interval(estimate, sign=True)} over {estimate['n']} {_counted(result)}; the claim {said}"
+    return f"{result['comparison']}: {with_interval(estimate, sign=True)} {'over' if _drawn(result) else 'of'} {estimate['n']} {_counted(result)}; the claim {said}"
 
 
 def table(result: Result) -> str:

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 from datasets_builders.io import read_object
 from launch.common.statistics import Estimate
 from launch.pipelines.command_lines import launch
+from launch.pipelines.identity import path_digest
 from launch.pipelines.stages import Command, Stage
 from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
-from launch.reproduce.published_verdicts import NAMES, SOURCE, VERDICTS, read_published
+from launch.reproduce.published_verdicts import HERE, NAMES, SOURCE, VERDICTS, read_published
 
 TITLES = {
-    "judgebench": "JudgeBench: accuracy of 6 judges, by kind of question",
+    "judgebench": "JudgeBench (two decimals, up to 0.005): accuracy of 6 judges, by kind of question",
     "llmbar": "LLMBar: accuracy, both orders right, orders agree; 12 judges",
     "alpaca_eval": "AlpacaEval: win rate and counts of 8 models",
 }
@@ -101,7 +102,10 @@ def judges(name: str, place: Place) -> dict[str, Any]:
 def stages(place: Place) -> list[Stage]:
     verdicts = place.folder / "verdicts"
     command = Command(["python", "-m", "launch.reproduce.published_verdicts", "--out", str(verdicts)])
-    found = [Stage("published", "published verdicts, as files that the verbs read", [command], [verdicts])]
+    title = "published verdicts, as files that the verbs read"
+    # They stand in no command, and other letters give other results.
+    letters = {name: path_digest(HERE / f"{name}.json") for name in NAMES}
+    found = [Stage("published", title, [command], [verdicts], settings=letters)]
     for name in NAMES:
         out = place.folder / name
         commands = []
@@ -168,7 +172,7 @@ CLAIM = Claim(
     "https://github.com/tatsu-lab/alpaca_eval",
     question="Do `eval-judge` and `win-rate` give the figures that the authors of three benchmarks published, from the "
     "same verdicts of the same judges?",
-    comparison="published figures that ours is not equal to within their rounding",
+    comparison="published figures that ours do not equal within the rounding",
     direction="zero",
     condition="JudgeBench's figures have two decimal places; the others are counts, or agree to 1e-9 points. The verdicts are "
     "the letters in `launch/reproduce/published/`, whose files say where they come from. AlpacaEval asks about a pair once, "
@@ -178,7 +182,7 @@ CLAIM = Claim(
     "is the overall accuracy. JudgeBench's figures were read in public notes that quote the paper's tables. RewardBench 2 and "
     "RM-Bench are not among them.",
     across="published figures compared",
-    up="largest difference so far (points, counts)",
+    up="largest difference (points, counts)",
     stages=stages,
     measure=measure,
     counted="published figures",

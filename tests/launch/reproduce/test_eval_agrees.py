@@ -93,7 +93,7 @@ def test_a_count_of_failures_holds_at_zero_alone():
     found = {"claim": "x", "estimate": none.as_json(), "direction": "zero", "holds": True, "rehearsal": False,
              "comparison": "failures", "counted": "figures", "up": "difference", "others": {}, "arms": {"a": arm}}  # fmt: skip
     check_result(found, "x")
-    assert verdict(found) == "failures: 0 over 174 figures; the claim holds"
+    assert verdict(found) == "failures: 0 of 174 figures; the claim holds"
     assert "| A | 0.5 | 2 | 3 |" in table(found) and "seed" not in table(found)
     for wrong in ({"estimate": one.as_json()}, {"holds": False}):
         with pytest.raises(ValueError, match="number of failures"):
