@@ -5,14 +5,17 @@
 Both trainers are built in one process and take turns on the same pair with the same seed; the first round warms up. `plain`
 is the stock trainer's step (`BT_SHARED_PREFIX=off`). The loss part is encoding, all forward passes and the backward one.
 Ratios are of elapsed and of processor time: on a machine with other load only the second is steady. `peak_growth_mb` is by how
-much the loss part's peak of memory is above what is held when it begins. The model is a checkpoint folder, e.g. from
+much the loss part's peak of memory is above what is held when it begins. `--profile` takes one more step with shared
+prefixes and says in which functions it spends its time, what they call left out. The model is a checkpoint folder, e.g. from
 `python -m launch embedded-model`.
 """
 
 import argparse
+import cProfile
 import ctypes
 import json
 import os
+import pstats
 import random
 import statistics
 import sys
@@ -157,8 +160,20 @@ def compared(steps: dict[str, list[dict]]) -> dict:
     return result
 
 
+def profile(trainer, rows: list[dict], seed: int) -> dict[str, float]:
+    """Function -> share of a step that it takes itself; those above 1%, the dearest first."""
+    profiler = cProfile.Profile()
+    profiler.runcall(timed_step, trainer, rows, seed)
+    stats = pstats.Stats(profiler)
+    own = {f"{Path(file).stem}:{name}": times[2] for (file, _, name), times in stats.stats.items()}  # type: ignore[attr-defined]
+    whole = sum(own.values())
+    return {
+        name: round(own[name] / whole, 3) for name in sorted(own, key=own.get, reverse=True) if own[name] > whole / 100
+    }
+
+
 def measure(options, folder: Path) -> dict:
-    seconds: dict[str, list[dict]] = {"off": [], "on": []}
+    seconds: dict[str, list[dict]] = {word: [] for word in (("off", "on") if options.rounds else ("on",))}
     data = folder / "rows.jsonl"
     made = pair_rows(options.method, max(options.rounds + 1, 4), options.words)
     data.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
@@ -172,15 +187,17 @@ def measure(options, folder: Path) -> dict:
             if turn:
                 seconds[word].append(taken)
     length = len(trainers["on"].template.encode({"messages": rows[0]["messages"]})["input_ids"])
+    if options.profile:
+        print(json.dumps(profile(trainers["on"], [dict(row) for row in rows], seed=0), indent=1), file=sys.stderr)
     head = {"method": options.method, "completions": options.completions, "prompt_tokens": length}
-    return head | compared(seconds)
+    return head | (compared(seconds) if options.rounds else {})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--method", choices=METHODS, default="bt_grpo")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: no stock trainer, for --profile")
     parser.add_argument("--completions", type=int, default=8)
     parser.add_argument("--answer_tokens", type=int, default=16, help="at most")
     parser.add_argument("--words", type=int, default=60, help="of a question and of a reply")
@@ -188,6 +205,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--profile", action="store_true", help="where a step with shared prefixes spends its time")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -74,7 +74,7 @@ def python(argv: list[str], is_open: bool, patch) -> None:
     if module == "pytest":
         assert all((REPOSITORY / path).exists() for path in rest)
         return
-    name = module if module.startswith("tests.") else f"{module}.__main__"
+    name = module if module.startswith(("tests.", "benchmarks.")) else f"{module}.__main__"
     if module.endswith(".py"):
         name = module.removesuffix(".py").replace("/", ".")
     main = import_module(name).main
