@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 SENTENCES = [
@@ -78,14 +79,17 @@ def build_model(folder: Path, seed: int = 0, pad_token: str = "<|endoftext|>", e
     return folder
 
 
-def build_adapter(model_dir: Path, folder: Path, seed: int = 1, std: float = 0.2) -> Path:
+def build_adapter(
+    model_dir: Path, folder: Path, seed: int = 1, std: float = 0.2, target_modules: Sequence[str] = ("q_proj", "v_proj")
+) -> Path:
     """A LoRA adapter on `model_dir` whose weights are random, so that it has an opinion; with `std` 0 it has none."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(model_dir)
-    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    how = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": list(target_modules)}
+    config = LoraConfig(task_type="CAUSAL_LM", **how)
     model = get_peft_model(model, config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

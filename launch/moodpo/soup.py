@@ -18,6 +18,7 @@ from launch.models.merge_lora import read_adapter, with_adapter
 from launch.models.merging import check_agreement, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages
 from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
+from trl_ext.modpo.start import beyond_update
 from trl_ext.moodpo.instruction import check_names
 
 NOTE = "soup.json"
@@ -30,13 +31,11 @@ def check_adapter(folder: Path) -> None:
     Raises:
         ValueError: no LoRA adapter, DoRA, biases, modules that were trained whole, or values that are not finite.
     """
-    settings = read_adapter(folder)
-    for name, plain in (("use_dora", (False, None)), ("bias", ("none", None)), ("modules_to_save", (None, []))):
-        if settings.get(name) not in plain:
-            raise ValueError(
-                f"{folder}/adapter_config.json: {name} is {settings[name]!r}: such adapters cannot be mixed exactly; "
-                "merge each with `python -m launch merge-lora` and mix the full checkpoints"
-            )
+    if why := beyond_update(read_adapter(folder)):
+        raise ValueError(
+            f"{folder}/adapter_config.json: {why}: such adapters cannot be mixed exactly; "
+            "merge each with `python -m launch merge-lora` and mix the full checkpoints"
+        )
     check_finite_weights(folder)
 
 

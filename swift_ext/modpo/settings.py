@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from swift_ext.shared_prefix.settings import SharedPrefix, refuse_flags
 from trl_ext.modpo.margins import Margin, MarginSpec, resolve_margins, short_form
+from trl_ext.modpo.start import refuse_start
 
 
 class MODPOSettings(BaseSettings):
@@ -22,6 +23,7 @@ class MODPOSettings(BaseSettings):
     | `MODPO_MARGINS` | several margins: a JSON list of the same fields |
     | `MODPO_NORMALIZED_WEIGHTS` | `true`: w and the margin weights must sum to 1 |
     | `MODPO_STORE` | folder written by `python -m launch precompute-margins` |
+    | `MODPO_START` | `reference` (default), or `margins`: the policy's LoRA starts as the weighted sum of the margin adapters |
     | `MODPO_SHARED_PREFIX` | `auto` (default) computes a pair's prompt once where that is exact and pays, `on` always, `off` never |
     """
 
@@ -37,6 +39,7 @@ class MODPOSettings(BaseSettings):
     margins: list[MarginSpec] = Field(default_factory=list)
     normalized_weights: bool = False
     store: str | None = None
+    start: Literal["reference", "margins"] = "reference"
     shared_prefix: SharedPrefix = "auto"
 
     @model_validator(mode="after")
@@ -60,6 +63,9 @@ def refuse_what_cannot_work(settings: MODPOSettings, margins: list[Margin], trai
     Raises:
         ValueError: the flag that stands in the way is named.
     """
+    # LoRA's only reference beside the base
+    own_reference = "--ref_adapters" if getattr(training_args, "ref_adapter_name", None) else None
+    refuse_start(settings.start, margins, "MODPO_START", training_args.tuner_type == "lora", own_reference)
     if (margins or settings.store) and getattr(training_args, "reference_free", None):
         raise ValueError("reference_free drops the reference term, and the margins with it")
     loss_types = training_args.loss_type

@@ -12,6 +12,9 @@ from datasets_builders.io import write_json
 from swift_ext.settings import read_settings
 from swift_ext.shared_prefix.dpo import SharesPairs
 from trl_ext.checkpoints import EndsAtItsLastStep
+from trl_ext.modpo.adapters import MarginAdapters
+from trl_ext.modpo.start import MARGINS
+from trl_ext.modpo.weighted_sum import start_at_margins
 from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
@@ -60,12 +63,26 @@ class MODPOTrainer(EndsAtItsLastStep, SharesPairs, DPOTrainer):
                 for split in ("train_dataset", "eval_dataset"):
                     if kwargs.get(split) is not None:
                         kwargs[split] = with_texts(kwargs[split], split.removesuffix("_dataset"))
+        if self.modpo.start == MARGINS and not training_args.resume_from_checkpoint:  # a checkpoint has its own weights
+            self._start_at_margins(model, training_args)
         super().__init__(model, ref_model, *args, **kwargs)
         self.beta = self.beta / self.modpo.w
         word = self.modpo.shared_prefix
         self.choose_prefixes(word if self.store is None else self.store.shared_prefix(word))
         self._unscored = UnscoredPairs()
         self._report()
+
+    def _start_at_margins(self, model, training_args) -> None:
+        """The policy's LoRA becomes the weighted sum of the margin adapters, which a run with a store loads for that alone."""
+        pushing = [margin for margin in self.margins if margin.weight]
+        if not pushing:
+            return
+        live = self.live is not None
+        adapters = self.live.adapters if live else MarginAdapters(model, pushing, model.model_info.model_dir)
+        count = start_at_margins(adapters, pushing, training_args.beta)
+        if not live:
+            adapters.remove()
+        logger.info(f"MODPO: the policy starts where the margins vanish, {count} modules were set")
 
     def _report(self) -> None:
         reference = "a separate reference model" if self.ref_model is not None else "the base with all adapters off"

@@ -307,7 +307,9 @@ def test_plain_text_rows_lose_their_end_token_again(train, rows, tmp_path):
 
 def test_a_reference_that_is_not_the_base(train, adapter, second_adapter, tiny, logps_by_hand):
     """The policy starts from an adapter, which is then the reference too; the margin is still against the bare base."""
-    run = train(start=str(second_adapter), w=0.5, margins=[{"adapter": str(adapter), "name": "a"}], max_steps=2)
+    run = train(
+        policy_adapter=str(second_adapter), w=0.5, margins=[{"adapter": str(adapter), "name": "a"}], max_steps=2
+    )
     base, start, expert = (logps_by_hand(x) for x in (None, second_adapter, adapter))
     margin = BETA * (expert - base)
     z = (0.5 * (margin[:BATCH, 1] - margin[:BATCH, 0])) / 0.5

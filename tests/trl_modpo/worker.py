@@ -36,7 +36,7 @@ def build(
     reverse=False,
     ref_model=None,
     eval_data=None,
-    start=None,
+    policy_adapter=None,
     **config,
 ):
     """A trainer that keeps the exact loss of every batch in `losses`."""
@@ -82,12 +82,12 @@ def build(
     } | config
     torch.manual_seed(5)
     policy = str(model)
-    if nudged or start is not None:
+    if nudged or policy_adapter is not None:
         policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     if nudged:  # other weights than those of the folder that it names
         policy.model.norm.weight.data[0] += 0.5
-    if start is not None:
-        policy = PeftModel.from_pretrained(policy, start, is_trainable=True)
+    if policy_adapter is not None:
+        policy = PeftModel.from_pretrained(policy, policy_adapter, is_trainable=True)
     if ref_model is not None:
         ref_model = AutoModelForCausalLM.from_pretrained(ref_model, dtype=torch.float32)
     peft_config = None

@@ -16,6 +16,8 @@ from .digest import weights_digest
 from .margins import Margin, read_adapter_config
 from .model_dir import check_finite_weights
 
+PREFIX = "margin_"  # of the adapters' names on a model
+
 
 def check_same_base(margin: Margin, model_dir: str) -> None:
     """Refuses an adapter that was trained on another base model than `model_dir`.
@@ -76,7 +78,7 @@ class MarginAdapters:
 
     @staticmethod
     def adapter_name(margin: Margin) -> str:
-        return f"margin_{margin.name}"
+        return f"{PREFIX}{margin.name}"
 
     def _silence_dropout(self, adapter: str) -> None:
         """Dropout of a margin adapter stays off although the policy is in training mode."""
@@ -91,6 +93,13 @@ class MarginAdapters:
         for parameter, flag in self._flags:
             if parameter.requires_grad != flag:
                 parameter.requires_grad_(flag)
+
+    def remove(self) -> None:
+        """Takes the margin adapters off a policy again; this object is of no use afterwards."""
+        assert self.policy_adapter is not None, "a reference that was wrapped for its adapters stays wrapped"
+        for name in [name for name in self.host.peft_config if name.startswith(PREFIX)]:
+            self.host.delete_adapter(name)
+        self.restore()
 
     @contextmanager
     def scoring(self, margin: Margin | None) -> Iterator[None]:

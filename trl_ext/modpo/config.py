@@ -7,9 +7,11 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from trl import DPOConfig, DPOTrainer
 
+from datasets_builders.choices import check_choice
 from trl_ext.shared_prefix.setting import HELP, read_setting
 
 from .margins import Margin, MarginSpec, refuse_missing_sources, resolve_margins, short_form
+from .start import STARTS, refuse_start
 
 # In TRL 0.29 Liger's fused loss runs the reference model itself; in 1.x only its layer kernels are used.
 _LIGER_LOSS = hasattr(DPOTrainer, "_compute_loss_liger")
@@ -42,6 +44,7 @@ class MODPOConfig(DPOConfig):
     | `margin_classifier` | short form for one margin: a sequence-classification reward model |
     | `margin_role`, `margin_weight`, `margin_beta` | of the short form: `reward` or `cost`; default 1 - w; multiplier |
     | `normalized_weights` | w and the margin weights must sum to 1 |
+    | `start` | where the policy begins: at the `reference`, or where the `margins` vanish, see `trl_ext.modpo.start` |
     | `shared_prefix` | whether a pair computes its prompt once: `auto` where it is exact and pays, `on`, `off` |
 
     Raises:
@@ -61,11 +64,18 @@ class MODPOConfig(DPOConfig):
         default=None, metadata={"help": "Multiplies the margin. Default: the run's beta for an adapter, 1 otherwise."}
     )
     normalized_weights: bool = field(default=False, metadata={"help": "All weights must sum to 1."})
+    start: str = field(
+        default="reference",
+        metadata={
+            "help": "The policy's LoRA starts at the `reference`, or at the weighted sum of the `margins`' adapters."
+        },
+    )
     shared_prefix: str = field(default="auto", metadata={"help": HELP})
 
     def __post_init__(self):
         super().__post_init__()
         self.shared_prefix = read_setting("shared_prefix", self.shared_prefix)
+        check_choice("start", self.start, STARTS)
         if isinstance(self.margins, str):
             try:
                 self.margins = json.loads(self.margins)
@@ -92,15 +102,17 @@ class MODPOConfig(DPOConfig):
             raise ValueError(str(error).replace("MODPO_W", "w")) from error  # the name that ms-swift's users set
 
 
-def refuse_what_cannot_work(args: MODPOConfig, margins: list[Margin], full: bool) -> None:
+def refuse_what_cannot_work(args: MODPOConfig, margins: list[Margin], full: bool, own_reference: bool = False) -> None:
     """Refuses setups in which w or the margins would silently have no effect, or margins be of something else.
 
     Args:
         full: all weights are trained, so that margin adapters lie on the reference and not on the policy.
+        own_reference: the reference is a model of its own.
 
     Raises:
         ValueError: the flag that stands in the way is named.
     """
+    refuse_start(args.start, margins, "start:", not full, "ref_model" if own_reference else None)
     if args.use_liger_kernel and _LIGER_LOSS and (margins or args.w != 1):
         raise ValueError(
             "use_liger_kernel: this TRL's Liger loss runs the reference itself, past beta / w and the margins"

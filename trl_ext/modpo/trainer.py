@@ -11,10 +11,12 @@ from typing import ClassVar
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import get_last_checkpoint
 from trl import DPOTrainer
 from trl.models import prepare_deepspeed
+from trl.trainer import dpo_trainer
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
 from trl_ext.checkpoints import EndsAtItsLastStep, refuse_occupied
@@ -29,7 +31,11 @@ from .precompute import REFERENCE, add_columns, cached, describe_run, rows_diges
 from .rows import TEXT_COLUMNS, TEXTS, VALUES, MarginCollator, refuse_lost_rows, refuse_stored_columns
 from .run_settings import refuse_other_settings, save_settings
 from .sources import MarginSources, refuse_non_finite
+from .start import MARGINS
+from .weighted_sum import start_at_margins
 
+# TRL 1.x computes log-probs from the weight of the output head, and asks the head itself for nothing.
+_FUSED_HEAD = hasattr(dpo_trainer, "add_fused_lm_head")
 UNSCORED = "Give a larger max_length, or leave long rows out of the data"
 
 
@@ -87,7 +93,7 @@ class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
         self.sources = self._precompute_engine = None
         adapters = any(margin.kind == "adapter" for margin in self.margins)
         full = not isinstance(model, PeftModel) and kwargs.get("peft_config") is None
-        refuse_what_cannot_work(args, self.margins, full)
+        refuse_what_cannot_work(args, self.margins, full, ref_model is not None)
         if self.margins:
             refuse_stored_columns(kwargs)
             refuse_occupied(args.output_dir, map(MarginAdapters.adapter_name, self.margins))
@@ -103,10 +109,12 @@ class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
             self._attach()
             self.data_collator = self._margin_collator()
             self.precompute_ref_logps = True  # the parent's loss then reads the reference that compute_loss puts there
+            if args.start == MARGINS and any(margin.weight for margin in self.margins):
+                start_at_margins(self.sources.adapters, self.margins, args.beta)
         self.accelerator.print(
             "\n".join(
                 [
-                    f"MODPO: w = {args.w:g}, beta = {args.beta:g}, beta / w = {self.beta:g}",
+                    f"MODPO: w = {args.w:g}, beta = {args.beta:g}, beta / w = {self.beta:g}; starts at the {args.start}",
                     *map(Margin.direction, self.margins),
                 ]
             )
@@ -129,6 +137,18 @@ class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
             base, device = get_config_model_id(self.model.config), self.accelerator.device
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 self.sources = MarginSources(self.margins, host, base, device)
+            if self.sources.adapters is not None and _FUSED_HEAD:
+                self._refuse_adapted_head(self.sources.adapters.host)
+
+    @staticmethod
+    def _refuse_adapted_head(host: PeftModel) -> None:
+        """Raises ValueError where an adapter has LoRA on the output head: the loss would be computed without it."""
+        head = host.get_base_model().get_output_embeddings()
+        if isinstance(head, LoraLayer) and (names := sorted(head.lora_A)):
+            raise ValueError(
+                f"adapters {names} have LoRA on the output head, whose own weight this TRL's DPO loss reads past any LoRA: "
+                "what they learnt there would not count; train them without lm_head in target_modules"
+            )
 
     def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
         prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
