@@ -10,7 +10,7 @@ from launch.doctor.setup import Setup, here
 from launch.doctor.sizes import parameters, tensors_of
 from trl_ext.modpo.margins import Margin
 
-DIRECTION, BASE = "margin direction", "margin base"
+DIRECTION, BASE, SHARE = "margin direction", "margin base", "margin share"
 SMALL = 200_000_000  # parameters of a base that is loaded to probe a margin without being asked
 ENOUGH = 0.6  # of check-margin
 
@@ -26,7 +26,7 @@ class Probe:
 
 def check_margins(setup: Setup, probe: Probe) -> list[Finding]:
     """For each margin: its direction in words; for an adapter its base, and its ranking of pairs."""
-    findings: list[Finding] = []
+    findings: list[Finding] = _share(setup)
     for margin in setup.margins:
         if margin.beta < 0:
             fix = f"role: {'cost' if margin.role == 'reward' else 'reward'} with beta {-margin.beta:g} says the same in words"
@@ -43,6 +43,20 @@ def check_margins(setup: Setup, probe: Probe) -> list[Finding]:
         elif margin.kind == "classifier" and here(margin.source) is None:
             findings += skipped(BASE, f"margin {margin.name!r}: the classifier {margin.source} is not here")
     return findings
+
+
+def _share(setup: Setup) -> list[Finding]:
+    """Do the margins count more than the labels of the pairs?
+
+    In h a margin is multiplied by w_j / w, and a step of the policy by beta / w: at a small w pairs are saturated by their
+    margins alone, and the noise of a step grows (measured: `python -m launch reproduce modpo-front`).
+    """
+    w = next((one.w for one in (setup.settings, *setup.objects) if getattr(one, "w", None)), None)
+    if w is None or (ratio := sum(margin.weight for margin in setup.margins) / w) <= 1 + 1e-9:
+        return []
+    found = f"w is {w:g} and the margins' weights are {ratio * w:g}: they count {ratio:.3g} times as much as the pairs' labels"
+    fix = "train on the pairs of the objective with the larger weight, with this one as its margin; and lower the learning rate with w"
+    return warning(SHARE, found, fix)
 
 
 def _base(margin: Margin, setup: Setup) -> list[Finding]:

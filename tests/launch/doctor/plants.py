@@ -81,6 +81,14 @@ PLANTS = [
         "a margin that prefers the rejected answers", "modpo", planting.contrary_margin, "margin direction",
         r"ranks 0 of 24 pairs .* \(0.00 \[0.00, 0.1\d\]\): it prefers the REJECTED", "unswapped",
     ),
+    *[
+        Plant(
+            "margins that count more than the labels", method, plant, "margin share",
+            r"w is 0.2 and the margins' weights are 0.8: they count 4 times", "pairs of the objective with the larger weight",
+            level="warning",
+        )
+        for method, plant in (("modpo", variable(MODPO_W="0.2")), ("modpo-trl", setting(w=0.2)))
+    ],
     Plant(
         "a reference that LoRA refuses", "modpo", lambda place: place.run.update(ref_model=str(place.world / "model")),
         "reference", r"ref_model .* with tuner_type lora: ms-swift refuses it, 1 of 2", "leave ref_model out",
