@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from launch.common.statistics import Estimate
@@ -34,7 +35,7 @@ class Arm:
 
     Attributes:
         title: as a reader calls it.
-        curves: seed -> (training step, value) in rising order; the last value is the one that is compared.
+        curves: seed -> (training step, value) in rising order; what of them is compared says the claim.
     """
 
     title: str
@@ -43,6 +44,10 @@ class Arm:
     def ends(self) -> dict[int, float]:
         """Seed -> last value."""
         return {seed: curve[-1][1] for seed, curve in self.curves.items()}
+
+    def means(self) -> dict[int, float]:
+        """Seed -> mean of all values."""
+        return {seed: fmean(value for _, value in curve) for seed, curve in self.curves.items()}
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Claim:
         condition: under which it holds.
         weakest: what would change your mind.
         across, up: axes of the picture.
+        compared: the end of an arm's curves, or their mean where something else than training steps is across.
         stages: the runs. Those of an arm are named `ARM_sSEED` or begin with it; others are shared.
         measure: reads what they left.
         counted: what the estimate's `n` counts. Where it is not seeds, nothing is drawn: the only seed is 0, the
@@ -94,6 +100,7 @@ class Claim:
     stages: Callable[[Place], list[Stage]]
     measure: Callable[[Place], Measured]
     counted: str = "seeds"
+    compared: Literal["end", "mean"] = "end"
 
 
 def lies(estimate: Estimate, direction: Literal["greater", "less", "zero"]) -> bool:

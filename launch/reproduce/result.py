@@ -15,7 +15,7 @@ from launch.common.table import markdown
 from launch.d2po.curve import COLOURS, MARKS, draw_run
 from launch.d2po.curve_data import average
 from launch.pipelines.identity import PACK, versions
-from launch.reproduce.claim import Claim, Measured, Place
+from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
 
 Result = dict[str, Any]
 
@@ -29,7 +29,7 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
     arms = {
         name: {
             "title": arm.title,
-            "estimate": student_mean(list(arm.ends().values())).as_json(),
+            "estimate": student_mean(_compared(arm, claim.compared)).as_json(),
             "seeds": sorted(arm.curves),
             "cpu_seconds": round(sum(cost["cpu_seconds"] for stage, cost in costs.items() if _is_of(stage, name)), 1),
             "curves": {str(seed): [list(point) for point in curve] for seed, curve in sorted(arm.curves.items())},
@@ -51,6 +51,7 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
         "arms": arms,
         "across": claim.across,
         "up": claim.up,
+        "compared": claim.compared,
         "command": command,
         "rehearsal": place.rehearsal,
         "minutes": round(_seconds_at_work(list(costs.values())) / 60, 2),
@@ -59,6 +60,10 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
         "commit": commit(),
         "versions": versions(),
     }
+
+
+def _compared(arm: Arm, which: str) -> list[float]:
+    return list({"end": arm.ends, "mean": arm.means}[which]().values())
 
 
 def _is_of(stage: str, arm: str) -> bool:
@@ -172,14 +177,12 @@ def check_result(result: Result, name: str) -> None:
         ValueError: another claim's, a rehearsal, a number that the raw curves do not give, or a verdict that the interval
             does not allow.
     """
-    from launch.reproduce.claim import lies
-
     try:
         found = result["claim"]
         estimate = Estimate(**result["estimate"])
+        which = result.get("compared", "end")
         ends = {
-            key: ([curve[-1][1] for curve in arm["curves"].values()], arm["estimate"])
-            for key, arm in result["arms"].items()
+            key: (_compared(Arm(key, arm["curves"]), which), arm["estimate"]) for key, arm in result["arms"].items()
         }
         holds, direction, rehearsal = result["holds"], result["direction"], result["rehearsal"]
     except (KeyError, TypeError, IndexError) as error:
