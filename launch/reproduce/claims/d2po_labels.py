@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_builders.io import read_object
+from launch.answers.checkpoints import step_of
 from launch.common.statistics import Estimate, student_mean
 from launch.d2po.curve_data import STATE_FILE, by_step, read_run
 from launch.pipelines.command_lines import flags, launch
@@ -158,7 +159,7 @@ def _reward_models(place: Place, seed: int, size: Size) -> list[Stage]:
     return [
         Stage(
             stage,
-            f"reward model of the {name} labels, seed {seed}",
+            f"reward model of {name} labels, seed {seed}",
             [_reward_model(place, seed, name, size)],
             [place.of(seed, f"reward_{name}")],
         )
@@ -173,9 +174,8 @@ def _online_stage(place: Place, seed: int, arm: str, size: Size) -> Stage:
 
 def _offline_curve(folder: Path) -> list[tuple[float, float]]:
     """(step, gold) of the checkpoints that `score-gold` scored; the untouched model is step 0."""
-    found = read_object(folder / "gold_summary.json")
-    steps = {name: int(name.rpartition("-")[2]) if "-" in name else 0 for name in found}
-    return sorted((float(steps[name]), cells["gold"]["value"]) for name, cells in found.items())
+    found = read_object(folder / "gold_summary.json")["checkpoints"]
+    return sorted((float(step_of(name) or 0), cells["gold"]["value"]) for name, cells in found.items())
 
 
 def _evaluations(folder: Path) -> list[Mapping[str, Any]]:
