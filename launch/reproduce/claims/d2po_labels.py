@@ -224,8 +224,11 @@ CLAIM = Claim(
     "get a higher gold score than one that is trained against a fixed reward model?",
     comparison="gold score of D2PO (least certain labels) minus that of a fixed reward model, both with 500 labels",
     direction="greater",
-    condition="",
-    weakest="",
+    condition="The policy moves far from the answers that the fixed reward model's labels were bought for, gold rewards words that are "
+    "rare in those, and the first labels teach a reward model better than chance. Where a reward model can represent gold and answers "
+    "stay as they were, labels bought in advance are as good (in simulation).",
+    weakest="One small made language and one gold function; the steps are large, so that a fixed model goes out of date in 90 of them. A "
+    "reward model as good as gold on the policy's own answers, or a fixed one that keeps its agreement, would change our mind.",
     across="policy steps",
     up="gold score (listed words in an answer)",
     stages=stages,
