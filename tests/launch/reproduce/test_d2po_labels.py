@@ -38,7 +38,7 @@ def test_a_rehearsal_runs_all_of_it_and_decides_nothing(warm_trl, tmp_path):
     assert found["rehearsal"] and set(found["arms"]) == {*ONLINE, OFFLINE}
     steps = [float(step) for step in range(0, REHEARSAL.steps + 1, REHEARSAL.every)]
     for name, arm in found["arms"].items():
-        assert arm["cpu_seconds"] > 0 and sorted(arm["curves"]) == ["0", "1"]
+        assert sorted(arm["curves"]) == ["0", "1"]
         assert [[at for at, _ in curve] for curve in arm["curves"].values()] == [steps, steps], name
     ends = {name: [arm["curves"][seed][-1][1] for seed in "01"] for name, arm in found["arms"].items()}
     differences = [one - other for one, other in zip(ends["confidence"], ends["fixed_all"], strict=True)]
