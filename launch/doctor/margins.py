@@ -49,7 +49,7 @@ def _share(setup: Setup) -> list[Finding]:
     """Do the margins count more than the labels of the pairs?
 
     In h a margin is multiplied by w_j / w, and a step of the policy by beta / w: at a small w pairs are saturated by their
-    margins alone, and the noise of a step grows (measured: `python -m launch reproduce modpo-front`).
+    margins alone, and the noise of a step grows (docs/modpo.md).
     """
     w = next((one.w for one in (setup.settings, *setup.objects) if getattr(one, "w", None)), None)
     if w is None or (ratio := sum(margin.weight for margin in setup.margins) / w) <= 1 + 1e-9:

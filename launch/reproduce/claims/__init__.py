@@ -4,5 +4,5 @@
 NAMES: dict[str, str] = {
     "d2po-labels": "gold labels are worth more to a discriminator that learns during the run (D2PO)",
     "eval-agrees": "our metrics give the figures that others published about the same verdicts",
-    "modpo-front": "MODPO's policy for a weight is worth more to that weight than DPO on rows of both objectives",
+    "modpo-front": "MODPO's policy for a weight is worth more to that weight than the untouched model",
 }
