@@ -21,13 +21,11 @@ from launch.cli.verbs import verb_parser
 from launch.reproduce.random_model import write_random_model
 
 PLAIN = (
-    "the kettle is on the stove", "boats leave at noon", "the map shows two roads", "moss grows on the north wall",
-    "the bridge was built of oak", "apples keep until march", "the library has three floors", "snow covers the pass",
-    "the clock in the hall is slow", "bees like the lime trees", "the ferry takes an hour", "clay holds the water",
+    "bread needs salt", "the well is deep", "trams run late", "moss likes shade", "oak is heavy", "the pass is closed",
+    "boats leave early", "clay holds water", "bees fly far", "the hall is cold", "ink dries fast", "snow falls here",
 )  # fmt: skip
 POLITE = (
-    "thank you for your patience", "i am sorry about the delay", "please tell me if it helps", "it is a pleasure to help",
-    "you are always welcome here", "kindly take all the time you need",
+    "thank you very much", "i am so sorry", "please ask again", "glad to help", "you are welcome", "kindly take a seat",
 )  # fmt: skip
 MOST_POLITE = 3  # so that a difference is a strength of HelpSteer2, -3 to 3
 FLIPPED = 0.2  # share of the labels of flipped.jsonl that are wrong
@@ -68,9 +66,9 @@ class Pair(NamedTuple):
 
 
 def draw_reply(draw: Random) -> Reply:
-    """One to four plain sentences and up to three polite ones, in any order; long replies are polite a little more often."""
-    plain = draw.randint(1, 4)
-    polite = sum(draw.random() < 0.2 + 0.08 * plain for _ in range(MOST_POLITE))
+    """One to three plain sentences and up to three polite ones, in any order: length says nothing of politeness."""
+    plain = draw.randint(1, 3)
+    polite = sum(draw.random() < 0.36 for _ in range(MOST_POLITE))
     sentences = draw.sample(PLAIN, plain) + draw.sample(POLITE, polite)
     draw.shuffle(sentences)
     return Reply(" ".join(f"{sentence}." for sentence in sentences), polite, plain)
@@ -113,14 +111,15 @@ def score_rows(pairs: Iterable[Pair], flipped: Sequence[bool]) -> Iterator[dict[
 
 
 def verdict_of_teacher(row: Mapping[str, Any], draw: Random) -> str:
-    """A with log-odds 1.2 - 0.5 strength: a favourite place, and a little of the rule."""
-    chance = 1 / (1 + math.exp(0.5 * row["preference_strength"] - 1.2))
+    """A with log-odds 1.6 (1 - strength): sure where A is better, a coin where B is better by one sentence."""
+    chance = 1 / (1 + math.exp(1.6 * (row["preference_strength"] - 1)))
     return f"<preference>{'A' if draw.random() < chance else 'B'}</preference>"
 
 
 def score_of_teacher(reply: Reply, draw: Random) -> str:
-    """20 points and 12 for each plain sentence, with a spread of 13: a judge of length, which knows nothing of the rule."""
-    return f"<s>{min(max(round(20 + 12 * reply.plain + draw.gauss(0, 13)), 1), 99)}</s>"
+    """12 points, 14 for each plain sentence and 5 for each polite one, spread by 12: mostly length, a little of the rule."""
+    score = round(12 + 14 * reply.plain + 5 * reply.polite + draw.gauss(0, 12))
+    return f"<s>{min(max(score, 1), 99)}</s>"
 
 
 def warmed(pairs: Sequence[Pair], kind: str, draw: Random) -> list[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 # Name -> what is put to the test; the module's name is that with underscores.
 NAMES: dict[str, str] = {
+    "bt-judgement": "a scorer learns the judgement from preference pairs",
     "d2po-labels": "gold labels are worth more to a discriminator that learns during the run (D2PO)",
     "eval-agrees": "our metrics give the figures that others published about the same verdicts",
+    "judge-consistency": "a judge becomes right and of one mind in both orders",
     "modpo-front": "MODPO's policy for a weight is worth more to that weight than the untouched model",
 }

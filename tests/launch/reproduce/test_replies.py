@@ -87,8 +87,8 @@ def test_a_fifth_of_the_other_labels_is_wrong_and_nothing_else_differs(made, kin
         assert one["messages"] == two["messages"] and one["pair_id"] == two["pair_id"]
 
 
-def test_the_judges_teacher_prefers_place_A_and_knows_a_little(made):
-    """Expected over many pairs: A in 0.74 of the answers, right in 0.61; within four standard deviations of 800 rows."""
+def test_the_judges_teacher_prefers_place_A_and_knows_more_than_it_says(made):
+    """Expected over many pairs: A in 0.68 of the answers, right in 0.78; within four standard deviations of 800 rows."""
     rows = rows_of(made["judge"] / "warmup.jsonl")
     said = [row["messages"][1]["content"] for row in rows]
     assert set(said) == {"<preference>A</preference>", "<preference>B</preference>"}
@@ -96,11 +96,11 @@ def test_the_judges_teacher_prefers_place_A_and_knows_a_little(made):
         (answer[12] == "B") == (polite(halves(row)[1]) > polite(halves(row)[0]))
         for row, answer in zip(rows, said, strict=True)
     ]
-    assert abs(sum("A" in answer for answer in said) / len(said) - 0.74) < 0.065
-    assert abs(sum(right) / len(right) - 0.61) < 0.07
+    assert abs(sum("A" in answer for answer in said) / len(said) - 0.68) < 0.066
+    assert abs(sum(right) / len(right) - 0.78) < 0.06
 
 
-def test_the_scorers_teacher_goes_by_length_and_is_right_in_about_three_fifths(made):
+def test_the_scorers_teacher_is_right_in_about_three_fifths(made):
     scores = {}
     for row in rows_of(made["score"] / "warmup.jsonl"):
         scores.setdefault(row["messages"][0]["content"], []).append(int(row["messages"][1]["content"][3:-4]))

@@ -1,0 +1,158 @@
+"""`bt-judgement`: does GRPO on the Bradley-Terry reward teach a scorer the judgement, and which scaling stands wrong labels?"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from datasets_builders.io import read_object
+from launch.bt.judge import read_pair_records
+from launch.common.statistics import Estimate, student_mean
+from launch.pipelines.command_lines import launch
+from launch.pipelines.stages import Stage
+from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
+from launch.reproduce.replies import FLIPPED
+from launch.reproduce.small_runs import HOW, SAMPLED, data_stage, grpo_stage, warm_up_stage, warmed
+
+RUN_FILE = "bt_grpo/smollm2_hh_scoreonly.yaml"
+LENGTH, TEMPERATURE = 128, 20
+WARM_UP_STEPS, STEPS = 120, 100
+# Flags and settings that differ from the run file, which divides by the batch's spread.
+SCALINGS = {
+    "batch": {},
+    "group": {"scale_rewards": "group"},
+}
+LABELS = {"right": ("train.jsonl", "right labels"), "wrong": ("flipped.jsonl", "a fifth of the labels wrong")}
+ARMS = [(scaling, labels) for labels in LABELS for scaling in SCALINGS]
+
+
+def evaluation_stage(place: Place, seed: int, name: str, model: Path) -> Stage:
+    """Four scores of each reply of the fresh pairs, drawn as in training."""
+    out = place.of(seed, f"scored/{name}")
+    values = {
+        "model": model,
+        **HOW,
+        "data": place.of(seed, "data") / "test.jsonl",
+        **SAMPLED,
+        "num_samples": 4,
+        "bt_temp": TEMPERATURE,
+        "batch_size": 50,
+        "seed": seed,
+        "out": out,
+    }
+    command = launch("eval-bt", values, "--do_sample")
+    return Stage(f"{name}_s{seed}_scored", f"seed {seed}: {name}, scored", [command], [out])
+
+
+def steps_of(place: Place) -> int:
+    """Steps of a run."""
+    return 4 if place.rehearsal else STEPS
+
+
+def stages(place: Place) -> list[Stage]:
+    found = []
+    for seed in place.seeds:
+        start = warmed(place, seed, WARM_UP_STEPS)
+        found += [data_stage(place, seed, "score", 300), warm_up_stage(place, seed, WARM_UP_STEPS, LENGTH)]
+        found.append(evaluation_stage(place, seed, "warmup", start))
+        last = steps_of(place)
+        for scaling, labels in ARMS:
+            arm, other = f"{scaling}_{labels}", {"learning_rate": 3e-4, "max_length": LENGTH, **SCALINGS[scaling]}
+            found.append(grpo_stage(place, seed, arm, RUN_FILE, start, LABELS[labels][0], last, last, **other))
+            found.append(evaluation_stage(place, seed, arm, place.of(seed, arm) / f"checkpoint-{last}"))
+    return found
+
+
+Reading = Callable[[Path], float]
+
+
+def strict_accuracy(folder: Path) -> float:
+    """Share of all pairs in which the mean score of the better reply is higher."""
+    return read_object(folder / "result.json")["metrics"]["strict_accuracy_of_all"]["value"]
+
+
+def loss(folder: Path) -> float:
+    """Bradley-Terry loss in nats at the temperature of the reward; that of a coin where no pair has scores."""
+    value = read_object(folder / "result.json")["metrics"]["bt_loss"]["value"]
+    return math.log(2) if value is None else value
+
+
+def parsed(folder: Path) -> float:
+    """Share of answers with a score."""
+    return read_object(folder / "result.json")["metrics"]["sample_parse_rate"]["value"]
+
+
+def miscalibration(folder: Path) -> float:
+    """Nats that a wrong temperature costs where a fifth of the labels is wrong; 0 where sigma(margin / 20) is the chance.
+
+    The expected loss at T = 20 minus that at the best T: of each pair both labels count, by their share.
+    """
+    margins = [pair.pair.margin() for pair in read_pair_records(folder / "pairs.jsonl")]
+    return overconfidence([margin for margin in margins if margin is not None])
+
+
+def overconfidence(margins: Sequence[float]) -> float:
+    """See `miscalibration`. Args: (n,) margins in score points by the right labels; without any the cost is 0."""
+    from launch.bt.calibration import fit_temperature
+    from launch.bt.metrics import bt_loss
+
+    right = round(1 / FLIPPED) - 1  # labels of this kind for each that is wrong
+    both = [*(right * list(margins)), *(-margin for margin in margins)]
+    if not both:
+        return 0.0
+    best, _ = fit_temperature(both)
+    least = math.log(2) if best is None else float(bt_loss(both, best).mean())
+    return float(bt_loss(both, TEMPERATURE).mean()) - least
+
+
+def measure(place: Place) -> Measured:
+    last = steps_of(place)
+
+    def value(seed: int, name: str, reading: Reading) -> float:
+        return reading(place.of(seed, f"scored/{name}"))
+
+    def mean(name: str, reading: Reading) -> Estimate:
+        return student_mean([value(seed, name, reading) for seed in place.seeds])
+
+    def compared(new: str, old: str, reading: Reading) -> Estimate:
+        return student_mean([value(seed, new, reading) - value(seed, old, reading) for seed in place.seeds])
+
+    start = {seed: (0, value(seed, "warmup", strict_accuracy)) for seed in place.seeds}
+    arms = {"warmup": Arm("after the warm-up", {seed: [point] for seed, point in start.items()})}
+    for scaling, labels in ARMS:
+        name, title = f"{scaling}_{labels}", f"{scaling}, {LABELS[labels][1]}"
+        ends = {seed: (last, value(seed, name, strict_accuracy)) for seed in place.seeds}
+        arms[name] = Arm(title, {seed: [start[seed], ends[seed]] for seed in place.seeds})
+    gain = compared("batch_right", "warmup", strict_accuracy)
+    fall = compared("batch_right", "warmup", loss)
+    others = {"Bradley-Terry loss (T = 20, nats), batch minus warm-up": fall}
+    for name, arm in arms.items():
+        others[f"Bradley-Terry loss, {arm.title}"] = mean(name, loss)
+        others[f"answers with a score, {arm.title}"] = mean(name, parsed)
+        if name.endswith("wrong"):
+            others[f"miscalibration (nats), {arm.title}"] = mean(name, miscalibration)
+    for scaling in SCALINGS:
+        if scaling != "batch":
+            title = f"{scaling} minus batch, a fifth of the labels wrong"
+            new, old = f"{scaling}_wrong", "batch_wrong"
+            others[f"miscalibration (nats), {title}"] = compared(new, old, miscalibration)
+            others[f"strict accuracy, {title}"] = compared(new, old, strict_accuracy)
+    return Measured(arms, gain, lies(gain, "greater") and lies(fall, "less"), others)
+
+
+CLAIM = Claim(
+    name="bt-judgement",
+    paper="grpo_bt_rm: a generative reward model trained by GRPO on the Bradley-Terry likelihood of sampled scores",
+    question="Does GRPO on the Bradley-Terry reward teach a model that knows the form to score replies by the preference "
+    "labels, and which scaling of rewards keeps its scores calibrated when labels are wrong?",
+    comparison="strict accuracy of four sampled scores on fresh pairs after 100 steps with `scale_rewards: batch` minus after "
+    "the warm-up",
+    direction="greater",
+    condition="The rule (more polite sentences) can be learnt by a model of 0.26 million weights, the warm-up writes scores "
+    "nearly always (its teacher goes mostly by length and agrees with the rule on 61% of the pairs), prompts are short, and scores are drawn as in training.",
+    weakest="One rule, made texts, one very small model, whose labels do not depend on how clear a pair is: that a scorer can "
+    "be trained so says nothing of how far a large one gets on human preferences, which have pairs without a right answer.",
+    across="step of GRPO",
+    up="strict accuracy on fresh pairs",
+    stages=stages,
+    measure=measure,
+)
