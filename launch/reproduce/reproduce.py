@@ -129,16 +129,20 @@ def _page_of(name: str, docs: Path) -> tuple[Path, str, str]:
 
 
 def check(names: Sequence[str], docs: Path) -> int:
-    """Reads the stored results again; 0 where each is whole, is what its page says, and holds.
+    """Reads the stored results again; 0 where each is there, whole, what its page says, and holds.
 
     Raises:
-        ValueError: a missing or contradictory result, or a page that says something else.
+        ValueError: a contradictory result, or a page that says something else.
     """
     from launch.reproduce import result as results
 
     code = 0
     for name in names:
         file = docs / "results" / "claims" / f"{name}.json"
+        if not file.is_file():
+            print(f"{name}: no result yet, `python -m launch reproduce {name} --out DIR` gives one")
+            code = 1
+            continue
         found = read_object(file)
         results.check_result(found, name)
         page, before, after = _page_of(name, docs)

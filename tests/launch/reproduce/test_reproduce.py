@@ -115,6 +115,10 @@ def test_a_published_part_is_what_the_check_finds_and_nothing_else(done, tmp_pat
     assert check(["made-up"], tmp_path) == 1  # a claim that does not hold is told by the exit status
 
 
+def test_a_claim_without_a_result_is_told_and_does_not_pass(tmp_path, capsys):
+    assert check(["made-up"], tmp_path) == 1 and "made-up: no result yet" in capsys.readouterr().out
+
+
 def test_of_several_at_a_time_one_that_fails_stops_those_that_read_it_alone(tmp_path, capsys):
     found = [
         write("bad", tmp_path / "bad", 0, "raise SystemExit(3)"),
