@@ -21,7 +21,7 @@ SMALL = {
 # Drawn as in training: all of the distribution, no word cut off.
 SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 12}
 HOW = {"model_type": "llama", "template": "chatml"}
-PAIRS_A_STEP, ANSWERS = 8, 4
+PAIRS_A_STEP, ANSWERS = 16, 4
 
 
 def data_stage(place: Place, seed: int, kind: str, test: int) -> Stage:
@@ -67,7 +67,7 @@ def warmed(place: Place, seed: int, steps: int) -> Path:
 def grpo_stage(
     place: Place, seed: int, arm: str, run_file: str, start: Path, data: str, steps: int, every: int, **other: Any
 ) -> Stage:
-    """GRPO of all weights by a run file of `launch/runs`, on 8 new pairs a step with 4 answers to each of their rows.
+    """GRPO of all weights by a run file of `launch/runs`, on 16 new pairs a step with 4 answers to each of their rows.
 
     Args:
         start: the checkpoint of the warm-up.

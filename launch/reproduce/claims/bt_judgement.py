@@ -15,11 +15,13 @@ from launch.reproduce.small_runs import HOW, SAMPLED, data_stage, grpo_stage, wa
 
 RUN_FILE = "bt_grpo/smollm2_hh_scoreonly.yaml"
 LENGTH, TEMPERATURE = 128, 20
-WARM_UP_STEPS, STEPS = 120, 100
+WARM_UP_STEPS, STEPS = 120, 150
 # Flags and settings that differ from the run file, which divides by the batch's spread.
 SCALINGS = {
     "batch": {},
     "group": {"scale_rewards": "group"},
+    "none": {"scale_rewards": "none"},
+    "floor": {"scale_rewards": "group", "model_kwargs": '{"BT_MIN_REWARD_STD": 0.5}'},
 }
 LABELS = {"right": ("train.jsonl", "right labels"), "wrong": ("flipped.jsonl", "a fifth of the labels wrong")}
 ARMS = [(scaling, labels) for labels in LABELS for scaling in SCALINGS]
@@ -144,7 +146,7 @@ CLAIM = Claim(
     paper="grpo_bt_rm: a generative reward model trained by GRPO on the Bradley-Terry likelihood of sampled scores",
     question="Does GRPO on the Bradley-Terry reward teach a model that knows the form to score replies by the preference "
     "labels, and which scaling of rewards keeps its scores calibrated when labels are wrong?",
-    comparison="strict accuracy of four sampled scores on fresh pairs after 100 steps with `scale_rewards: batch` minus after "
+    comparison="strict accuracy of four sampled scores on fresh pairs after 150 steps with `scale_rewards: batch` minus after "
     "the warm-up",
     direction="greater",
     condition="The rule (more polite sentences) can be learnt by a model of 0.26 million weights, the warm-up writes scores "

@@ -12,13 +12,14 @@ from launch.reproduce.small_runs import HOW, SAMPLED, data_stage, grpo_stage, wa
 
 RUN_FILE = "pairwise_judge/smollm2_hh.yaml"
 LENGTH = 160
-WARM_UP_STEPS, STEPS, WINDOW = 240, 80, 10
+WARM_UP_STEPS, STEPS, WINDOW = 480, 120, 10
 PREFERENCE = {"reward_funcs": ["pairwise_preference", "pairwise_format"], "reward_weights": [1.0, 0.1]}
 # Flags that differ from the run file, whose rewards are preference 1, form 0.1, agreement 0.5, divided by the batch's spread.
 # Group scaling divides the reward for agreement out of every prompt whose answers are well formed: `plain_group` again.
 ARMS = {
     "consistency": ("preference and agreement, batch", {}),
     "plain": ("preference, batch", PREFERENCE),
+    "plain_group": ("preference, group", {**PREFERENCE, "scale_rewards": "group"}),
 }
 RATE = 3e-4
 # Of an evaluation, and of a training's log.
@@ -119,6 +120,7 @@ def measure(place: Place) -> Measured:
     others = {
         "agreement of both orders, preference minus warm-up": agreement,
         "accuracy, preference and agreement minus warm-up": gained("accuracy", "consistency", "warmup"),
+        "accuracy, group minus batch": gained("accuracy", "plain_group", "plain"),
     }
     for number in ("accuracy", "agreement"):
         phrase = {"accuracy": "accuracy", "agreement": "agreement of both orders"}[number]
@@ -140,10 +142,10 @@ CLAIM = Claim(
     paper="RM-Gallery's guide to a pairwise judge on HelpSteer2: GRPO on right verdicts",
     question="Does GRPO on verdicts make a judge that favours place A more often right and of one mind in both orders, and "
     "does the reward for agreement lower its bias?",
-    comparison="accuracy on fresh pairs after 80 steps minus after the warm-up",
+    comparison="accuracy on fresh pairs after 120 steps minus after the warm-up",
     direction="greater",
     condition="The rule (more polite sentences) can be learnt by a model of 0.37 million weights, the warm-up knows the form "
-    "(its teacher favours place A and is right in 78% of its answers), and answers are drawn as in training.",
+    "(its teacher favours place A and is right in 78% of its answers) and has begun to pick up the rule, and answers are drawn as in training.",
     weakest="One rule, made texts, one very small model: that a judge can be trained so says nothing of how far a large one "
     "gets on human preferences. What is said of the agreement reward would change with a model whose accuracy stays far from 1 "
     "while its favourite place stays.",

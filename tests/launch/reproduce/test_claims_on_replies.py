@@ -65,15 +65,16 @@ def test_the_judge_must_become_right_and_agree_with_itself(tmp_path, agreement, 
     place = Place(tmp_path, SEEDS)
     for seed in SEEDS:
         judged(place, seed, "warmup", 0.6, 0.45, 0.5)
-        for arm, first in (("consistency", (0.25, 0.75)), ("plain", (0.5, 0.625 + seed / 64))):
+        plain = (0.5, 0.625 + seed / 64)
+        for arm, first in (("consistency", (0.25, 0.75)), ("plain", plain), ("plain_group", plain)):
             judged(place, seed, arm, 0.875 + seed / 64, agreement + seed / 64, -0.25 if arm == "consistency" else 0.125)
             logged(place, seed, arm, first)
     found = judge_consistency.CLAIM.measure(place)
     assert found.holds is holds
     assert found.estimate == student_mean([0.875 + seed / 64 - 0.6 for seed in SEEDS])
     curve = found.arms["plain"].curves[1]
-    assert curve[0] == (0, 0.6) and curve[1] == (5.5, 0.5 + 4.5 / 256) and curve[-1] == (80, 0.875 + 1 / 64)
-    assert [step for step, _ in curve[1:-1]] == [5.5 + 10 * window for window in range(8)]
+    assert curve[0] == (0, 0.6) and curve[1] == (5.5, 0.5 + 4.5 / 256) and curve[-1] == (120, 0.875 + 1 / 64)
+    assert [step for step, _ in curve[1:-1]] == [5.5 + 10 * window for window in range(12)]
     sizes = {phrase: one for phrase, one in found.others.items() if phrase.startswith("size of the bias")}
     # A bias of -0.25 is larger than one of +0.125, and one of 0.5 in turn to either side is no bias of 0.
     during = student_mean([0.5 - (0 + 0.25 + seed / 32) / 2 for seed in SEEDS])
