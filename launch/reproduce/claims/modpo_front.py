@@ -217,7 +217,7 @@ CLAIM = Claim(
     "pairs of each, a language model of half a million parameters, LoRA. MODPO trains on the pairs of the objective with the "
     "larger weight, starts at the margins, and has DPO's learning rate times that weight.",
     weakest="So few pairs go a small part of the way from the untouched model to the best there is, and the learning rate was one "
-    "that DPO on rows of both does not survive: its runs at w = 0.2 left the language. That baseline was meant to decide; after the "
+    "that DPO on rows of both does not always survive: two of three of its runs at w = 0.2 left the language. That baseline was meant to decide; after the "
     "runs had been seen, the untouched model took its place. It is one made language: seeds draw pairs, labels, adapters and answers, not another language. Both rewards are sums "
     "over words, to which a weighted sum of adapters comes close. No reinforcement learning was run, so the paper's comparison "
     "with it is not made.",
