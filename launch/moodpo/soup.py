@@ -18,7 +18,6 @@ from launch.models.merge_lora import read_adapter, with_adapter
 from launch.models.merging import check_agreement, digests, probe, share_embeddings, untie_head
 from launch.moodpo.weights import lattice, parse_weights, percentages
 from trl_ext.modpo.model_dir import check_finite, check_finite_weights, resolve_model
-from trl_ext.modpo.start import beyond_update
 from trl_ext.moodpo.instruction import check_names
 
 NOTE = "soup.json"
@@ -31,6 +30,8 @@ def check_adapter(folder: Path) -> None:
     Raises:
         ValueError: no LoRA adapter, DoRA, biases, modules that were trained whole, or values that are not finite.
     """
+    from trl_ext.modpo.start import beyond_update
+
     if why := beyond_update(read_adapter(folder)):
         raise ValueError(
             f"{folder}/adapter_config.json: {why}: such adapters cannot be mixed exactly; "

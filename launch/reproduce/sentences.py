@@ -170,7 +170,7 @@ def make_parser() -> Parser:
     """The command line."""
     parser = verb_parser("small-language", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="new folder for lm/, prompts/ and text/")
-    parser.add_argument("--seed", type=int, default=0, help="of the text, of the prompts and of the model")
+    parser.add_argument("--seed", type=int, default=0, help="another text, other prompts and another model for each")
     parser.add_argument("--steps", type=positive_integer, default=STEPS, help="training steps of the model")
     return parser
 
