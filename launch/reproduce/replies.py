@@ -167,7 +167,9 @@ def make_parser() -> Parser:
         "--kind", required=True, type=one_of(KINDS), help="judge: of two replies; score: of one at a time"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
-    parser.add_argument("--seed", type=whole_number, default=0, help="other texts, labels, teacher and weights for each")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, help="other texts, labels, teacher and weights for each"
+    )
     parser.add_argument("--train", type=positive_integer, default=4000, metavar="N", help="pairs to train on")
     parser.add_argument(
         "--test", type=positive_integer, default=300, metavar="N", help="pairs that are in no training file"
