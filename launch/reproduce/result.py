@@ -67,8 +67,8 @@ def _compared(arm: Arm, which: str) -> list[float]:
 
 
 def _is_of(stage: str, arm: str) -> bool:
-    name, found, seed = stage.partition("_s")
-    return name == arm and bool(found) and seed[:1].isdecimal()
+    begin = f"{arm}_s"
+    return stage.startswith(begin) and stage[len(begin) :][:1].isdecimal()
 
 
 def _seconds_at_work(costs: Sequence[Mapping]) -> float:

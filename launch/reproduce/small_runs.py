@@ -94,3 +94,24 @@ def grpo_stage(
     }
     command = Command(["swift", "rlhf", str(PACK / "launch" / "runs" / run_file), *flags(values)])
     return Stage(f"{arm}_s{seed}", f"seed {seed}: {arm}", [command], [place.of(seed, arm)])
+
+
+def evaluation_stage(place: Place, seed: int, name: str, model: Path, verb: str, done: str, **own: Any) -> Stage:
+    """An evaluation of one model on the fresh pairs of its seed, with answers drawn as in training.
+
+    Args:
+        done: what it makes of a model, in one word: part of the stage's name and the folder of the results.
+        own: flags that the verb has for itself.
+    """
+    out = place.of(seed, f"{done}/{name}")
+    values = {
+        "model": model,
+        **HOW,
+        "data": place.of(seed, "data") / "test.jsonl",
+        **SAMPLED,
+        **own,
+        "seed": seed,
+        "out": out,
+    }
+    command = launch(verb, values, "--do_sample")
+    return Stage(f"{name}_s{seed}_{done}", f"seed {seed}: {name}, {done}", [command], [out])

@@ -7,11 +7,10 @@ from pathlib import Path
 from datasets_builders.io import read_object
 from launch.bt.judge import read_pair_records
 from launch.common.statistics import Estimate, student_mean
-from launch.pipelines.command_lines import launch
 from launch.pipelines.stages import Stage
 from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
 from launch.reproduce.replies import FLIPPED
-from launch.reproduce.small_runs import HOW, SAMPLED, data_stage, grpo_stage, warm_up_stage, warmed
+from launch.reproduce.small_runs import data_stage, evaluation_stage, grpo_stage, warm_up_stage, warmed
 
 RUN_FILE = "bt_grpo/smollm2_hh_scoreonly.yaml"
 LENGTH, TEMPERATURE = 128, 20
@@ -27,22 +26,11 @@ LABELS = {"right": ("train.jsonl", "right labels"), "wrong": ("flipped.jsonl", "
 ARMS = [(scaling, labels) for labels in LABELS for scaling in SCALINGS]
 
 
-def evaluation_stage(place: Place, seed: int, name: str, model: Path) -> Stage:
-    """Four scores of each reply of the fresh pairs, drawn as in training."""
-    out = place.of(seed, f"scored/{name}")
-    values = {
-        "model": model,
-        **HOW,
-        "data": place.of(seed, "data") / "test.jsonl",
-        **SAMPLED,
-        "num_samples": 4,
-        "bt_temp": TEMPERATURE,
-        "batch_size": 50,
-        "seed": seed,
-        "out": out,
-    }
-    command = launch("eval-bt", values, "--do_sample")
-    return Stage(f"{name}_s{seed}_scored", f"seed {seed}: {name}, scored", [command], [out])
+def scored(place: Place, seed: int, name: str, model: Path) -> Stage:
+    """Four scores of each reply."""
+    return evaluation_stage(
+        place, seed, name, model, "eval-bt", "scored", num_samples=4, bt_temp=TEMPERATURE, batch_size=50
+    )
 
 
 def steps_of(place: Place) -> int:
@@ -55,12 +43,12 @@ def stages(place: Place) -> list[Stage]:
     for seed in place.seeds:
         start = warmed(place, seed, WARM_UP_STEPS)
         found += [data_stage(place, seed, "score", 300), warm_up_stage(place, seed, WARM_UP_STEPS, LENGTH)]
-        found.append(evaluation_stage(place, seed, "warmup", start))
+        found.append(scored(place, seed, "warmup", start))
         last = steps_of(place)
         for scaling, labels in ARMS:
             arm, other = f"{scaling}_{labels}", {"learning_rate": 3e-4, "max_length": LENGTH, **SCALINGS[scaling]}
             found.append(grpo_stage(place, seed, arm, RUN_FILE, start, LABELS[labels][0], last, last, **other))
-            found.append(evaluation_stage(place, seed, arm, place.of(seed, arm) / f"checkpoint-{last}"))
+            found.append(scored(place, seed, arm, place.of(seed, arm) / f"checkpoint-{last}"))
     return found
 
 

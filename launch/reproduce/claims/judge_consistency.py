@@ -5,10 +5,9 @@ from pathlib import Path
 
 from datasets_builders.io import read_object, read_rows
 from launch.common.statistics import Estimate, student_mean
-from launch.pipelines.command_lines import launch
 from launch.pipelines.stages import Stage
 from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
-from launch.reproduce.small_runs import HOW, SAMPLED, data_stage, grpo_stage, warm_up_stage, warmed
+from launch.reproduce.small_runs import data_stage, evaluation_stage, grpo_stage, warm_up_stage, warmed
 
 RUN_FILE = "pairwise_judge/smollm2_hh.yaml"
 LENGTH = 160
@@ -27,21 +26,9 @@ NUMBERS = {"accuracy": "accuracy", "agreement": "swap_consistency", "bias": "pos
 LOGGED = {"accuracy": "judge/accuracy", "agreement": "judge/consistency", "first": "judge/first"}
 
 
-def evaluation_stage(place: Place, seed: int, name: str, model: Path) -> Stage:
-    """Verdicts on the fresh pairs in both orders, drawn as in training."""
-    out = place.of(seed, f"judged/{name}")
-    values = {
-        "model": model,
-        **HOW,
-        "data": place.of(seed, "data") / "test.jsonl",
-        **SAMPLED,
-        "batch_size": 100,
-        "seed": seed,
-        "out": out,
-    }
-    return Stage(
-        f"{name}_s{seed}_judged", f"seed {seed}: {name}, judged", [launch("eval-judge", values, "--do_sample")], [out]
-    )
+def judged(place: Place, seed: int, name: str, model: Path) -> Stage:
+    """Verdicts in both orders."""
+    return evaluation_stage(place, seed, name, model, "eval-judge", "judged", batch_size=100)
 
 
 def steps_of(place: Place) -> tuple[int, int]:
@@ -54,11 +41,11 @@ def stages(place: Place) -> list[Stage]:
     for seed in place.seeds:
         start, (last, _) = warmed(place, seed, WARM_UP_STEPS), steps_of(place)
         found += [data_stage(place, seed, "judge", 300), warm_up_stage(place, seed, WARM_UP_STEPS, LENGTH)]
-        found.append(evaluation_stage(place, seed, "warmup", start))
+        found.append(judged(place, seed, "warmup", start))
         for arm, (_, other) in ARMS.items():
             other = {"learning_rate": RATE, "max_length": LENGTH, **other}
             found.append(grpo_stage(place, seed, arm, RUN_FILE, start, "train.jsonl", last, last, **other))
-            found.append(evaluation_stage(place, seed, arm, place.of(seed, arm) / f"checkpoint-{last}"))
+            found.append(judged(place, seed, arm, place.of(seed, arm) / f"checkpoint-{last}"))
     return found
 
 

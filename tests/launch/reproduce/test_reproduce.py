@@ -18,7 +18,7 @@ from launch.common.statistics import student_mean
 from launch.pipelines.stages import Command, Stage, StageRunner
 from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
 from launch.reproduce.reproduce import BEGIN, END, RESULT, check, publish, reproduce
-from launch.reproduce.result import check_result, part_of_page
+from launch.reproduce.result import check_result, make_result, part_of_page
 from tests.conftest import REPOSITORY
 
 WRITE = "import json, pathlib, sys; p = pathlib.Path(sys.argv[1]); p.parent.mkdir(parents=True, exist_ok=True); p.write_text(sys.argv[2])"
@@ -71,6 +71,16 @@ def test_the_result_is_paired_over_seeds_and_counts_cpu_seconds_by_arm(done):
         done / "table.md"
     ).read_text()
     check_result(found, "made-up")
+
+
+def test_costs_count_for_the_arm_whose_name_the_stage_has_whole():
+    costs = {
+        name: {"cpu_seconds": 60.0, "seconds": 60.0, "began": 0.0} for name in ("x_s0", "x_slow_s0", "x_slow_s1_scored")
+    }
+    arms = {name: Arm(name, {0: [(0, 1.0)]}) for name in ("x", "x_slow")}
+    measured = Measured(arms, student_mean([1.0]), True)
+    found = make_result(CLAIM, Place(Path("x"), (0,)), measured, costs, "the command")
+    assert {name: arm["cpu_seconds"] for name, arm in found["arms"].items()} == {"x": 60.0, "x_slow": 120.0}
 
 
 def test_a_second_start_runs_nothing_and_gives_the_same(done, capsys):
