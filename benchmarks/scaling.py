@@ -12,26 +12,16 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.operations import METHODS, PEAKS, SHAPES, Method
+
 GIB = 2**30
-SHAPES = {
-    "7B": {
-        "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
-        "num_attention_heads": 28, "num_key_value_heads": 4,
-    },
-    "70B": {
-        "vocab_size": 128_256, "hidden_size": 8192, "intermediate_size": 28_672, "num_hidden_layers": 80,
-        "num_attention_heads": 64, "num_key_value_heads": 8,
-    },
-    "135M": {
-        "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
-        "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,7 +111,7 @@ class Machine:
         per_node: GPUs of a node.
     """
 
-    peak: float = 989e12
+    peak: float = PEAKS["NVIDIA H100 80GB HBM3"]
     reached: float = 0.4
     memory: float = 3.35e12
     node_link: float = 450e9
@@ -139,32 +129,6 @@ def states(parameters: int, gpus: int, engine: str, lora: bool) -> float:
     """Bytes of weights, gradients and optimiser on one GPU."""
     held, divided = (LORA if lora else STATES)[engine]
     return parameters * (held + divided / gpus)
-
-
-@dataclass(frozen=True)
-class Method:
-    """Passes over one sequence in a step, for each sequence that is trained.
-
-    Attributes:
-        trained: sequences of one pair or prompt with a forward and a backward pass.
-        scored: forward passes on top, over models of the policy's size (reference, margins, rewards, discriminator).
-        sampled: completions of one prompt.
-        models: further models of the policy's size that are held, beside adapters of the policy.
-    """
-
-    trained: int
-    scored: int
-    sampled: int = 0
-    models: int = 0
-
-
-METHODS = {
-    "MODPO, precomputed": Method(trained=2, scored=0),
-    "MODPO, one live margin": Method(trained=2, scored=4),
-    "MOODPO, 2 reward models": Method(trained=2, scored=2 + 4, sampled=2, models=2),
-    "D2PO, best of 4": Method(trained=2, scored=2 + 4, sampled=4, models=1),
-    "GRPO reward model or judge, 8 answers": Method(trained=8, scored=8, sampled=8),
-}
 
 
 def sampling_group(parameters: int, memory: float) -> int:
