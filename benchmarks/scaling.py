@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.operations import METHODS, PEAKS, SHAPES, Method
+from launch.common.operations import METHODS, SHAPES, Machine, Method, bytes_of_a_token, cache_bytes
 
 GIB = 2**30
 
@@ -86,7 +86,6 @@ def parts(shape: dict, tokens: int) -> Parts:
     """The parts of a whole model, from one and two layers."""
     one, two, layers = count(shape, tokens, 1), count(shape, tokens, 2), shape["num_hidden_layers"]
     whole = [a + (b - a) * (layers - 1) for a, b in zip(one, two, strict=True)]
-    head = shape["hidden_size"] // shape["num_attention_heads"]
     return Parts(
         parameters=int(whole[0]),
         forward=whole[1],
@@ -94,29 +93,9 @@ def parts(shape: dict, tokens: int) -> Parts:
         kept=whole[3],
         kept_head=one[3] - (two[3] - one[3]),
         boundary=2 * tokens * shape["hidden_size"],
-        cache=2 * 2 * shape["num_key_value_heads"] * head * layers,
+        cache=cache_bytes(shape),
         layers=layers,
     )
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A GPU and its network. The defaults are an H100's data sheet and common practice, not measurements of ours.
-
-    Attributes:
-        peak: bf16 operations a second.
-        reached: share of it that training reaches.
-        memory: bytes a second of its memory.
-        node_link, net_link: bytes a second of one GPU to its node and to other nodes.
-        per_node: GPUs of a node.
-    """
-
-    peak: float = PEAKS["NVIDIA H100 80GB HBM3"]
-    reached: float = 0.4
-    memory: float = 3.35e12
-    node_link: float = 450e9
-    net_link: float = 50e9
-    per_node: int = 8
 
 
 # (bytes a parameter that every GPU holds, bytes a parameter that the GPUs divide): bf16 weights 2 and gradients 2, fp32
@@ -165,7 +144,7 @@ def step(method: Method, cost: Parts, sequences: int, lengths: tuple[int, int], 
     if method.sampled:
         group = min(gpus, sampling_group(cost.parameters, memory))
         answers = -(-sequences * method.sampled * group // gpus)
-        read = (2 * cost.parameters + answers * (tokens - answer / 2) * cost.cache) / group
+        read = bytes_of_a_token(2 * cost.parameters, answers, tokens, answer, cost.cache) / group
         sampling = answer * read / machine.memory
     return computing, traffic, sampling
 

@@ -2,15 +2,20 @@
 
 import pytest
 
-from benchmarks.operations import (
+from datasets_builders.io import read_object
+from launch.common.operations import (
     PEAKS,
     SHAPES,
     Rows,
     backward_operations,
+    bytes_of_a_token,
+    cache_bytes,
     forward_operations,
+    parameters,
     step_operations,
     utilisation,
 )
+from tests.conftest import REPOSITORY
 
 SMALL = {
     "vocab_size": 400, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6,
@@ -67,3 +72,18 @@ def test_a_gpu_that_is_not_known_has_no_utilisation():
     for name in ("NVIDIA H200 NVL", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "x86_64"):
         assert utilisation(1e12, 1.0, name) is None
     assert all(name.startswith("NVIDIA ") and 1e14 < peak < 1e15 for name, peak in PEAKS.items())
+
+
+def test_weights_and_cache_are_those_that_were_counted():
+    """docs/results/scaling.json: counted with the modelling code on the meta device."""
+    counted = read_object(REPOSITORY / "docs" / "results" / "scaling.json")["parts"]
+    for name, parts in counted.items():
+        assert parameters(SHAPES[name]) == pytest.approx(parts["parameters"], rel=1e-3)
+        assert cache_bytes(SHAPES[name]) == parts["cache"]
+    assert parameters(SHAPES["0.5B"]) == pytest.approx(
+        494e6, rel=2e-3
+    )  # the model's card: 0.49B, 0.36B without embedding
+
+
+def test_a_drawn_token_reads_the_weights_and_half_of_the_answers_caches():
+    assert bytes_of_a_token(weights=1000, answers=3, tokens=20, answer=8, cache=10) == 1000 + 3 * 16 * 10
