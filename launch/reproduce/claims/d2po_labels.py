@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 
 FULL = Size()
-REHEARSAL = Size(first=12, labels=16, steps=2, every=1, batch=4, window=8, bought=4, epochs=1, language_steps=20)
+REHEARSAL = Size(first=12, labels=16, steps=2, every=2, batch=4, window=8, bought=4, epochs=1, language_steps=20)
 
 # What the arms of online training have in common; the policy's and the discriminator's weights are all trained.
 POLICY = {
@@ -47,6 +47,7 @@ DISCRIMINATOR = {
     "discriminator_text_format": "chat", "discriminator_learning_rate": 1e-3, "discriminator_epochs": 3,
     "discriminator_lora_rank": 0, "discriminator_batch_size": 16, "discriminator_max_length": 64,
 }  # fmt: skip
+NEAR = {"learning_rate": 1e-4}  # the policy stays where the labels of untouched answers are as good as new ones
 TRAINER = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True}
 
 
@@ -68,6 +69,9 @@ ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
     "confidence": ("D2PO, least certain labels (the default)", learner("confidence")),
     "clear": ("D2PO, most certain labels (fewest ties)", learner("clear")),
     "gold": ("gold on every pair (ceiling)", {"mode": "opo", "gold": GOLD}),
+    # Where it should fail:
+    "near_fixed": ("a tenth of the learning rate: fixed reward model, all labels", {**fixed("reward_all"), **NEAR}),
+    "near_confidence": ("a tenth of the learning rate: D2PO, least certain labels", {**learner("confidence"), **NEAR}),
 }
 OFFLINE = "offline_dpo"
 DECIDING = ("fixed_all", "confidence", "random")  # they come first, for all seeds
@@ -87,7 +91,7 @@ def _reward_model(place: Place, seed: int, name: str, size: Size) -> Command:
 
 
 def _online(place: Place, seed: int, arm: str, size: Size) -> Command:
-    own = dict(ONLINE[arm][1])
+    own = POLICY | ONLINE[arm][1]
     if "discriminator" in own:
         own["discriminator"] = place.of(seed, own["discriminator"])
     if own["mode"] == "d2po":
@@ -95,7 +99,7 @@ def _online(place: Place, seed: int, arm: str, size: Size) -> Command:
         own |= {"labels_per_window": size.bought, "discriminator_replay": 48, "discriminator_first_pairs": first}
     return Command([*MODULE, "trl_ext.d2po.script", *flags({
         "model_name_or_path": _language(place) / "lm", "dataset_name": _language(place) / "prompts",
-        "output_dir": place.of(seed, arm), **own, "window_pairs": size.window, **POLICY, "max_steps": size.steps,
+        "output_dir": place.of(seed, arm), **own, "window_pairs": size.window, "max_steps": size.steps,
         "per_device_train_batch_size": size.batch, "eval_strategy": "steps", "eval_steps": size.every,
         "eval_on_start": True, "per_device_eval_batch_size": 128,
         "generation_batch_size": size.window, "save_strategy": "no", "save_rollouts": False,
@@ -209,6 +213,9 @@ def measure(place: Place) -> Measured:
         for arm in ("random", "clear", "fixed_first", OFFLINE, "gold")
     }
     others["D2PO, least certain minus random labels"] = minus("confidence", "random")
+    others["where it should fail, a tenth of the learning rate: D2PO minus fixed reward model"] = minus(
+        "near_confidence", "near_fixed"
+    )
     for arm, said in (("fixed_all", "fixed reward model"), ("confidence", "discriminator that learns")):
         for value, text in (("agreement", "agreement with gold on new pairs"), ("score", "its own mean score")):
             before, after = _over_seeds(place, arm, value)
