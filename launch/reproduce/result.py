@@ -111,10 +111,20 @@ def with_interval(cell: Mapping[str, Any], sign: bool = False) -> str:
 
 
 def verdict(result: Result) -> str:
-    """One line: what was compared, the number, and what it says."""
-    said = {True: "holds", False: "does not hold"}[result["holds"]]
-    estimate = result["estimate"]
-    return f"{result['comparison']}: {with_interval(estimate, sign=True)} {'over' if _drawn(result) else 'of'} {estimate['n']} {_counted(result)}; the claim {said}"
+    """One line: what was compared, the number, and what it says; of a rehearsal how far it went, and that it says nothing."""
+    counted = f"{'over' if _drawn(result) else 'of'} {result['estimate']['n']} {_counted(result)}"
+    found = f"{with_interval(result['estimate'], sign=True)} {counted}"
+    if result["rehearsal"]:
+        return f"a rehearsal, which decides nothing{_how_far(result)}: {found}"
+    return f"{result['comparison']}: {found}; the claim {'holds' if result['holds'] else 'does not hold'}"
+
+
+def _how_far(result: Result) -> str:
+    """Where the curves of a rehearsal end, in the words of the picture's axis; empty where that axis is no course of a run."""
+    if not _drawn(result) or result.get("compared", "end") != "end":
+        return ""
+    last = max(curve[-1][0] for arm in result["arms"].values() for curve in arm["curves"].values())
+    return f" (its curves end at {last:g}, {result['across']})"
 
 
 def table(result: Result) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,26 @@ def test_a_second_start_runs_nothing_and_gives_the_same(done, capsys):
     assert reproduce(CLAIM, Place(done, (0, 1, 2)), 2, "the command") == 0
     assert capsys.readouterr().out.count("already done") == 7
     assert {**json.loads(before), "commit": ""} == {**json.loads((done / RESULT).read_bytes()), "commit": ""}
+
+
+@pytest.mark.parametrize(("better", "code"), [("better", 0), ("plain", 1)])
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_a_rehearsal_says_how_far_it_went_and_decides_nothing(tmp_path, capsys, better, code, rehearsal):
+    def compare(place: Place) -> Measured:
+        found = measure(place)
+        gain = student_mean([found.arms[better].ends()[seed] for seed in place.seeds])
+        return replace(found, estimate=gain, holds=better == "better")
+
+    claim = replace(CLAIM, measure=compare, comparison="points after 150 steps")
+    ended = reproduce(claim, Place(tmp_path, (0, 1), rehearsal), 2, "the command")
+    said = [capsys.readouterr().out, (tmp_path / "claim.md").read_text()]
+    if rehearsal:
+        assert ended == 0
+        for text in said:
+            assert "a rehearsal, which decides nothing (its curves end at 10, step): " in text
+            assert "150" not in text and "the claim" not in text
+    else:
+        assert ended == code and all("points after 150 steps: " in text and "; the claim " in text for text in said)
 
 
 def test_a_stored_result_that_contradicts_itself_is_refused(done):
