@@ -1,5 +1,6 @@
 """What a claim consists of: the runs that test it, how their files are read, and the texts of its page."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,8 @@ class Measured:
     """What the runs say.
 
     Attributes:
-        arms: by name; the CPU seconds of an arm are those of the stages `NAME_sSEED...`.
+        arms: by name; the CPU seconds of an arm are those of the stages `NAME_sSEED...` and of what the claim says that it
+            shares.
         estimate: of the comparison that decides, over seeds; paired where the arms share them.
         holds: whether the claim does.
         others: whatever else was measured, by a phrase.
@@ -86,6 +88,8 @@ class Claim:
         measure: reads what they left.
         counted: what the estimate's `n` counts. Where it is not seeds, nothing is drawn: the only seed is 0, the
             estimate has no interval, and what `across` counts up to is an arm's `n`.
+        shared: arm -> names with which further stages begin that it needs, as an arm's do. Their CPU seconds count for every
+            arm that names them, so that the arms together may have more than the whole reproduction.
     """
 
     name: str
@@ -101,6 +105,14 @@ class Claim:
     measure: Callable[[Place], Measured]
     counted: str = "seeds"
     compared: Literal["end", "mean"] = "end"
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def cpu_seconds(self, costs: Mapping[str, Mapping], arm: str, seed: int | None = None) -> float:
+        """What an arm took with all that it needs, in one seed or in all; `costs` as of `StageRunner.costs`."""
+        names = "|".join(map(re.escape, (arm, *self.shared.get(arm, ()))))
+        number = r"\d+" if seed is None else str(seed)
+        stages = re.compile(rf"(?:{names})_s{number}(?!\d)")
+        return sum(cost["cpu_seconds"] for stage, cost in costs.items() if stages.match(stage))
 
 
 def lies(estimate: Estimate, direction: Literal["greater", "less", "zero"]) -> bool:

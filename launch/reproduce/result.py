@@ -31,7 +31,7 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
             "title": arm.title,
             "estimate": student_mean(_compared(arm, claim.compared)).as_json(),
             "seeds": sorted(arm.curves),
-            "cpu_seconds": round(sum(cost["cpu_seconds"] for stage, cost in costs.items() if _is_of(stage, name)), 1),
+            "cpu_seconds": round(claim.cpu_seconds(costs, name), 1),
             "curves": {str(seed): [list(point) for point in curve] for seed, curve in sorted(arm.curves.items())},
         }
         for name, arm in measured.arms.items()
@@ -64,11 +64,6 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
 
 def _compared(arm: Arm, which: str) -> list[float]:
     return list({"end": arm.ends, "mean": arm.means}[which]().values())
-
-
-def _is_of(stage: str, arm: str) -> bool:
-    begin = f"{arm}_s"
-    return stage.startswith(begin) and stage[len(begin) :][:1].isdecimal()
 
 
 def _seconds_at_work(costs: Sequence[Mapping]) -> float:

@@ -104,3 +104,13 @@ def words_a(prompts: Sequence[str], responses: Sequence[str], **_) -> list[float
 def words_b(prompts: Sequence[str], responses: Sequence[str], **_) -> list[float]:
     """How many different words of list B (the garden) a response has."""
     return _distinct(B, responses)
+
+
+def reward_a(completions: Sequence[str], **_) -> list[float]:
+    """`words_a` as TRL's `--reward_funcs` takes it, by a path with dots."""
+    return words_a([], completions)
+
+
+def reward_b(completions: Sequence[str], **_) -> list[float]:
+    """`words_b` in the same way."""
+    return words_b([], completions)
