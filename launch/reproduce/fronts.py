@@ -84,7 +84,7 @@ def compared(found: Mapping[int, Mapping], taken: Mapping[str, Sequence[float]])
         others[phrase] = student_mean(gaps)
     others |= _in_order(list(seeds.values()))
     for arm in TITLES:
-        others[f"hypervolume over no words, A x B: {TITLES[arm]}"] = student_mean(
+        others[f"hypervolume above no word at all, words of A x words of B: {TITLES[arm]}"] = student_mean(
             [one.volume(arm) for one in seeds.values()]
         )
         if arm != "untouched":
@@ -115,11 +115,12 @@ def _in_order(seeds: Sequence[_Seed]) -> dict[str, Estimate]:
 def _costs(taken: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
     """CPU seconds of whole fronts, and how many times MODPO's MORL's takes, of which the paper says three."""
     others = {
-        f"CPU seconds of a whole front, {what}: {TITLES[arm]}": student_mean(taken[arm]) for arm, what in FRONTS.items()
+        f"CPU seconds of a whole front: {TITLES[arm]} ({what})": student_mean(taken[arm])
+        for arm, what in FRONTS.items()
     }
     for arm, margin in (("modpo", "adapter"), ("function", "function")):
         ratios = [morl / modpo for morl, modpo in zip(taken["morl"], taken[arm], strict=True)]
-        others[f"CPU seconds of MORL's front over those of MODPO's, margin by {margin}"] = student_mean(ratios)
+        others[f"MORL's CPU seconds over those of MODPO, margin by {margin} (the paper: 3)"] = student_mean(ratios)
     learnt = [
         (morl + ends) / modpo for morl, ends, modpo in zip(taken["morl"], taken["ends"], taken["modpo"], strict=True)
     ]
