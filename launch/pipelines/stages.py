@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -233,8 +233,8 @@ class StageRunner:
         write_json(self.started_path(stage), self.signature(stage))
         self.manifest_path(stage).unlink(missing_ok=True)
 
-    def print_plan(self) -> None:
-        """Each stage with its command lines, and what a start would do with what is there."""
+    def print_plan(self, notes: Mapping[str, str] | None = None) -> None:
+        """Each stage with its command lines, its note, and what a start would do with what is there."""
         moved: set[str] = set()  # stages whose result may become another one
         for number, stage in enumerate(self.stages, 1):
             plan, read = self.plan(stage), sorted(moved.intersection(stage.after))
@@ -246,7 +246,8 @@ class StageRunner:
                 said += f"; again from nothing if the result of {', '.join(map(repr, read))} changes"
             if plan.does == "again" or read:
                 moved.add(stage.name)
-            print(f"[{number}/{len(self.stages)}] {stage.title}{': ' if said else ''}{said}")
+            note = f" ({notes[stage.name]})" if notes and stage.name in notes else ""
+            print(f"[{number}/{len(self.stages)}] {stage.title}{note}{': ' if said else ''}{said}")
             for command in stage.commands:
                 if isinstance(command, Resumed):
                     command = command.now() if plan.does == "continue" else command.plain

@@ -86,6 +86,8 @@ class Claim:
         compared: the end of an arm's curves, or their mean where something else than training steps is across.
         stages: the runs. Those of an arm are named `ARM_sSEED` or begin with it; others are shared.
         measure: reads what they left.
+        scale: `gpu` for runs on one GPU, with models and data from a hub, one at a time.
+        hours: of each of its stages on that GPU, estimated and never measured.
         counted: what the estimate's `n` counts. Where it is not seeds, nothing is drawn: the only seed is 0, the
             estimate has no interval, and what `across` counts up to is an arm's `n`.
         shared: arm -> names with which further stages begin that it needs, as an arm's do. Their CPU seconds count for every
@@ -106,13 +108,19 @@ class Claim:
     counted: str = "seeds"
     compared: Literal["end", "mean"] = "end"
     shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scale: Literal["cpu", "gpu"] = "cpu"
+    hours: Callable[[Place], Mapping[str, float]] | None = None
 
     def cpu_seconds(self, costs: Mapping[str, Mapping], arm: str, seed: int | None = None) -> float:
         """What an arm took with all that it needs, in one seed or in all; `costs` as of `StageRunner.costs`."""
+        return self.spent(costs, arm, "cpu_seconds", seed)
+
+    def spent(self, costs: Mapping[str, Mapping], arm: str, which: str, seed: int | None = None) -> float:
+        """The same of `which` of the costs: `seconds` that passed are the GPU's where every run has it for itself."""
         names = "|".join(map(re.escape, (arm, *self.shared.get(arm, ()))))
         number = r"\d+" if seed is None else str(seed)
         stages = re.compile(rf"(?:{names})_s{number}(?!\d)")
-        return sum(cost["cpu_seconds"] for stage, cost in costs.items() if stages.match(stage))
+        return sum(cost[which] for stage, cost in costs.items() if stages.match(stage))
 
 
 def lies(estimate: Estimate, direction: Literal["greater", "less", "zero"]) -> bool:

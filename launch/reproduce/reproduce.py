@@ -17,9 +17,12 @@ from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object, write_bytes, write_json, write_text
 from launch.cli.verbs import verb_parser
 from launch.reproduce.claims import NAMES
+from launch.reproduce.gpu import NAMES as ON_GPU
 
 RESULT, PART, PICTURE, TABLE = "claim.json", "claim.md", "curves.png", "table.md"
 SEEDS = [0, 1, 2, 3, 4]
+SCALES = {"cpu": NAMES, "gpu": ON_GPU}
+PROCESSES = {"cpu": 2, "gpu": 1}
 BEGIN, END = "<!-- claim: {name} -->\n", "<!-- end of claim -->"
 
 
@@ -34,7 +37,16 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=SEEDS, metavar="N", help="one whole repetition for each"
     )
-    parser.add_argument("--processes", type=positive_integer, default=2, help="runs at a time, one thread each")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="cpu",
+        help="cpu (default): tiny models, minutes; gpu: real data and models of up to 7 billion parameters on one GPU of "
+        "80 GB, with --plan the hours of every run, estimated",
+    )
+    parser.add_argument(
+        "--processes", type=positive_integer, help="runs at a time, one thread each (default 2; on a GPU 1)"
+    )
     parser.add_argument(
         "--rehearsal", action="store_true", help="a few steps of every run: shows that all of it works, decides nothing"
     )
@@ -54,25 +66,42 @@ def make_parser() -> Parser:
     return parser
 
 
-def environment() -> dict[str, str]:
-    """What every run gets: the processor alone, one thread, no model hub."""
+def environment(scale: str = "cpu") -> dict[str, str]:
+    """What every run gets: the processor alone, one thread and no model hub; or the first of the GPUs that are visible."""
     from launch.pipelines.identity import PACK
 
     path = os.environ.get("PYTHONPATH")
-    return {
+    shared = {
         "PYTHONPATH": f"{PACK}{os.pathsep}{path}" if path else str(PACK),
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+    }
+    if scale == "gpu":
+        # Of several, transformers would take all, by threads, and the batches would be others.
+        return shared | {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]}
+    return shared | {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        "TRL_EXPERIMENTAL_SILENCE": "1",
     }
 
 
-def claim_of(name: str) -> Any:
-    """The claim of that name."""
-    return import_module(f"launch.reproduce.claims.{name.replace('-', '_')}").CLAIM
+def claim_of(name: str, scale: str = "cpu") -> Any:
+    """The claim of that name, at that scale.
+
+    Raises:
+        ValueError: it has no runs for a GPU.
+    """
+    if name not in SCALES[scale]:
+        raise ValueError(f"--scale {scale}: {name} has no runs for it; those that have: {', '.join(SCALES[scale])}")
+    folder = "claims" if scale == "cpu" else "gpu"
+    return import_module(f"launch.reproduce.{folder}.{name.replace('-', '_')}").CLAIM
+
+
+def stored_name(name: str, scale: str) -> str:
+    """Under which a result is kept: one of a GPU stands beside that of a CPU."""
+    return name if scale == "cpu" else f"{name}-{scale}"
 
 
 def reproduce(claim: Any, place: Any, processes: int, command: str) -> int:
@@ -83,7 +112,7 @@ def reproduce(claim: Any, place: Any, processes: int, command: str) -> int:
 
     place.folder.mkdir(parents=True, exist_ok=True)
     with Lease.take_or_refuse(place.folder / ".lock", f"--out {place.folder}") as lease:
-        runner = StageRunner(place.folder, claim.stages(place), environment(), lease, processes)
+        runner = StageRunner(place.folder, claim.stages(place), environment(claim.scale), lease, processes)
         if runner.run() != 0:
             return 1
         found = results.make_result(claim, place, claim.measure(place), runner.costs(), command)
@@ -128,7 +157,7 @@ def _page_of(name: str, docs: Path) -> tuple[Path, str, str]:
     raise ValueError(f"{docs}: no page has the line {begin.strip()!r}")
 
 
-def check(names: Sequence[str], docs: Path) -> int:
+def check(names: Sequence[str], docs: Path, scale: str = "cpu") -> int:
     """Reads the stored results again; 0 where each is there, whole, what its page says, and holds.
 
     Raises:
@@ -137,10 +166,12 @@ def check(names: Sequence[str], docs: Path) -> int:
     from launch.reproduce import result as results
 
     code = 0
-    for name in names:
+    for asked in names:
+        name = stored_name(asked, scale)
         file = docs / "results" / "claims" / f"{name}.json"
         if not file.is_file():
-            print(f"{name}: no result yet, `python -m launch reproduce {name} --out DIR` gives one")
+            flags = "" if scale == "cpu" else f" --scale {scale}"
+            print(f"{name}: no result yet, `python -m launch reproduce {asked}{flags} --out DIR` gives one")
             code = 1
             continue
         found = read_object(file)
@@ -158,34 +189,49 @@ def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     if bool(args.name) == args.all:
         raise ValueError(f"name one claim, or --all: {', '.join(NAMES)}")
-    names = list(NAMES) if args.all else [args.name]
+    names = list(SCALES[args.scale]) if args.all else [args.name]
+    claims = {name: claim_of(name, args.scale) for name in names}
     if args.check:
-        return check(names, args.docs)
+        return check(names, args.docs, args.scale)
     if args.out is None:
         raise ValueError("--out is missing: the folder of the runs")
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise ValueError(f"--seeds {args.seeds}: different whole numbers of at least 0")
+    processes = args.processes or PROCESSES[args.scale]
+    if args.scale == "gpu" and processes > 1:
+        raise ValueError(f"--processes {processes}: a run has the GPU for itself, with --scale gpu 1 is valid")
     from launch.reproduce.claim import Place
 
     codes = []
-    for name in names:
+    for name, claim in claims.items():
         folder = (args.out / name if args.all else args.out).resolve()
-        claim = claim_of(name)
         place = Place(folder, tuple(args.seeds) if claim.counted == "seeds" else (0,), args.rehearsal)
         if args.plan:
-            from launch.pipelines.stages import StageRunner
-
-            StageRunner(folder, claim.stages(place), environment()).print_plan()
+            print_plan(claim, place)
             continue
-        codes.append(reproduce(claim, place, args.processes, _command(name, args)))
+        codes.append(reproduce(claim, place, processes, _command(name, args)))
         if args.publish is not None and (folder / RESULT).is_file():
-            publish(name, folder, args.publish)
+            publish(stored_name(name, args.scale), folder, args.publish)
     return max(codes, default=0)
+
+
+def print_plan(claim: Any, place: Any) -> None:
+    """Every stage with its command lines, and the hours of those that have an estimate."""
+    from launch.pipelines.stages import StageRunner
+    from launch.reproduce.hours import in_words, total
+
+    hours = {} if claim.hours is None else claim.hours(place)
+    notes = {stage: in_words(value) for stage, value in hours.items()}
+    StageRunner(place.folder, claim.stages(place), environment(claim.scale)).print_plan(notes)
+    if hours:
+        print(total(hours))
 
 
 def _command(name: str, args: Any) -> str:
     """What gives the same again, as a reader would type it."""
-    words = ["python", "-m", "launch", "reproduce", name, "--out", f"runs/{name}"]
+    words = ["python", "-m", "launch", "reproduce", name, "--out", f"runs/{stored_name(name, args.scale)}"]
+    if args.scale != "cpu":
+        words += ["--scale", args.scale]
     if args.seeds != SEEDS:
         words += ["--seeds", *map(str, args.seeds)]
     words += ["--rehearsal"] * args.rehearsal

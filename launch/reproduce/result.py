@@ -26,12 +26,13 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
     Args:
         costs: of every stage, see `StageRunner.costs`.
     """
+    spent = {"cpu_seconds": "cpu_seconds"} | ({"gpu_seconds": "seconds"} if claim.scale == "gpu" else {})
     arms = {
         name: {
             "title": arm.title,
             "estimate": student_mean(_compared(arm, claim.compared)).as_json(),
             "seeds": sorted(arm.curves),
-            "cpu_seconds": round(claim.cpu_seconds(costs, name), 1),
+            **{key: round(claim.spent(costs, name, which), 1) for key, which in spent.items()},
             "curves": {str(seed): [list(point) for point in curve] for seed, curve in sorted(arm.curves.items())},
         }
         for name, arm in measured.arms.items()
@@ -56,7 +57,7 @@ def make_result(claim: Claim, place: Place, measured: Measured, costs: Mapping[s
         "rehearsal": place.rehearsal,
         "minutes": round(_seconds_at_work(list(costs.values())) / 60, 2),
         "cpu_minutes": round(sum(cost["cpu_seconds"] for cost in costs.values()) / 60, 2),
-        "machine": machine(),
+        "machine": machine(claim.scale),
         "commit": commit(),
         "versions": versions(),
     }
@@ -76,12 +77,17 @@ def _seconds_at_work(costs: Sequence[Mapping]) -> float:
     return total
 
 
-def machine() -> str:
-    """Kind of processor and number of cores."""
+def machine(scale: str = "cpu") -> str:
+    """Kind of processor and number of cores; before them the GPU of a run at that scale."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}"
+    processor = f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}"
+    if scale == "cpu":
+        return processor
+    from launch.doctor.machine import describe_machine
+
+    return f"{describe_machine()}; {processor}"
 
 
 def commit() -> str:
@@ -124,11 +130,13 @@ def _how_far(result: Result) -> str:
 
 def table(result: Result) -> str:
     """A Markdown table of the arms, and one of what else was measured."""
-    rows = [["arm", result["up"], _counted(result), "CPU seconds a seed" if _drawn(result) else "CPU seconds"]]
+    cost = "gpu_seconds" if all("gpu_seconds" in arm for arm in result["arms"].values()) else "cpu_seconds"
+    seconds = {"gpu_seconds": "GPU seconds", "cpu_seconds": "CPU seconds"}[cost]
+    rows = [["arm", result["up"], _counted(result), f"{seconds} a seed" if _drawn(result) else seconds]]
     for arm in result["arms"].values():
         seeds = len(arm["seeds"])
         counted = seeds if _drawn(result) else round(arm["curves"]["0"][-1][0])
-        rows.append([arm["title"], with_interval(arm["estimate"]), str(counted), f"{arm['cpu_seconds'] / seeds:.0f}"])
+        rows.append([arm["title"], with_interval(arm["estimate"]), str(counted), f"{arm[cost] / seeds:.0f}"])
     text = markdown(rows)
     if result["others"]:
         others = [[phrase, with_interval(cell), str(cell["n"])] for phrase, cell in result["others"].items()]

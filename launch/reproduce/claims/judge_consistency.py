@@ -56,13 +56,14 @@ def read(place: Place, seed: int, name: str, number: str) -> float:
     return 0.0 if value is None else value
 
 
-def windows(place: Place, seed: int, arm: str) -> list[dict[str, float]]:
+def windows(place: Place, seed: int, arm: str, steps: int, window: int) -> list[dict[str, float]]:
     """Means of a training's log over windows of steps: `step` (their middle), `accuracy`, `agreement`, `bias`.
 
     A pair is judged once in a training, before the step that learns from it: these pairs are as fresh as those of the test.
+    A run that went on from a checkpoint has logged some steps twice: the last time counts.
     """
-    steps, window = steps_of(place)
-    rows = [row for _, row in read_rows(place.of(seed, arm) / "logging.jsonl") if LOGGED["accuracy"] in row]
+    logged = [row for _, row in read_rows(place.of(seed, arm) / "logging.jsonl") if LOGGED["accuracy"] in row]
+    rows = list({row.get("global_step/max_steps", number): row for number, row in enumerate(logged)}.values())
     found = []
     for begin in range(0, steps, window):
         part = rows[begin : begin + window]
@@ -85,14 +86,24 @@ def difference(place: Place, value: Callable[[int, str], float], new: str, old: 
 
 
 def measure(place: Place) -> Measured:
-    last, _ = steps_of(place)
+    """See `compare`."""
+    return compare(place, *steps_of(place), "warmup", "warm-up", "after the warm-up")
+
+
+def compare(place: Place, last: int, window: int, begin: str, called: str, title: str) -> Measured:
+    """The arms after `last` steps against where they began, with their logs in windows of steps.
+
+    Args:
+        begin: name of the evaluation of what training starts from.
+        called, title: the same as a reader calls it, inside a phrase and as an arm.
+    """
     ends = {
         name: {(seed, number): read(place, seed, name, number) for seed in place.seeds for number in NUMBERS}
-        for name in ("warmup", *ARMS)
+        for name in (begin, *ARMS)
     }
-    logs = {arm: {seed: windows(place, seed, arm) for seed in place.seeds} for arm in ARMS}
-    start = {seed: (0, ends["warmup"][seed, "accuracy"]) for seed in place.seeds}
-    arms = {"warmup": Arm("after the warm-up", {seed: [point] for seed, point in start.items()})}
+    logs = {arm: {seed: windows(place, seed, arm, last, window) for seed in place.seeds} for arm in ARMS}
+    start = {seed: (0, ends[begin][seed, "accuracy"]) for seed in place.seeds}
+    arms = {begin: Arm(title, {seed: [point] for seed, point in start.items()})}
     for arm, (title, _) in ARMS.items():
         curves = {
             seed: [start[seed], *((one["step"], one["accuracy"]) for one in log), (last, ends[arm][seed, "accuracy"])]
@@ -103,10 +114,10 @@ def measure(place: Place) -> Measured:
     def gained(number: str, new: str, old: str) -> Estimate:
         return difference(place, lambda seed, name: ends[name][seed, number], new, old)
 
-    gain, agreement = (gained(number, "plain", "warmup") for number in ("accuracy", "agreement"))
+    gain, agreement = (gained(number, "plain", begin) for number in ("accuracy", "agreement"))
     others = {
-        "agreement of both orders, preference minus warm-up": agreement,
-        "accuracy, preference and agreement minus warm-up": gained("accuracy", "consistency", "warmup"),
+        f"agreement of both orders, preference minus {called}": agreement,
+        f"accuracy, preference and agreement minus {called}": gained("accuracy", "consistency", begin),
         "accuracy, group minus batch": gained("accuracy", "plain_group", "plain"),
     }
     for number in ("accuracy", "agreement"):
@@ -115,9 +126,8 @@ def measure(place: Place) -> Measured:
     size = difference(place, lambda seed, name: abs(ends[name][seed, "bias"]), "consistency", "plain")
     others["size of the bias, with the agreement reward minus without"] = size
     during = {arm: {seed: mean_size(log) for seed, log in logs[arm].items()} for arm in ARMS}
-    others["size of the bias during training (windows of 10 steps), with the agreement reward minus without"] = (
-        difference(place, lambda seed, name: during[name][seed], "consistency", "plain")
-    )
+    phrase = f"size of the bias during training (windows of {window} steps), with the agreement reward minus without"
+    others[phrase] = difference(place, lambda seed, name: during[name][seed], "consistency", "plain")
     for name in ends:
         biases = [ends[name][seed, "bias"] for seed in place.seeds]
         others[f"bias (A minus B), {arms[name].title}"] = student_mean(biases)

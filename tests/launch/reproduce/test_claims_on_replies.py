@@ -88,7 +88,7 @@ def test_a_judge_without_a_verdict_favours_no_place(tmp_path):
     (tmp_path / "seed0" / "plain").mkdir()
     rows = [{"judge/accuracy": 0.0, "judge/consistency": 0.0}] * 4
     (tmp_path / "seed0" / "plain" / "logging.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert [one["bias"] for one in judge_consistency.windows(place, 0, "plain")] == [0.0, 0.0]
+    assert [one["bias"] for one in judge_consistency.windows(place, 0, "plain", 4, 2)] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("loss", "holds"), [(0.5, True), (0.75, False)])

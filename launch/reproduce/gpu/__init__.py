@@ -1,0 +1,6 @@
+"""The claims at the scale of one GPU of 80 GB: real data, models of up to 7 billion parameters. One module each, with a `CLAIM`."""
+
+# Name -> what is put to the test; the module's name is that with underscores. A claim that is not here has no such runs.
+NAMES: dict[str, str] = {
+    "judge-consistency": "a judge of 7 billion parameters on HelpSteer2",
+}

@@ -1,0 +1,208 @@
+"""The claims at the scale of one GPU: nothing of them can be run here, but every command line is taken by its own parser,
+every run file by the doctor, and hours follow from counted operations.
+"""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch.__main__ import main
+from launch.common.operations import SHAPES, Rows, step_operations
+from launch.pipelines.stages import Resumed
+from launch.reproduce import hours
+from launch.reproduce.claim import Place
+from launch.reproduce.gpu import NAMES
+from launch.reproduce.gpu.runs import RUNS
+from launch.reproduce.reproduce import check, claim_of, environment
+from launch.reproduce.result import make_result, table
+from tests.documented import commands
+from tests.launch.reproduce.test_claims_on_replies import cell
+from tests.test_documented_commands import here, script, take
+
+assert here  # a fixture
+SEEDS = (0, 1)
+NO_VLLM = "vLLM is not installed"
+ALL = pytest.mark.parametrize("name", NAMES)
+
+
+def claim(name: str):
+    return claim_of(name, "gpu")
+
+
+def command_lines(stage):
+    return [one.plain if isinstance(one, Resumed) else one for one in stage.commands]
+
+
+def flag(argv: list[str], name: str) -> str | None:
+    return argv[argv.index(name) + 1] if name in argv else None
+
+
+def run_files(name: str, place: Place) -> list[tuple[str, list[str]]]:
+    """(run file, all words of the command) of every training."""
+    every = [command.argv for stage in claim(name).stages(place) for command in command_lines(stage)]
+    found = [(next((word for word in argv if word.startswith(f"{RUNS}/")), None), argv) for argv in every]
+    return [(file, argv) for file, argv in found if file]
+
+
+@ALL
+@pytest.mark.parametrize("rehearsal", [False, True], ids=["whole", "rehearsal"])
+def test_every_command_is_taken_by_the_parser_of_its_program(name, rehearsal, tmp_path, here, capsys):
+    pytest.importorskip("swift")
+    for stage in claim(name).stages(Place(tmp_path, (0,), rehearsal)):
+        for command in command_lines(stage):
+            if command.argv[1:2] == ["-m"] and command.argv[2].split(".")[0] in ("trl_ext", "trl"):
+                script(command.argv[1:], False)
+                continue
+            if command.argv[1:2] == ["-m"] and command.argv[2].startswith("launch."):
+                import_module(command.argv[2]).make_parser().parse_args(command.argv[3:])
+                continue
+            try:
+                with here.context() as patch:
+                    take(next(iter(commands("plan", [(1, command.printable())]))), patch)
+            except SystemExit:
+                pytest.fail(f"{command.printable()}\n{capsys.readouterr().err}")
+
+
+@ALL
+def test_every_seed_has_its_own_places_and_trainings_go_on_from_a_checkpoint(name, tmp_path):
+    found = claim(name).stages(Place(tmp_path, SEEDS))
+    written = [output for stage in found for output in stage.outputs]
+    assert len({stage.name for stage in found}) == len(found) and len(set(written)) == len(written)
+    for stage in found:
+        seed = next((part[1:] for part in stage.name.split("_") if part[:1] == "s" and part[1:].isdecimal()), None)
+        for command in command_lines(stage):
+            others = [f"{tmp_path}/seed{other}/" for other in map(str, SEEDS) if other != seed]
+            assert not any(place in word for word in command.argv for place in others), stage.name
+            assert flag(command.argv, "--seed") in (seed, None)
+        if any(isinstance(one, Resumed) for one in stage.commands):
+            assert stage.resumable and all(place.is_relative_to(stage.outputs[0]) for place in stage.results)
+
+
+@ALL
+def test_hours_are_those_of_the_stages_that_need_the_gpu(name, tmp_path):
+    two = Place(tmp_path, SEEDS)
+    estimated = claim(name).hours(two)
+    assert set(estimated) <= {stage.name for stage in claim(name).stages(two)}
+    trainings = {stage.name for stage in claim(name).stages(two) if any(isinstance(c, Resumed) for c in stage.commands)}
+    assert trainings <= set(estimated) and all(0.05 < value < 24 for value in estimated.values())
+    assert sum(estimated.values()) < 24 * 7 and max(claim(name).hours(Place(tmp_path, (0,), True)).values()) < 0.5
+
+
+@ALL
+def test_batches_of_grpo_hold_whole_pairs_and_make_one_update_a_generation(name, tmp_path):
+    for file, argv in run_files(name, Place(tmp_path, (0,))):
+        run = yaml.safe_load(Path(file).read_text("utf-8"))
+        if run.get("rlhf_type") != "grpo":
+            continue
+        sizes = {
+            key: int(flag(argv, f"--{key}") or run[key])
+            for key in (
+                "generation_batch_size",
+                "num_generations",
+                "per_device_train_batch_size",
+                "gradient_accumulation_steps",
+            )
+        }
+        micro = sizes["per_device_train_batch_size"]
+        assert sizes["generation_batch_size"] % (2 * sizes["num_generations"]) == 0
+        assert sizes["generation_batch_size"] == micro * sizes["gradient_accumulation_steps"]
+
+
+def test_the_doctor_finds_nothing_in_the_run_files_but_that_vllm_is_not_here(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("swift")
+    monkeypatch.chdir(RUNS.parents[1])
+    files = sorted({file for name in NAMES for file, _ in run_files(name, Place(tmp_path, (0,)))})
+    for file in files:
+        out = tmp_path / "doctor.json"
+        main(["doctor", file, "--json", str(out)])
+        findings = json.loads(out.read_text())["findings"]
+        errors = [one["found"] for one in findings if one["level"] == "error"]
+        assert all(NO_VLLM in found for found in errors), f"{file}: {errors}"
+    assert files
+
+
+def test_the_plan_says_hours_and_that_they_are_estimates(tmp_path, capsys):
+    assert main(["reproduce", "judge-consistency", "--scale", "gpu", "--out", str(tmp_path / "j"), "--plan"]) == 0
+    text = capsys.readouterr().out
+    assert "seed 4: plain (estimated: 1.9 hours)" in text and "estimated, never measured: " in text
+    assert "swift rlhf" in text and not (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["eval-agrees", "--scale", "gpu", "--out", "x"], "eval-agrees has no runs for it; those that have: judge-con"),
+        (["judge-consistency", "--scale", "gpu", "--out", "x", "--processes", "2"], "with --scale gpu 1 is valid"),
+    ],
+)
+def test_what_a_gpu_cannot_do_is_refused(flags, text, capsys):
+    assert main(["reproduce", *flags]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_run_has_the_first_gpu_that_is_visible_and_the_hub(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert environment("gpu")["CUDA_VISIBLE_DEVICES"] == "0" and environment()["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    found = environment("gpu")
+    assert found["CUDA_VISIBLE_DEVICES"] == "3" and not {"OMP_NUM_THREADS", "HF_HUB_OFFLINE"} & set(found)
+
+
+def test_a_result_of_a_gpu_is_kept_apart(tmp_path, capsys):
+    assert check(["judge-consistency"], tmp_path, "gpu") == 1
+    said = capsys.readouterr().out
+    assert "judge-consistency-gpu: no result" in said and "judge-consistency --scale gpu --out DIR" in said
+    assert all(claim(name).name == f"{name}-gpu" and claim(name).scale == "gpu" for name in NAMES)
+
+
+def test_a_judge_on_a_gpu_is_compared_with_the_untouched_model(tmp_path):
+    """And a step that was logged twice, as a run that goes on from a checkpoint does, counts once."""
+    place = Place(tmp_path, SEEDS, rehearsal=True)
+    for seed in SEEDS:
+        for arm, accuracy in {
+            "untouched": 0.5,
+            "plain": 0.75 + seed / 64,
+            "plain_group": 0.75,
+            "consistency": 0.75,
+        }.items():
+            metrics = {"accuracy": accuracy, "swap_consistency": accuracy, "position_bias": 0.25}
+            folder = place.of(seed, f"judged/{arm}")
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(json.dumps({"metrics": {k: cell(v) for k, v in metrics.items()}}))
+            rows = [
+                {
+                    "judge/accuracy": step / 8,
+                    "judge/consistency": 1,
+                    "judge/first": 0.5,
+                    "global_step/max_steps": f"{step}/4",
+                }
+                for step in (1, 2, 3, 2, 3, 4)
+            ]
+            place.of(seed, arm).mkdir(exist_ok=True)
+            (place.of(seed, arm) / "logging.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = claim("judge-consistency")
+    found = judge.measure(place)
+    assert found.estimate.value == pytest.approx(0.25 + 1 / 128, abs=1e-12)
+    assert found.arms["plain"].curves[1] == [(0, 0.5), (1.5, 1.5 / 8), (3.5, 3.5 / 8), (4, 0.75 + 1 / 64)]
+    costs = {f"plain_s{seed}": {"cpu_seconds": 9.0, "seconds": 60.0, "began": 60.0 * seed} for seed in SEEDS}
+    result = make_result(judge, place, found, costs, "the command")
+    assert result["arms"]["plain"]["gpu_seconds"] == 120 and "| GPU seconds a seed |" in table(result)
+
+
+def test_hours_by_hand():
+    """A step of 96 answers of 300 tokens to prompts of 1,500 by a 7B model: four forward-sized passes, one of them back."""
+    rows = Rows.of(24, 4, 1500, 300, shared=False)
+    forward = 2 * 96 * (1800 * (SHAPES["7B"]["num_hidden_layers"] * 233_046_016) + 300 * 3584 * 152_064)
+    attention = 4 * 96 * 28 * 1800**2 * 3584
+    seconds = (4 * forward + 5 * attention) / (0.4 * 989e12)
+    assert hours.trained(SHAPES["7B"], 10, rows, references=1) == pytest.approx(10 * seconds / 3600, rel=1e-12)
+    assert step_operations(SHAPES["7B"], rows, True, 2) == pytest.approx(4 * forward + 5 * attention, rel=1e-12)
+    # One answer at a time: 15.2 GB of weights take 4.5 ms, less than Python needs to start a token's kernels.
+    by_vllm, by_hand = (hours.drawn(SHAPES["7B"], 1, 1, 100, 100, vllm) * 36 for vllm in (True, False))
+    assert by_vllm == pytest.approx(2 * 7_615_283_200 / 3.35e12, rel=2e-3) and by_hand == pytest.approx(
+        hours.SLOWEST_TOKEN
+    )
+    assert hours.in_words(1.94) == "estimated: 1.9 hours" and hours.in_words(0.321) == "estimated: 19 minutes"
