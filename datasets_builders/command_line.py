@@ -4,7 +4,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +30,21 @@ OLD_NAMES = {
 }
 # What a value of these types must look like; without it argparse says "invalid int value", and takes nan for a number.
 _WANTED = {int: "a whole number", float: "a finite number", Path: "a path"}
+
+
+def with_new_names(args: Sequence[str], names: Mapping[str, str], program: str, said: set[str]) -> list[str]:
+    """The arguments with today's names of flags. Each old one is said once on standard error and added to ``said``."""
+    given = list(args)
+    for place, text in enumerate(given):
+        name, sign, value = text.partition("=")
+        if name in names:
+            given[place] = f"{names[name]}{sign}{value}"
+            if name not in said:
+                print(
+                    f"{program}: {name} is now {names[name]}; the old name ends with the next release", file=sys.stderr
+                )
+            said.add(name)
+    return given
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -98,16 +113,9 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, text)
 
     def _with_new_names(self, args: Sequence[str] | None) -> list[str]:
-        given = list(sys.argv[1:] if args is None else args)
-        for place, text in enumerate(given):
-            name, sign, value = text.partition("=")
-            new = self.old_names.get(name)
-            if new in self._option_string_actions and name not in self._option_string_actions:
-                given[place] = f"{new}{sign}{value}"
-                if name not in self._said:
-                    print(f"{self.prog}: {name} is now {new}; the old name ends with the next release", file=sys.stderr)
-                self._said.add(name)
-        return given
+        options = self._option_string_actions
+        names = {old: new for old, new in self.old_names.items() if new in options and old not in options}
+        return with_new_names(sys.argv[1:] if args is None else args, names, self.prog, self._said)
 
     def _long_options(self) -> list[str]:
         return sorted(option for option in self._option_string_actions if option.startswith("--"))

@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from datasets_builders.choices import gap, share
+from datasets_builders.command_line import Parser
 from datasets_builders.fields import RowError, require, require_rating, require_text
 from datasets_builders.io import REPORT_SUFFIX, Location, SkipCounter, read_located_rows, write_json, write_jsonl
 from datasets_builders.pairs import assistant, user
@@ -49,11 +50,13 @@ _LEADING_NUMBER = re.compile(rf"\A{_NUMBER}(?:\s*/\s*[0-9]+)?\s*(?:[:;,.)–—-
 _LEADING_RULE = re.compile(r"\A(?:[–—:;,.]|-(?![0-9]))+\s+")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare the options of this builder."""
     add = parser.add_argument
     add("--input", required=True, nargs="+", help=f"folders of the teacher builder, their {RESULTS}, or globs of them")
     add("--out", required=True, help="JSONL file to write; a report goes to OUT.report.json")
+    parser.rename("--input_dirs", "--input")  # both: the reference's script
+    parser.rename("--output", "--out")
     add("--prompt", required=True, help="name of the pointwise prompt to train for")
     add("--split", default="train", help="the split that all records must come from (default %(default)s)")
     add("--filter_correct", action="store_true", help="keep pairs where the teacher scored the preferred reply higher")

@@ -1,7 +1,8 @@
 """What the scripts of this package share: TRL's own data and model arguments, taken as TRL's scripts take them."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -20,6 +21,7 @@ from trl import (
     get_quantization_config,
 )
 
+from datasets_builders.command_line import with_new_names
 from datasets_builders.files.find import REPORT_SUFFIX, SUFFIXES, is_saved, split_files
 from datasets_builders.files.read import read_file
 
@@ -28,9 +30,13 @@ class ScriptParser(TrlParser):
     """TRL's parser, in which `--NAME null` takes away what the run file gives, as `NAME: null` does in a run file.
 
     It is taken where the field may be None and takes one value; elsewhere `null` is a value like any other.
+
+    Args:
+        old_names: flags of another system -> the one that means the same here; an old one works, and says so.
     """
 
-    def __init__(self, dataclasses: Sequence[type], **kwargs: Any):
+    def __init__(self, dataclasses: Sequence[type], *, old_names: Mapping[str, str] | None = None, **kwargs: Any):
+        self.old_names, self._said = old_names or {}, set[str]()
         self.may_be_none = {
             field.name
             for one in dataclasses
@@ -39,6 +45,12 @@ class ScriptParser(TrlParser):
             if NoneType in get_args(hints[field.name])
         }
         super().__init__(dataclasses, **kwargs)
+
+    def parse_args_and_config(
+        self, args: Iterable[str] | None = None, *others: Any, **keywords: Any
+    ) -> tuple[Any, ...]:
+        given = with_new_names(list(sys.argv[1:] if args is None else args), self.old_names, self.prog, self._said)
+        return super().parse_args_and_config(given, *others, **keywords)
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         if text == "null" and action.nargs is None and action.dest in self.may_be_none:

@@ -22,6 +22,11 @@ from launch.answers.records import shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
 from launch.cli.verbs import verb_parser
 
+OF_THE_REFERENCE = {
+    "--basemodel": "--model", "--dset": "--prompts", "--ckname": "--checkpoints", "--fname": "--out",
+    "--bsize": "--num_samples", "--maxlen": "--max_new_tokens", "--genbatch": "--batch_size",
+}  # fmt: skip
+
 
 def generate(
     checkpoint: Checkpoint,
@@ -113,6 +118,8 @@ def make_parser() -> Parser:
     add_batch_size(parser, 8, "prompts answered at once")
     add_torch_dtype(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
+    for old, new in OF_THE_REFERENCE.items():
+        parser.rename(old, new)
     return parser
 
 

@@ -27,7 +27,7 @@ PURPOSES: dict[str, dict[str, Verb]] = {
         ),
         "label": Verb(
             "launch.scores.label",
-            "preference pairs from sampled completions and a function",
+            "preference pairs from sampled completions, or existing pairs, and a function or a gold function",
             "--samples gens/sft --function brevity --out pairs.jsonl",
         ),
         "steer-rows": Verb(

@@ -9,6 +9,8 @@ from pathlib import Path
 from datasets_builders.command_line import Parser
 from launch.models.merge_lora import merge_parser, with_adapter, write_merge
 
+OF_THE_REFERENCE = {"--adapter_model_name": "--adapter", "--base_model_name": "--model", "--output_name": "--out"}
+
 
 def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch_dtype: str | None = None) -> dict:
     """Writes the merged classifier with one output and its tokenizer to `out`, which appears whole or not at all.
@@ -45,7 +47,10 @@ def merge_reward_model(adapter: Path, out: Path, model: str | None = None, torch
 
 def make_parser() -> Parser:
     """The command line."""
-    return merge_parser("merge-rm", __doc__)
+    parser = merge_parser("merge-rm", __doc__)
+    for old, new in OF_THE_REFERENCE.items():
+        parser.rename(old, new)
+    return parser
 
 
 def main(argv: list[str]) -> int:

@@ -26,7 +26,8 @@ _SETTING_OF = {
 # Variables of the reference's shell scripts -> what they are here. They would be ignored, and a run mean something else.
 _OF_THE_REFERENCE = {
     "PRECISION": "set torch_dtype of the pipeline (bfloat16, float16, float32)",
-    "MARGIN_BETA": "set margin_beta of the pipeline to its size, and margin_role: above 0 is a cost, below 0 a reward",
+    "MARGIN_BETA": "set margin_beta of the pipeline to its size, and margin_role to what you want: above 0 is a cost in the "
+    "reference's guide and below 0 a reward, and its loss trained the other way round",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object, write_json, write_jsonl
+from datasets_builders.old_variables import ARMORM, refuse_old_variables
 from launch.answers.records import read_labels
 from launch.answers.validate_eval_set import compare_eval_sets
 from launch.cli.flags import add_batch_size, add_limit, add_torch_dtype
@@ -127,6 +128,7 @@ def score_all(args: argparse.Namespace, gens: Mapping[str, Records], load: Calla
 def main(argv: list[str]) -> int:
     """Exit status 0 when every label is scored and summarised."""
     args = make_parser().parse_args(argv)
+    refuse_old_variables(ARMORM)
     gens = {label: records[: args.max_samples] for label, records in read_labels(args.gens).items()}
     check_same_prompts(args.gens)
 

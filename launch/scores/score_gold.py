@@ -4,7 +4,6 @@ A score that grows with the length of an answer is not the same as a better answ
 first words (or tokens), and the length.
 """
 
-import json
 import math
 import re
 import sys
@@ -20,6 +19,7 @@ from launch.answers.draw import check_failed_share
 from launch.answers.options import add_failure_options
 from launch.cli.verbs import verb_parser
 from launch.common.statistics import bootstrap_mean_interval
+from launch.scores.gold_arguments import add_gold_arguments, read_arguments
 
 SCORES_FILE, SUMMARY_FILE, PAID_FOLDER = "gold_scores.jsonl", "gold_summary.json", "gold_answers"
 # A chain of steps that is cut is another chain, and a likelihood a token is no sum: the reference scores them whole too.
@@ -161,16 +161,16 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--answers", nargs="+", required=True, metavar="PATH", help="files of question and response, or their folders"
     )
-    parser.add_argument("--gold", required=True, metavar="NAME", help="gold function, or package.module:function")
-    parser.add_argument("--gold_arguments", default="{}", metavar="JSON", help="arguments of the gold function")
+    add_gold_arguments(parser)
     parser.add_argument("--beginning", type=positive_integer, default=50, help="words or tokens (default %(default)s)")
     parser.add_argument("--tokenizer", metavar="PATH", help="count its tokens instead of words")
-    parser.add_argument("--pay", action="store_true", help="allow a gold function whose calls cost money")
     parser.add_argument("--seed", type=int, default=0, help="seed of the intervals")
     add_failure_options(parser)
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help=f"folder for {SCORES_FILE} and {SUMMARY_FILE}"
     )
+    parser.rename("--fname", "--answers")  # both: the reference's script
+    parser.rename("--gfunct", "--gold")
     return parser
 
 
@@ -179,12 +179,7 @@ def main(argv: list[str]) -> int:
     from trl_ext.d2po.gold import get_gold
 
     args = make_parser().parse_args(argv)
-    try:
-        arguments = json.loads(args.gold_arguments)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--gold_arguments {args.gold_arguments!r} is not JSON: {error}") from error
-    if not isinstance(arguments, dict):
-        raise ValueError(f"--gold_arguments {args.gold_arguments!r}: a JSON object is valid")
+    arguments = read_arguments(args.gold_arguments)
     answers = read_answers(args.answers)
     gold = get_gold(args.gold, **arguments)
     if getattr(gold, "costs_money", False) and not args.pay:

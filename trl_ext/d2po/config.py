@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets_builders.choices import check_choice
 from datasets_builders.model_names import refuse_missing_folder
+from datasets_builders.old_variables import D2PO, refuse_old_variables
 from trl_ext.objectives.d2po import SELECTIONS
 from trl_ext.online_dpo.config import OnlineConfig
 
@@ -94,6 +95,7 @@ class D2POConfig(OnlineConfig):
     save_rollouts: bool = field(default=True, metadata={"help": "Write every window to rollouts.jsonl."})
 
     def __post_init__(self):
+        refuse_old_variables(D2PO)
         check_choice("--mode", self.mode, MODES)
         check_choice("--selection", self.selection, SELECTIONS)
         if self.completions < 2 or self.completions % 2:

@@ -56,6 +56,11 @@ class RemoteDiscriminator:
                 f"{hide_passwords(url).partition('?')[0]!r}: an address such as 'http://127.0.0.1:8765' is valid, "
                 "without user name and query"
             )
+        if parts.path.rstrip("/").endswith("/train"):
+            raise ValueError(
+                f"{hide_passwords(url)!r}: /train was the one door of the authors' server; give the address of "
+                f"`python -m launch discriminator-server` alone, {url.rstrip('/').removesuffix('/train')!r} if it listens there"
+            )
         if not patience_seconds > 0:
             raise ValueError(f"patience_seconds is {patience_seconds}: a number above 0 is valid")
         self.url, self.patience_seconds = url.rstrip("/"), patience_seconds

@@ -76,6 +76,11 @@ def read_splits(script_args: ScriptArguments, mixture: DatasetMixtureConfig) -> 
         ValueError: no data set is named, a local file is missing or damaged, a stream.
     """
     name = script_args.dataset_name
+    if name == "ultra" and not os.path.exists(name):
+        raise ValueError(
+            "--dataset_name ultra is the name that the authors' scripts have for the prompts of UltraFeedback; here it is "
+            "--dataset_name HuggingFaceH4/ultrafeedback_binarized --dataset_train_split train_prefs"
+        )
     if name and not mixture.datasets and (os.path.exists(name) or name.endswith(SUFFIXES)):
         files = split_files(name, script_args.dataset_train_split)
         return {split: chain.from_iterable(map(read_file, found)) for split, found in files.items()}

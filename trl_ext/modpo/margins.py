@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from datasets_builders.choices import did_you_mean
 from datasets_builders.io import read_object
 from datasets_builders.model_names import refuse_missing_folder
+from datasets_builders.old_variables import MODPO, refuse_old_variables
 from trl_ext.objectives.text import get_text_function
 
 # What a higher value of a function margin means for the reader of the log, and its opposite.
@@ -127,8 +128,10 @@ def resolve_margins(specs: Sequence[MarginSpec], w: float, beta: float, normaliz
         normalized_weights: whether w and all margin weights must sum to one.
 
     Raises:
-        ValueError: w is out of range, weights do not fit, or two margins share a name.
+        ValueError: w is out of range, weights do not fit, two margins share a name, or a variable of the reference's
+            scripts is set.
     """
+    refuse_old_variables(MODPO)
     if not w > 0:
         raise ValueError(f"MODPO_W must be above 0 (the loss divides by it), got {w:g}")
     given = sum(spec.weight for spec in specs if spec.weight is not None)

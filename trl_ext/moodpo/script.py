@@ -36,6 +36,7 @@ from .instruction import annotate, has_system_role
 from .trainer import MOODPOOnlineDPOTrainer
 
 logger = logging.get_logger(__name__)
+OLD_NAMES = {"--batch_size": "--per_device_train_batch_size"}
 DEFAULT_OUTPUT = "trainer_output"  # what transformers fills in when no --output_dir is given
 
 
@@ -76,7 +77,8 @@ class ScriptArguments:
 
 def read_arguments(argv: list[str] | None = None) -> tuple[ScriptArguments, MOODPOConfig]:
     """Command line and YAML file as typed arguments, with the run's folder and its reports decided."""
-    options, args = ScriptParser((ScriptArguments, MOODPOConfig)).parse_args_and_config(argv)
+    parser = ScriptParser((ScriptArguments, MOODPOConfig), old_names=OLD_NAMES)
+    options, args = parser.parse_args_and_config(argv)
     if args.output_dir in (None, DEFAULT_OUTPUT):
         args.output_dir = os.path.join(options.save_directory, options.wandb_name)
     args.run_name = args.run_name or options.wandb_name

@@ -192,7 +192,7 @@ def test_what_a_preset_says_of_its_own_model_is_told_with_another(argv, kept, tm
         ("NPROC_PER_NODE", "4", "set processes to 4"),
         ("NNODES", "2", "trains on one node"),
         ("PRECISION", "bf16", "set torch_dtype of the pipeline"),
-        ("MARGIN_BETA", "-0.1", "margin_role: above 0 is a cost, below 0 a reward"),
+        ("MARGIN_BETA", "-0.1", "margin_role to what you want: above 0 is a cost in the reference's guide"),
     ],
 )
 def test_a_setting_of_the_shell_that_the_run_does_not_hold_is_refused(name, value, said, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from launch.__main__ import main as launch
-from launch.scores.label import label_pairs
+from launch.scores.label import label_pairs, text_scorer
 from tests.tiny import write_rows
 
 
@@ -24,7 +24,7 @@ def test_best_against_worst_within_a_prompt():
     """brevity = -words: (1 word, 4 words) and (2, 3) are the two pairs; the tied group makes none."""
     texts = ["one two", "one", "one two three four", "one two three"]
     records = [record("p", text) for text in texts] + [record("q", "a b"), record("q", "c d")]
-    pairs = list(label_pairs(records, "brevity", pairs_per_prompt=2))
+    pairs = list(label_pairs(records, text_scorer("brevity"), pairs_per_prompt=2))
     assert [(pair.chosen, pair.rejected) for pair in pairs] == [
         ("one", "one two three four"), ("one two", "one two three"),
     ]  # fmt: skip
@@ -46,6 +46,59 @@ def test_relabelling_swaps_where_the_function_disagrees_and_keeps_what_a_row_hol
     assert found == [pair_row("a", "a b c", **beside), pair_row("a", "a b")]
     said = capsys.readouterr().out
     assert f"1 row left out: tie (first: {pairs}:3" in said and f"1 row left out: empty_reply (first: {pairs}:4" in said
+
+
+def test_pairs_are_rescored_by_a_gold_function(tmp_path, capsys):
+    """Also published pairs as they are: `prompt` a text, both sides whole conversations, in Parquet, of one split of a folder."""
+    import pyarrow
+    import pyarrow.parquet
+
+    def sides(chosen, rejected, **beside):
+        both = {"chosen": chosen, "rejected": rejected}
+        turns = {
+            name: [{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]
+            for name, text in both.items()
+        }
+        return {"prompt": "q", "score_chosen": 8.0, **turns, **beside}
+
+    rows = [sides("a cat", "a cat, a dog and a house"), sides("a house", "it is"), sides("a cat", "the dog")]
+    table = pyarrow.Table.from_pylist(rows)
+    for split in ("train_prefs", "test_prefs"):
+        pyarrow.parquet.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
+    out = tmp_path / "out.jsonl"
+    command = ["label", "--pairs", str(tmp_path / "train_prefs-*"), "--out", str(out)]
+    assert launch([*command, "--gold", "unique_nns"]) == 0
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        pair_row("a cat, a dog and a house", "a cat", score_chosen=8.0), pair_row("a house", "it is", score_chosen=8.0),
+    ]  # fmt: skip
+    assert "2 pairs by unique_nns" in (said := capsys.readouterr().out) and "1 row left out: tie" in said
+    assert launch([*command, "--gold", "tests.launch.scores.gold_functions:words"]) == 0
+    assert "1 pairs by tests.launch" in (said := capsys.readouterr().out) and "2 rows left out: tie" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--gold", "bagofword"], "did you mean 'bagofwords'"),
+        (["--gold", "bagofwords", "--function", "brevity"], "not allowed with argument"),
+        ([], "one of the arguments --function --gold is required"),
+        (["--gold", "bagofwords", "--gold_arguments", "[]"], "a JSON object is valid"),
+        (["--gold", "ultrafeedbackgold", "--gold_arguments", '{"base_url": "http://127.0.0.1:9/v1", "model": "m"}'], "costs money: add --pay"),
+        (["--gold", "tests.launch.scores.gold_functions:undefined"], "the score of 'a bad one' is nan"),
+        (["--gold", "omission"], "disallowed"),
+    ],
+)  # fmt: skip
+def test_a_gold_function_that_cannot_label_is_refused(tmp_path, capsys, flags, message):
+    pairs = write_rows(tmp_path / "pairs.jsonl", [pair_row("a bad one", "c")])
+    try:
+        code = launch(["label", "--pairs", str(pairs), "--out", str(tmp_path / "o.jsonl"), *flags])
+    except SystemExit as end:
+        code = end.code
+    assert (
+        code == 2
+        and message in capsys.readouterr().err
+        and [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+    )
 
 
 @pytest.mark.parametrize(
