@@ -25,7 +25,7 @@ D2PO = {
     "PPOUPDATES": "use --window_passes",
     "MBSIZE": "use --per_device_train_batch_size x --gradient_accumulation_steps (pairs: half of these texts)",
     "GBSIZE": "use --generation_batch_size (prompts: half of these texts)",
-    "DPOBATCHSIZE": "there is none: a window is collected, --window_pairs",
+    "DPOBATCHSIZE": "there is none: a window is collected, and --max_steps is STEPS x PPOUPDATES x DPOBATCHSIZE / MBSIZE",
     "KEEPLONG": "use --keep_long",
     "MLEN": "use --max_new_tokens",
 }  # fmt: skip

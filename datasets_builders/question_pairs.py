@@ -22,6 +22,7 @@ from datasets_builders.preference import ALL, kept_pairs
 from datasets_builders.readers.base import Filtered, Part
 from datasets_builders.scratch import SeenOnDisk, scratch_database
 from datasets_builders.source import parse_rows
+from datasets_builders.text_forms import BEFORE_ANSWER, to_texts
 
 SPLITS = {ALL: Part(ALL), "train": Part(ALL, 0, 90), "validation": Part(ALL, 90, 100)}
 # Both trainers hold margins in single precision, where a larger number is infinite.
@@ -37,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=ALL,
         help="all (default), or 90 %% of the questions as train and the others as validation, by a hash of their text",
     )
+    parser.add_argument(
+        "--text_form",
+        type=one_of(("chat", *BEFORE_ANSWER)),
+        default="chat",
+        help="chat: messages (default); question_answer or plain: texts, for --format trl and a tokenizer without a "
+        "chat template",
+    )
     add_output_arguments(parser, max_skipped_share=0.05)
 
 
@@ -46,23 +54,30 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("--source is needed: a file (JSONL, JSON, CSV, TSV, Parquet, Arrow), a folder or a glob")
     if options.sft and options.magnitude:
         raise ValueError("--magnitude has no meaning with --sft: supervised rows hold no margin")
+    texts = options.text_form != "chat"
+    if texts and (options.format != "trl" or options.sft):
+        raise ValueError(
+            f"--text_form {options.text_form} is for pairs that TRL reads: use it with --format trl, without --sft"
+        )
     skips = SkipCounter()
     report = {"split": options.split, "magnitude": options.magnitude, "rows": 0, "pairs": 0, "filtered": Counter()}
     rows = read_located_rows(options.source)
-    parsed = parse_rows(rows, lambda row: read(row, options.magnitude), skips, options.max_skipped_share)
+    parsed = parse_rows(rows, lambda row: read(row, options.magnitude, texts), skips, options.max_skipped_share)
     with scratch_database() as connection:
         outcomes = without_repeats((outcome for _, outcome in parsed), SeenOnDisk(connection))
         pairs = kept_pairs(([outcome] for outcome in outcomes), SPLITS[options.split], report)
         writers = MARGIN_WRITERS if options.magnitude else PREFERENCE_WRITERS
+        writers = {"trl": to_texts(options.text_form)} if texts else writers
         # A database of its own for --sft: the two sets of seen texts are different ones.
         return write_pairs(pairs, options, skips, report, writers=writers)
 
 
-def read(row: Mapping[str, Any], magnitude: bool) -> PreferencePair | Filtered:
+def read(row: Mapping[str, Any], magnitude: bool, alone: bool = False) -> PreferencePair | Filtered:
     """The pair of one row, or why it is left out.
 
     Args:
         magnitude: the row's ``magnitude`` becomes ``meta["margin"]``.
+        alone: leave out what is more than one question.
 
     Raises:
         RowError: a field is missing or holds what is no text (no number, for the magnitude).
@@ -75,6 +90,8 @@ def read(row: Mapping[str, Any], magnitude: bool) -> PreferencePair | Filtered:
         if error.reason == "identical_replies":
             return Filtered("identical_responses")
         raise
+    if alone and len(pair.prompt) > 1:
+        return Filtered("several_messages")
     meta = {}
     if magnitude:
         value = _number(require(row, "magnitude"))

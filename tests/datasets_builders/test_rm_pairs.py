@@ -51,6 +51,22 @@ def test_the_two_formats(pairs):
     ]
 
 
+def test_texts_for_a_tokenizer_without_a_chat_template(pairs):
+    """As a D2PO discriminator reads them; a conversation is more than a question."""
+    turns = [
+        {"role": "user", "content": "A?"},
+        {"role": "assistant", "content": "B."},
+        {"role": "user", "content": "C?"},
+    ]
+    longer = {"prompt": turns, "chosen": assistant("D."), "rejected": assistant("E.")}
+    rows, report = pairs(
+        [row(magnitude=2), {**longer, "magnitude": 1}], "--text_form", "question_answer", "--magnitude"
+    )
+    assert rows == [{"prompt": "Question: Why?\n\nAnswer: ", "chosen": "Because.", "rejected": "No.", "margin": 2.0}]
+    assert report["filtered"] == {"several_messages": 1}
+    assert pairs([row()], "--text_form", "plain")[0] == [{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}]
+
+
 @pytest.mark.parametrize("format", ["trl", "swift"])
 def test_the_magnitude_becomes_the_margin_only_when_asked_for(pairs, format):
     rows = [row(magnitude=2), row("How?", magnitude=0.5)]
@@ -172,6 +188,14 @@ def test_a_csv_row_of_another_length_is_refused(tmp_path, text):
         (["--format", "trl", "--source", "x.jsonl", "--split", "validate"], "did you mean 'validation'"),
         (["--format", "trl", "--source", "nothing.jsonl"], "no such file"),
         (["--format", "trl", "--source", "x.jsonl", "--sft", "--magnitude"], "no meaning with --sft"),
+        (
+            ["--format", "swift", "--source", "x.jsonl", "--text_form", "plain"],
+            "use it with --format trl, without --sft",
+        ),
+        (
+            ["--format", "trl", "--source", "x.jsonl", "--text_form", "question_answers"],
+            "did you mean 'question_answer'",
+        ),
     ],
 )
 def test_refusals(tmp_path, capsys, monkeypatch, flags, message):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from datasets_builders.text_forms import BEFORE_ANSWER
+
 
 class Row(NamedTuple):
     """One encoded response.
@@ -46,7 +48,7 @@ class TextEncoder:
         """The whole text, and where in it the response begins and ends."""
         if self.text_format == "chat":
             return self._chat(prompt, response)
-        before = f"Question: {prompt}\n\nAnswer: " if self.text_format == "question_answer" else prompt
+        before = BEFORE_ANSWER[self.text_format](prompt)
         text = before + response
         # As TRL's RewardTrainer (`add_eos`) trains on texts; a chat template ends its own. No part of the response.
         end = "" if text.endswith(self.eos) else self.eos
