@@ -59,12 +59,18 @@ def gold_scorer(gold: "GoldFunction") -> Scorer:
     """Scores of `gold`; NaN is what a function that costs money could not rate.
 
     Raises:
-        ValueError: by the scorer, a score of another function that is not finite (the response is shown).
+        ValueError: by the scorer: a score of another function that is not finite (the response is shown), or a file of
+            its own that it cannot read.
     """
 
     def score(records: list[dict[str, Any]]) -> list[float]:
         prompts, responses = ([record[name] for record in records] for name in ("prompt", "response"))
-        values = gold(prompts, responses, [record.get("metadata") or {} for record in records])
+        try:
+            values = gold(prompts, responses, [record.get("metadata") or {} for record in records])
+        except OSError as problem:
+            if gold.costs_money:  # the server gave up
+                raise
+            raise ValueError(f"--gold {gold.name}: {type(problem).__name__}: {problem}") from problem
         for value, response in zip(values, responses, strict=True):
             if not math.isfinite(value) and not (gold.costs_money and math.isnan(value)):
                 raise ValueError(f"--gold {gold.name}: the score of {response[:80]!r} is {value}")

@@ -149,7 +149,7 @@ def main(argv: list[str]) -> int:
     try:
         rows = labelled_rows(options, score, counts)
     except OSError as problem:
-        if gold is None or not gold.costs_money:
+        if gold is None or not gold.costs_money:  # the disk
             raise
         print(f"label: {problem}; the answers so far are kept, the same command goes on", file=sys.stderr)
         return 1

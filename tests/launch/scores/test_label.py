@@ -6,6 +6,8 @@ import pytest
 
 from launch.__main__ import main as launch
 from launch.scores.label import label_pairs, text_scorer
+from tests.d2po.gold.test_annotation import needs_api
+from tests.launch.scores.test_score_gold import Refusing
 from tests.tiny import write_rows
 
 
@@ -76,6 +78,27 @@ def test_pairs_are_rescored_by_a_gold_function(tmp_path, capsys):
     assert "1 pairs by tests.launch" in (said := capsys.readouterr().out) and "2 rows left out: tie" in said
 
 
+@needs_api
+def test_a_paid_label_is_paid_once_and_what_was_not_rated_is_counted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    rows = [pair_row("follow1 help3", "follow5 help3"), pair_row("follow4 help3", "follow2 help3 REFUSED")]
+    pairs, out = write_rows(tmp_path / "pairs.jsonl", rows), tmp_path / "out.jsonl"
+    with Refusing() as server:
+        arguments = {"base_url": f"{server.address}/v1", "model": "m", "rpm_limit": 60_000, "max_retries": 0}
+        gold = ["--gold", "ultrafeedbackgold", "--gold_arguments", json.dumps(arguments), "--pay"]
+        command = ["label", "--pairs", str(pairs), "--out", str(out), *gold]
+        assert launch(command) == 0
+        assert [json.loads(line) for line in out.read_text().splitlines()] == [
+            pair_row("follow5 help3", "follow1 help3")
+        ]
+        assert f"1 row left out: not_rated (first: {pairs}:2" in capsys.readouterr().out
+        asked = len(server.bodies)
+        assert launch(command) == 0 and len(server.bodies) == asked + 2  # what was refused was not paid for
+        server.script = ["500"] * 9
+        assert launch([*command[:4], str(tmp_path / "other.jsonl"), *gold]) == 1
+        assert "the same command goes on" in capsys.readouterr().err and not (tmp_path / "other.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -86,6 +109,7 @@ def test_pairs_are_rescored_by_a_gold_function(tmp_path, capsys):
         (["--gold", "ultrafeedbackgold", "--gold_arguments", '{"base_url": "http://127.0.0.1:9/v1", "model": "m"}'], "costs money: add --pay"),
         (["--gold", "tests.launch.scores.gold_functions:undefined"], "the score of 'a bad one' is nan"),
         (["--gold", "omission"], "disallowed"),
+        (["--gold", "tests.launch.scores.gold_functions:reads_a_missing_file"], "reads_a_missing_file: FileNotFoundError"),
     ],
 )  # fmt: skip
 def test_a_gold_function_that_cannot_label_is_refused(tmp_path, capsys, flags, message):
