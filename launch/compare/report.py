@@ -14,7 +14,7 @@ from launch.cli.flags import parse_number, parse_pairs
 from launch.cli.verbs import verb_parser
 from launch.common.page import number, signed
 from launch.compare.directions import direct_scores, minus
-from launch.compare.report_page import facts, happened, nothing_left, render_page
+from launch.compare.report_page import answers_ended, facts, happened, nothing_left, render_page
 from launch.compare.tradeoff import Request, build_report
 from launch.compare.tradeoff_picture import draw_tradeoff
 from launch.scores.score_files import SETTINGS_FILE, read_scores
@@ -72,6 +72,7 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
     # A file or a pipe has no width: leave the columns room there.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(Text(" ".join(happened(report))), soft_wrap=True)
+    console.print(Text(answers_ended(report)), soft_wrap=True)
     for key, caption in (("full", "all prompts"), ("uncapped", "prompts that no model cut off")):
         summary = report[key]
         if summary is None:
@@ -111,6 +112,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="NAME=W", help="the weight each label was trained with"
     )
+    parser.add_argument(
+        "--soups",
+        nargs="+",
+        default=[],
+        metavar="NAME=W",
+        help="mixtures of single-objective policies, and their weight",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the page, the picture and the tables")
     parser.add_argument("--show", nargs="+", default=[], metavar="REWARD", help="further columns (default: all scores)")
     parser.add_argument(
@@ -137,7 +145,10 @@ def _request(args: argparse.Namespace) -> Request:
             raise ValueError(f"--hv_reference {args.hv_reference!r}: write X,Y")
         corner = (parts[0], parts[1])
     x, y = (minus(name) if name in args.minimise else name for name in (args.x, args.y))
-    weights = {label: parse_number(w, "--weights") for label, w in parse_pairs(args.weights, "--weights").items()}
+    weights, soups = (
+        {label: parse_number(w, flag) for label, w in parse_pairs(given, flag).items()}
+        for flag, given in (("--weights", args.weights), ("--soups", args.soups))
+    )
     return Request(
         labels=tuple(map(check_label, args.labels)),
         reference=args.reference,
@@ -147,6 +158,7 @@ def _request(args: argparse.Namespace) -> Request:
         hv_reference=corner,
         resamples=args.resamples,
         seed=args.seed,
+        soups=soups,
     )
 
 

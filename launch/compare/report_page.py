@@ -47,6 +47,12 @@ def happened(report: Mapping[str, Any]) -> list[str]:
     return [sentence for sentence in (against_reference(report), along_weights(report)) if sentence]
 
 
+def answers_ended(report: Mapping[str, Any]) -> str:
+    """One sentence: the share of each model's answers that ended by themselves, before the limit of tokens."""
+    shares = ", ".join(f"{label} {number(share)}" for label, share in report["ended"].items())
+    return f"Share of answers that ended by themselves: {shares}."
+
+
 def nothing_left(report: Mapping[str, Any]) -> str:
     """Why the table of prompts that no model cut off is empty, and what fills it."""
     counts = report.get("cut_off", {})  # reports of earlier versions do not count
@@ -66,7 +72,7 @@ def summary_table(report: Mapping[str, Any], summary: Mapping[str, Any] | None, 
     rows = []
     for label in report["labels"]:
         known = label in report["weights"]
-        name = f"{label} ({point_name(label, report['weights'])})" if known else label
+        name = f"{label} ({point_name(label, report)})" if known else label
         own = summary["labels"][label]
         cells = [cell for name in names for cell in _cells(own[name], label == report["reference"])]
         rows.append((name, label in summary["pareto"], cells))
@@ -113,6 +119,7 @@ def render_page(
         render(_HOW, reference=report["reference"]),
         heading("All prompts"),
         summary_table(report, report["full"], units),
+        paragraph(answers_ended(report)),
         heading("Prompts that no model cut off"),
         summary_table(report, report["uncapped"], units),
         _answers(examples, report["labels"]),

@@ -6,7 +6,8 @@ averaged first, because they are not independent and would make the interval too
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from launch.common.page import number
@@ -33,6 +34,7 @@ class Request:
         x, y: names of the two objectives of the front.
         weights: label -> w, the share of the objective that was trained; for the order of the monotonicity line.
         hv_reference: (x, y), or None for the default.
+        soups: label -> w of a mixture of single-objective policies, a series of its own in the picture.
 
     Raises:
         ValueError: a label twice, or a reference or weight of no label.
@@ -46,13 +48,16 @@ class Request:
     hv_reference: tuple[float, float] | None = None
     resamples: int = 1000
     seed: int = 0
+    soups: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"--labels names a label twice: {list(self.labels)}")
-        for label in (self.reference, *self.weights):
+        for label in (self.reference, *self.weights, *self.soups):
             if label not in self.labels:
                 raise ValueError(f"label {label!r} is not among --labels {list(self.labels)}")
+        if both := sorted(self.weights.keys() & self.soups.keys()):
+            raise ValueError(f"label {both[0]!r} stands in --weights and in --soups: a policy is trained or mixed")
         if self.x == self.y:
             raise ValueError(f"--x and --y are both {self.x!r}")
 
@@ -183,8 +188,8 @@ def along_weights(report: Mapping[str, Any]) -> str:
 
 
 def build_report(table: Mapping[str, Rows], request: Request) -> dict[str, Any]:
-    """`full` and `uncapped` summaries (`uncapped` is None when no prompt is left), what was asked, and `cut_off`: label ->
-    prompts of which something was.
+    """`full` and `uncapped` summaries (`uncapped` is None when no prompt is left), what was asked, `cut_off`: label ->
+    prompts of which something was, and `ended`: label -> share of answers that ended by themselves.
 
     Raises:
         ValueError: see `summarise`.
@@ -198,6 +203,8 @@ def build_report(table: Mapping[str, Rows], request: Request) -> dict[str, Any]:
         "x": request.x,
         "y": request.y,
         "weights": dict(request.weights),
+        "soups": dict(request.soups),
+        "ended": {label: fmean(not row["capped"] for row in rows.values()) for label, rows in table.items()},
         "cut_off": {label: len(prompts) - len(uncapped_prompts({label: rows})) for label, rows in table.items()},
         "full": summarise(table, prompts, request),
         "uncapped": summarise(table, uncapped, request) if uncapped else None,

@@ -1,14 +1,18 @@
-"""The picture of a trade-off: one point per model, its intervals as bars, the front as a line."""
+"""The picture of a trade-off: one point per model, its intervals as bars, the front and the soups as lines."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from launch.common.picture import ACCENT, FRONT, INK, SOFT, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_png
 
+SOUPS = "soups of the two single-objective policies"
 
-def point_name(label: str, weights: Mapping[str, float]) -> str:
-    """`w = 0.2` for a label with a weight, else the label."""
-    return f"w = {weights[label]:g}" if label in weights else label
+
+def point_name(label: str, report: Mapping[str, Any]) -> str:
+    """`w = 0.2` for a label with a weight, `soup 0.2` for a mixture, else the label."""
+    if label in report["weights"]:
+        return f"w = {report['weights'][label]:g}"
+    return f"soup {report['soups'][label]:g}" if label in report["soups"] else label
 
 
 def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> bytes:
@@ -27,6 +31,9 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
     summary, weights, x, y = report["full"], report["weights"], report["x"], report["y"]
     cells = {label: (summary["labels"][label][x], summary["labels"][label][y]) for label in report["labels"]}
     _draw_front(axes, [(cells[label][0]["mean"], cells[label][1]["mean"]) for label in summary["pareto"]])
+    _draw_soups(axes, [cells[label] for label in sorted(report["soups"], key=report["soups"].get)])
+    named = {"policies trained for a w": weights, SOUPS: report["soups"]} if report["soups"] else {}
+    legend = {next(iter(group)): name for name, group in named.items() if group}
     for label, (across, up) in cells.items():
         is_reference = label == report["reference"] and label not in weights
         colour = UNTOUCHED if is_reference else ACCENT if label in weights or not weights else SOFT
@@ -45,13 +52,15 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
             markeredgecolor="white",
             markeredgewidth=1.2,
             zorder=4 if is_reference else 3,
-            label=plain(f"reference: {label}") if is_reference else None,
+            label=plain(f"reference: {label}") if is_reference else legend.get(label),
         )
         axes.annotate(
-            plain(point_name(label, weights)),
+            plain(point_name(label, report)),
             (across["mean"], up["mean"]),
-            xytext=(9, 8),
+            xytext=(-9, -8) if label in report["soups"] else (9, 8),  # a soup often lies on the policy of its weight
             textcoords="offset points",
+            ha="right" if label in report["soups"] else "left",
+            va="top" if label in report["soups"] else "baseline",
             fontsize=9.5,
             color=INK,
             zorder=5,
@@ -68,6 +77,12 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
 
 def _arms(cell: Mapping[str, float]) -> list[list[float]]:
     return arms([(cell["mean"], cell["low"], cell["high"])])
+
+
+def _draw_soups(axes, cells: list[tuple[Mapping[str, float], Mapping[str, float]]]) -> None:
+    if len(cells) > 1:
+        places = [(across["mean"], up["mean"]) for across, up in cells]
+        axes.plot(*zip(*places, strict=True), color=SOFT, linewidth=1.2, linestyle="--", zorder=1)
 
 
 def _draw_front(axes, front: list[tuple[float, float]]) -> None:

@@ -10,6 +10,7 @@ from launch.pipelines.stages import Command
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ["--external_plugins", str(ROOT / "swift_ext" / "plugins" / "modpo.py")]
+SHARED_PREFIX = ["--external_plugins", str(ROOT / "swift_ext" / "plugins" / "shared_prefix.py")]
 # Of training flags, what a store of reference and margins does not depend on.
 _OF_AN_OPTIMISER = (
     "deepspeed", "output_dir", "add_version", "learning_rate", "max_steps", "warmup_ratio", "weight_decay",
@@ -67,6 +68,7 @@ class CommandLines:
         self.base = self.out / "model" if config.model == "embedded" else place(config.model)
         self.policy_base = self.out / "sft_merged" if config.sft else self.base
         self.margin_adapter = self.out / "margin_dpo" / f"checkpoint-{config.dpo_max_steps}"
+        self.preference_adapter = self.out / "preference_dpo" / f"checkpoint-{config.dpo_max_steps}"
 
     def model(self, model: Any) -> dict[str, Any]:
         """Which model, and how its conversations are written."""
@@ -110,25 +112,43 @@ class CommandLines:
 
     def margin(self, folder: Path) -> list[str]:
         """DPO of the margin adapter."""
-        c = self.config
-        return ["swift", "rlhf", *flags({
-            "rlhf_type": "dpo", **self.model(self.policy_base), "dataset": self.data / "margin.jsonl",
-            "split_dataset_ratio": 0, "beta": c.beta, "val_dataset": self.data / "margin_val.jsonl",
-            "eval_strategy": "steps", "eval_steps": c.eval_steps,
-            **self.training(folder, c.dpo_max_steps, c.dpo_learning_rate), **c.margin_flags,
-        })]  # fmt: skip
+        held_out = {
+            "val_dataset": self.data / "margin_val.jsonl",
+            "eval_strategy": "steps",
+            "eval_steps": self.config.eval_steps,
+        }
+        return self._dpo(self.data / "margin.jsonl", folder, held_out)
 
-    def _modpo(self, folder: Path) -> dict[str, Any]:
+    def preference(self, folder: Path) -> list[str]:
+        """DPO on the trained preference alone, as the margin adapter is trained: the other end of a soup."""
+        return self._dpo(self.data / "preference.jsonl", folder, {})
+
+    def _dpo(self, pairs: Path, folder: Path, held_out: Mapping[str, Any]) -> list[str]:
         c = self.config
+        sharing = SHARED_PREFIX if c.share_prompts else []
+        return ["swift", "rlhf", *flags({
+            "rlhf_type": "dpo", **self.model(self.policy_base), "dataset": pairs, "split_dataset_ratio": 0, "beta": c.beta,
+            **held_out, **self.training(folder, c.dpo_max_steps, c.dpo_learning_rate), **c.margin_flags,
+        }), *sharing]  # fmt: skip
+
+    def soup(self, folder: Path, w: float) -> Command:
+        """The two DPO adapters, mixed by w and 1 - w."""
+        ends = [f"preference={self.preference_adapter}", f"margin={self.margin_adapter}"]
+        weights = f"preference={w:g},margin={round(1 - w, 6):g}"
+        return launch("soup", {"base": self.policy_base, "adapters": ends, "weights": weights, "out": folder})
+
+    def _modpo(self, folder: Path, w: float = 1.0) -> dict[str, Any]:
+        c = self.config
+        rate = c.modpo_learning_rate * w if c.learning_rate_times_w else c.modpo_learning_rate
         return {
             "rlhf_type": "dpo", **self.model(self.policy_base), "dataset": self.data / "preference.jsonl",
             "split_dataset_ratio": 0, "beta": c.beta,
-            **self.training(folder, c.modpo_max_steps, c.modpo_learning_rate), **c.modpo_flags,
+            **self.training(folder, c.modpo_max_steps, float(f"{rate:.6g}")), **c.modpo_flags,
         }  # fmt: skip
 
-    def modpo(self, folder: Path, store: Path | None) -> list[str]:
+    def modpo(self, folder: Path, store: Path | None, w: float) -> list[str]:
         """MODPO on the pairs, or on a store of them with reference and margins."""
-        values = self._modpo(folder)
+        values = self._modpo(folder, w)
         if store is not None:
             values |= {"dataset": store / "train.jsonl", "dataset_shuffle": False, "remove_unused_columns": False}
         return ["swift", "rlhf", *flags(values), *PLUGIN]
@@ -150,7 +170,8 @@ class CommandLines:
         c = self.config
         counts = {"ROLE": c.margin_role, "BETA": c.margin_beta, "WEIGHT": c.margin_weight}
         given = {f"MODPO_MARGIN_{name}": str(value) for name, value in counts.items() if value is not None}
-        return {"MODPO_W": f"{w:g}", **self.margin_source(), **given}
+        start = {"MODPO_START": c.start} if c.start != "reference" else {}
+        return {"MODPO_W": f"{w:g}", **self.margin_source(), **given, **start}
 
     def generate(self, prompts: Any, label: str, folder: Path, adapter: Path | None = None) -> Command:
         """Answers to evaluate."""

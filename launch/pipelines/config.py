@@ -40,6 +40,7 @@ class PipelineConfig(BaseModel):
         "auto", description="numbers of the weights; auto: bfloat16 where the device has it, else float32"
     )
     processes: Positive = Field(1, description="processes of a training stage (NPROC_PER_NODE)")
+    stages_at_once: Positive = Field(1, description="stages that run at a time, where none reads what another writes")
     deepspeed: str | None = Field(None, description="ms-swift's --deepspeed: zero2, zero3 or a file")
     # data
     data: Literal["helpsteer", "preference", "sampled", "files"] = Field(
@@ -75,6 +76,13 @@ class PipelineConfig(BaseModel):
     margin_beta: float | None = Field(None, description="multiplies the margin; default: beta for an adapter, else 1")
     margin_weight: float | None = Field(None, ge=0, description="fixed weight of the margin; default 1 - w")
     min_margin_accuracy: float = Field(0.6, ge=0, le=1, description="the run stops below this held-out accuracy")
+    share_prompts: bool = Field(
+        False, description="DPO reads a pair's prompt once, too, as MODPO does; rounding differs"
+    )
+    start: Literal["reference", "margins"] = Field("reference", description="where the policies begin (MODPO_START)")
+    soup: bool = Field(
+        False, description="beside the policies, mixtures of the two single-objective DPO adapters by the same weights"
+    )
     # training
     sft: bool = Field(True, description="fine-tune and merge the base on the chosen side first")
     train_max_length: Positive = Field(512, description="longest training row in tokens")
@@ -87,6 +95,9 @@ class PipelineConfig(BaseModel):
     sft_learning_rate: float = Field(1e-4, gt=0, description="highest learning rate of AdamW")
     dpo_learning_rate: float = Field(1e-4, gt=0, description="highest learning rate of AdamW for the margin adapter")
     modpo_learning_rate: float = Field(1e-4, gt=0, description="highest learning rate of AdamW")
+    learning_rate_times_w: bool = Field(
+        False, description="modpo_learning_rate times w, as the loss divides its step by w"
+    )
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.05, ge=0, description="weight decay of AdamW")
     lora_rank: Positive = Field(16, description="rank of all adapters")
@@ -169,6 +180,12 @@ class PipelineConfig(BaseModel):
             problems.append("margin = adapter needs margin_preference")
         if not self.gen_do_sample and (self.gen_temperature != 1 or self.gen_top_p != 1 or self.gen_samples != 1):
             problems.append("gen_temperature, gen_top_p and gen_samples have no effect without gen_do_sample: true")
+        if self.margin != "adapter" and (self.soup or self.start == "margins"):
+            problems.append("soup and start = margins need margin = adapter: there is nothing else to mix or begin at")
+        if self.soup and (self.margin_role, self.margin_weight, self.margin_beta) != ("reward", None, None):
+            problems.append(
+                "soup mixes by w and 1 - w: margin_role must be reward, margin_weight and margin_beta must not be set"
+            )
         if self.sft and self.data == "sampled":
             problems.append("data = sampled starts from an instruct model: set sft to false")
         if problems:

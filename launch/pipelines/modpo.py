@@ -1,4 +1,4 @@
-"""The MODPO pipeline: SFT, margin adapter, its check, MODPO for a grid of w, generation, scoring, report.
+"""The MODPO pipeline: SFT, margin adapter, its check, MODPO for a grid of w, soups, generation, scoring, report.
 
 Every stage is a command line of ms-swift or of this pack, printed when it starts; `launch.pipelines.stages` skips what
 is done and continues what was killed. Reference: the HelpSteer pipeline of the MODPO fork, whose stages these are.
@@ -47,6 +47,8 @@ class ModpoPipeline:
                 resumable=True, results=[store / "train.jsonl", store / "manifest.json"],
             ))  # fmt: skip
         stages += map(self.modpo_stage, c.w_values)
+        if c.soup:
+            stages += self.soup_stages()
         return stages + self.evaluation_stages()
 
     def train_stage(self, name: str, title: str, argv: list[str], folder: Path, steps: int, **stage) -> Stage:
@@ -127,19 +129,36 @@ class ModpoPipeline:
         if store is not None:
             environment["MODPO_STORE"] = str(store)
         return self.train_stage(
-            name, f"MODPO, w = {w:g}", self.lines.modpo(self.out / name, store), self.out / name, c.modpo_max_steps,
+            name, f"MODPO, w = {w:g}", self.lines.modpo(self.out / name, store, w), self.out / name, c.modpo_max_steps,
             after=["check"] if c.margin == "adapter" else [], environment=environment,
         )  # fmt: skip
+
+    def soup_stages(self) -> list[Stage]:
+        """DPO on the trained preference alone, and its mixtures with the margin adapter (rewarded soups, arXiv 2306.04488)."""
+        c, folder = self.config, self.lines.preference_adapter.parent
+        argv = self.lines.preference(folder)
+        stages = [
+            self.train_stage("preference", "train the other end of the soup (DPO)", argv, folder, c.dpo_max_steps)
+        ]
+        for label, w in self._soups.items():
+            out = self.out / label
+            stages.append(Stage(label, f"soup of the two DPO adapters, w = {w:g}", [self.lines.soup(out, w)], [out]))
+        return stages
+
+    @property
+    def _soups(self) -> dict[str, float]:
+        return {f"soup_{_label(w)}": w for w in self.config.w_values} if self.config.soup else {}
 
     def evaluation_stages(self) -> list[Stage]:
         """Answers of every policy, their scores, and the report."""
         c, gens, scores = self.config, self.out / "eval" / "gens", self.out / "eval" / "scores"
         prompts = place(c.eval_prompts) or self.data / "preference_val.jsonl"
         reference = "sft" if c.sft else "base"
-        stages, labels = [], [reference, *map(_label, c.w_values)]
+        adapters = {_label(w): self.out / f"modpo_{_label(w)}" / f"checkpoint-{c.modpo_max_steps}" for w in c.w_values}
+        adapters |= {label: self.out / label for label in self._soups}
+        stages, labels = [], [reference, *adapters]
         for label in labels:
-            trained = self.out / f"modpo_{label}" / f"checkpoint-{c.modpo_max_steps}"
-            command = self.lines.generate(prompts, label, gens, None if label == reference else trained)
+            command = self.lines.generate(prompts, label, gens, adapters.get(label))
             stages.append(
                 Stage(f"generate_{label}", f"generate with {label}", [command], [gens / label], resumable=True)
             )
@@ -156,6 +175,7 @@ class ModpoPipeline:
         command = launch("report", {
             "scores": scores, "labels": labels, "reference": reference, "x": c.x, "y": c.y, "gens": gens,
             "weights": [f"{_label(w)}={w:g}" for w in c.w_values], "out": report, "title": c.title,
+            "soups": [f"{label}={w:g}" for label, w in self._soups.items()] or None,
         })  # fmt: skip
         files = [report / name for name in ("report.json", "tradeoff.png", "report.html")]
         stages.append(Stage("report", "trade-off picture and report", [command], [report], results=files))
@@ -183,7 +203,7 @@ def main(argv: list[str]) -> int:
             {"preset": preset, "run_tag": config.run_tag, "config": config.model_dump(mode="json")},
         )
         environment = shared_environment(config, pipeline.lines.on_cpu, os.environ)
-        code = StageRunner(config.out.resolve(), stages, environment, lease).run()
+        code = StageRunner(config.out.resolve(), stages, environment, lease, config.stages_at_once).run()
     if code == 0:
         print(f"report: {config.out / 'report' / 'report.html'}\npicture: {config.out / 'report' / 'tradeoff.png'}")
     return code

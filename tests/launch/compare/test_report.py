@@ -11,7 +11,7 @@ from launch.common.page import number, signed
 from launch.compare import report
 from launch.compare.report_page import summary_table
 from launch.compare.tradeoff import default_hv_reference, monotonicity
-from launch.compare.tradeoff_picture import draw_tradeoff, tradeoff_figure
+from launch.compare.tradeoff_picture import SOUPS, draw_tradeoff, tradeoff_figure
 
 LABELS = ["sft", "w0.2", "w0.8"]
 N = 30
@@ -244,6 +244,29 @@ def test_the_reference_is_named_as_what_it_is_in_the_picture(run):
     outcome, _ = run(reference="w0.8")
     (axes,) = tradeoff_figure(outcome, {}).axes
     assert [text.get_text() for text in axes.get_legend().get_texts()][1:] == ["reference: w0.8"]
+
+
+def test_soups_are_a_series_of_their_own(run, capsys):
+    outcome, printed = run("--weights", "w0.2=0.2", "--soups", "w0.8=0.8")
+    (axes,) = tradeoff_figure(outcome, {}).axes
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert {"policies trained for a w", SOUPS, "reference: sft"} <= set(legend)
+    assert {text.get_text() for text in axes.texts} >= {"w = 0.2", "soup 0.8", "sft"}
+    assert outcome["full"]["monotonicity"] == {
+        "help": None,
+        "short": None,
+    }  # a soup has no place in the order of the policies
+    assert outcome["ended"] == {"sft": 1.0, "w0.2": 1 - 1 / N, "w0.8": 1.0}
+    assert f"ended by themselves: sft 1, w0.2 {number(1 - 1 / N)}, w0.8 1." in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [("w0.9=0.9", "label 'w0.9' is not among"), ("w0.2=0.2", "'w0.2' stands in --weights and in --soups")],
+)
+def test_a_soup_is_one_of_the_labels_and_no_policy(run, given, said):
+    with pytest.raises(ValueError, match=said):
+        run("--weights", "w0.2=0.2", "--soups", given)
 
 
 def test_only_the_reference_has_no_difference_to_itself(run):

@@ -61,6 +61,61 @@ def test_every_stage_follows_those_whose_outputs_its_commands_name(tmp_path):
     }  # fmt: skip
 
 
+def test_soups_follow_both_ends_and_the_report_follows_the_soups(tmp_path):
+    argv = ["--preset", "quickstart", "--out", str(tmp_path / "run"), "--w_values", "0.5", "--soup"]
+    config, _ = load_config(argv)
+    stages = ModpoPipeline(config).stages()
+    StageRunner(config.out.resolve(), stages, {})
+    after = {stage.name: set(stage.after) for stage in stages}
+    assert after["preference"] == {"model", "data"} and after["soup_w0.5"] == {"model", "margin", "preference"}
+    assert after["generate_soup_w0.5"] == {"model", "soup_w0.5"}
+    answers = {"generate_base", "generate_w0.5", "generate_soup_w0.5"}
+    assert after["validate"] == answers and after["report"] == answers | {"score"}
+
+
+def argument(stage, flag: str) -> str:
+    argv = getattr(stage.commands[0], "plain", stage.commands[0]).argv
+    return argv[argv.index(flag) + 1]
+
+
+def test_a_soup_mixes_by_the_weights_and_its_ends_are_trained_alike(tmp_path):
+    argv = ["--preset", "quickstart", "--out", str(tmp_path / "run"), "--w_values", "0.3,0.8", "--soup"]
+    config, _ = load_config(argv)
+    stages = {stage.name: stage for stage in ModpoPipeline(config).stages()}
+    assert argument(stages["soup_w0.3"], "--weights") == "preference=0.3,margin=0.7"
+    assert argument(stages["soup_w0.8"], "--weights") == "preference=0.8,margin=0.2"
+    for flag in ("--learning_rate", "--max_steps", "--beta", "--lora_rank", "--seed", "--label_smoothing"):
+        assert argument(stages["preference"], flag) == argument(stages["margin"], flag)
+    assert Path(argument(stages["preference"], "--dataset")).name == "preference.jsonl"
+    report = stages["report"].commands[0].argv
+    assert report[report.index("--soups") + 1 :][:2] == ["soup_w0.3=0.3", "soup_w0.8=0.8"]
+    assert not any("soup" in part for part in report[report.index("--weights") : report.index("--out")])
+
+
+@pytest.mark.parametrize("times_w, expected", [("true", ["0.0005", "0.002"]), ("false", ["0.0025", "0.0025"])])
+def test_the_learning_rate_is_that_of_every_w_or_times_it(times_w, expected, tmp_path):
+    argv = ["--modpo_learning_rate", "2.5e-3", "--w_values", "0.2,0.8", "--learning_rate_times_w", times_w]
+    config, _ = load_config(["--preset", "quickstart", "--out", str(tmp_path / "run"), *argv])
+    stages = {stage.name: stage for stage in ModpoPipeline(config).stages()}
+    assert [argument(stages[f"modpo_w{w}"], "--learning_rate") for w in ("0.2", "0.8")] == expected
+
+
+def test_where_the_policies_begin_is_told_to_their_training_alone(tmp_path):
+    config, _ = load_config(["--preset", "quickstart", "--out", str(tmp_path / "run"), "--start", "margins"])
+    stages = {stage.name: stage for stage in ModpoPipeline(config).stages()}
+    assert stages["modpo_w0.2"].commands[0].plain.environment["MODPO_START"] == "margins"
+    assert "MODPO_START" not in stages["precompute"].commands[0].environment
+
+
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_dpo_shares_prompts_where_it_is_asked_to(shared, tmp_path):
+    argv = ["--preset", "quickstart", "--out", str(tmp_path / "run"), "--soup", "--share_prompts", shared]
+    stages = {stage.name: stage for stage in ModpoPipeline(load_config(argv)[0]).stages()}
+    for name in ("margin", "preference"):
+        plugins = [part for part in stages[name].commands[0].plain.argv if part.endswith("shared_prefix.py")]
+        assert len(plugins) == (shared == "true") and all(Path(plugin).is_file() for plugin in plugins)
+
+
 def test_the_score_of_a_trained_margin_follows_its_training(tmp_path):
     config, _ = load_config(["--preset", "helpsteer", "--out", str(tmp_path / "run"), "--w_values", "0.5"])
     stages = ModpoPipeline(config).stages()
@@ -131,6 +186,13 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--scores", "x=implicit:/nowhere"], "scores: x: /nowhere does not exist"),
         (["--scores", "x=classifier:../nowhere"], "scores: x: ../nowhere does not exist"),
         (["--scores", "plain_words=clasifier:RM", "rich_vocabulary=function:rich_vocabulary"], "KIND one of"),
+        (
+            ["--soup", "--margin", "function", "--margin_function", "brevity"],
+            "soup and start = margins need margin = ad",
+        ),
+        (["--start", "margins", "--margin", "function", "--margin_function", "brevity"], "need margin = adapter"),
+        (["--soup", "--margin_role", "cost"], "soup mixes by w and 1 - w: margin_role must be reward"),
+        (["--soup", "--margin_weight", "0.5"], "soup mixes by w and 1 - w"),
         (["--gen_do_sample", "false"], "no effect without gen_do_sample"),
     ],
 )
@@ -236,6 +298,7 @@ def test_the_old_name_and_values_of_torch_dtype_say_the_new_ones(given, tmp_path
         ("quickstart", ["--scores", "plain_words=classifier:org/RM", "rich_vocabulary=implicit:{margin}"], False),
         ("quickstart", ["--scores", "plain_words=classifier:{here}", "rich_vocabulary=implicit:{margin}"], True),
         ("quickstart", ["--preference", "mine.score"], False),
+        ("quickstart", ["--preference", "launch.moodpo.topics:sea"], True),  # of the pack, it loads nothing
         ("quickstart", ["--modpo_flags", "{ref_model: org/model}"], False),
         ("helpsteer", [], False),  # the data come from the hub
         ("helpsteer", ["--source", "rows.jsonl"], True),

@@ -29,7 +29,7 @@ def start(folder, out, tiny, *extra, warm=None):
         "preference_file": folder / "preference.jsonl", "margin_file": folder / "margin.jsonl",
         "margin_val_file": folder / "margin_val.jsonl", "w_values": "0.5", "dpo_max_steps": 2, "modpo_max_steps": 4,
         "save_steps": 1, "eval_steps": 2, "max_new_tokens": 8, "eval_size": 4, "gen_samples": 2, "gen_batch_size": 4,
-        "min_margin_accuracy": 0,
+        "min_margin_accuracy": 0, "soup": "true", "start": "margins",
     }  # fmt: skip
     argv = [
         "helpsteer-modpo",
@@ -66,18 +66,28 @@ def undisturbed(warm_swift, tiny, tmp_path_factory):
 
 def test_pipeline_ends_in_a_report(undisturbed):
     _, out, said = undisturbed
-    assert "[1/10] check the data files: done" in said and "[10/10] trade-off picture and report: done" in said
+    assert "[1/13] check the data files: done" in said and "[13/13] trade-off picture and report: done" in said
     assert (out / "report" / "tradeoff.png").stat().st_size > 10_000
     page = (out / "report" / "report.html").read_text()
     assert "data:image/png;base64," in page
     saved = json.loads((out / "modpo_w0.5" / "checkpoint-4" / "modpo_settings.json").read_text())
-    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward"
+    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward" and saved["start"] == "margins"
+
+
+def test_the_soup_mixes_the_two_dpo_adapters_and_is_reported_beside_the_policies(undisturbed):
+    _, out, _ = undisturbed
+    note = json.loads((out / "soup_w0.5" / "soup.json").read_text())
+    assert note["mixtures"][0]["weights"] == [0.5, 0.5]
+    ends = [str(out / f"{name}_dpo" / "checkpoint-2") for name in ("preference", "margin")]
+    assert list(note["sources"].values()) == ends
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert report["labels"] == ["base", "w0.5", "soup_w0.5"] and report["soups"] == {"soup_w0.5": 0.5}
 
 
 def test_same_command_again_does_nothing(warm_swift, undisturbed, tiny):
     folder, out, _ = undisturbed
     said = finish(*start(folder, out, tiny, warm=warm_swift))
-    assert said.count("already done") == 10 and "started" not in said
+    assert said.count("already done") == 13 and "started" not in said
 
 
 def test_a_new_w_trains_only_itself_and_a_kill_nine_in_the_middle_of_it_changes_nothing(warm_swift, undisturbed, tiny):
