@@ -71,7 +71,8 @@ def test_pipeline_ends_in_a_report(undisturbed):
     page = (out / "report" / "report.html").read_text()
     assert "data:image/png;base64," in page
     saved = json.loads((out / "modpo_w0.5" / "checkpoint-4" / "modpo_settings.json").read_text())
-    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward" and saved["start"] == "margins"
+    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward"
+    assert "the policy starts where the margins vanish" in (out / "logs" / "modpo_w0.5.log").read_text()
 
 
 def test_the_soup_mixes_the_two_dpo_adapters_and_is_reported_beside_the_policies(undisturbed):
