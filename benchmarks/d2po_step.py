@@ -16,16 +16,18 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.turns import WARM_UP, prompts, random_checkpoint, ready, report, step, take_turns
+from benchmarks.turns import WARM_UP, causal_model, prompts, random_checkpoint, ready, report, step, take_turns
 
 
-def build_turns(options, policy: Path, judge: Path, folder: Path) -> dict:
+def builders(options, policy: Path, judge: Path, folder: Path) -> dict[str, Callable[[], Callable[[int], None]]]:
+    """By variant, what loads its models and gives the function that does the work of a round."""
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
     from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
     from trl_ext import D2POConfig, D2POTrainer
@@ -34,7 +36,8 @@ def build_turns(options, policy: Path, judge: Path, folder: Path) -> dict:
 
     size = options.batch * options.window
     shared = {
-        "output_dir": str(folder), "per_device_train_batch_size": options.batch, "learning_rate": 1e-5, "bf16": False,
+        "output_dir": str(folder), "per_device_train_batch_size": options.batch, "learning_rate": 1e-5,
+        "bf16": options.dtype == "bfloat16",
         "max_new_tokens": options.new_tokens, "max_length": 512, "report_to": "none", "gradient_checkpointing": False,
         "max_steps": 1000, "use_cpu": options.cpu, "temperature": 1.0, "remove_unused_columns": False,
         # every answer has the same length, so that the variants do the same work
@@ -43,41 +46,55 @@ def build_turns(options, policy: Path, judge: Path, folder: Path) -> dict:
     rows = Dataset.from_dict({"prompt": prompts(size * (options.rounds + WARM_UP))})
     device = "cpu" if options.cpu else "cuda"
     settings = DiscriminatorSettings(lora_rank=0, batch_size=2 * options.batch)
-    scorer, learner = (load_discriminator(str(judge), settings, device) for _ in range(2))
-
-    def reward(prompts, completions, **columns):
-        return scorer.score([last_user_text(p) for p in prompts], [completion_text(c) for c in completions])
+    tokenizer = AutoTokenizer.from_pretrained(policy)
 
     def policy_model():
-        return AutoModelForCausalLM.from_pretrained(policy)
+        return causal_model(policy, options.dtype, device)
 
-    tokenizer = AutoTokenizer.from_pretrained(policy)
-    stock = ready(
-        OnlineDPOTrainer(
-            model=policy_model(), args=OnlineDPOConfig(**shared, beta=[0.1]), reward_funcs=[reward],
-            train_dataset=rows, processing_class=tokenizer,
+    def stock() -> Callable[[int], None]:
+        scorer = load_discriminator(str(judge), settings, device)
+
+        def reward(prompts, completions, **columns):
+            return scorer.score([last_user_text(p) for p in prompts], [completion_text(c) for c in completions])
+
+        args = OnlineDPOConfig(**shared, beta=[0.1])
+        trainer = ready(
+            OnlineDPOTrainer(
+                model=policy_model(), args=args, reward_funcs=[reward], train_dataset=rows, processing_class=tokenizer
+            )
         )
-    )  # fmt: skip
-    args = D2POConfig(**shared, mode="opo", discriminator=str(judge), window_pairs=size, save_rollouts=True,
-                      discriminator_batch_size=2 * options.batch)  # fmt: skip
-    d2po = ready(D2POTrainer(policy_model(), args, rows, tokenizer))
-    words = [text[0]["content"] for text in prompts(2 * options.labels)]
 
-    def stock_turn(number: int) -> None:
-        for batch in range(options.window):
-            start = number * size + batch * options.batch
-            step(stock, stock.data_collator([stock.train_dataset[row] for row in range(start, start + options.batch)]))
+        def turn(number: int) -> None:
+            for start in range(number * size, (number + 1) * size, options.batch):
+                batch = [trainer.train_dataset[row] for row in range(start, start + options.batch)]
+                step(trainer, trainer.data_collator(batch))
 
-    def d2po_turn(number: int) -> None:
-        batch = d2po.data_collator([d2po.train_dataset[row] for row in range(number * size, (number + 1) * size)])
-        for _ in range(options.window):
-            step(d2po, batch)
+        return turn
 
-    def update_turn(number: int) -> None:
-        pairs = zip(words[::2], words[1::2], strict=True)
-        learner.update([LabelledPair("?", better, worse, 1.0) for better, worse in pairs], number)
+    def d2po() -> Callable[[int], None]:
+        args = D2POConfig(**shared, mode="opo", discriminator=str(judge), window_pairs=size, save_rollouts=True,
+                          discriminator_batch_size=2 * options.batch)  # fmt: skip
+        trainer = ready(D2POTrainer(policy_model(), args, rows, tokenizer))
 
-    return {"stock": stock_turn, "d2po": d2po_turn, "update": update_turn}
+        def turn(number: int) -> None:
+            window = [trainer.train_dataset[row] for row in range(number * size, (number + 1) * size)]
+            batch = trainer.data_collator(window)
+            for _ in range(options.window):
+                step(trainer, batch)
+
+        return turn
+
+    def update() -> Callable[[int], None]:
+        learner = load_discriminator(str(judge), settings, device)
+        words = [text[0]["content"] for text in prompts(2 * options.labels)]
+        pairs = [LabelledPair("?", *two, 1.0) for two in zip(words[::2], words[1::2], strict=True)]
+
+        def turn(number: int) -> None:
+            learner.update(pairs, number)
+
+        return turn
+
+    return {"stock": stock, "d2po": d2po, "update": update}
 
 
 def main() -> None:
@@ -88,6 +105,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=4, help="steps a window")
     parser.add_argument("--labels", type=int, default=8, help="pairs of an update")
     parser.add_argument("--new_tokens", type=int, default=32)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -96,7 +114,7 @@ def main() -> None:
         folder = Path(temporary)
         policy = options.model or random_checkpoint(folder / "policy", "LlamaForCausalLM", 0, tie_word_embeddings=True)
         judge = random_checkpoint(folder / "judge", "LlamaForSequenceClassification", 1, num_labels=1)
-        turns = build_turns(options, policy, judge, folder / "run")
+        turns = {name: build() for name, build in builders(options, policy, judge, folder / "run").items()}
         report({"steps_a_round": options.window, "variants": take_turns(turns, options.rounds)}, options.out)
 
 

@@ -12,7 +12,6 @@ prefixes and says in which functions it spends its time, what they call left out
 
 import argparse
 import cProfile
-import ctypes
 import json
 import os
 import pstats
@@ -23,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.alone import PeakMemory
 from benchmarks.turns import WORDS, ready, report
 
 METHODS = {"bt_grpo": ("BT", "bt_pointwise_baseline"), "pairwise_judge": ("JUDGE", "pairwise_preference")}
@@ -79,31 +79,6 @@ def built_trainer(options, data: Path, folder: Path, word: str):
     return ready(Built([part for name, value in flags.items() for part in (f"--{name}", str(value))]).main())
 
 
-def memory_mb(name: str) -> float:
-    """`VmRSS` or `VmHWM` of this process, as the kernel has it."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-
-class PeakMemory:
-    """With it begins a span; `growth()` is how far memory has been above its beginning since then, in megabytes."""
-
-    def __init__(self):
-        import torch
-
-        self.cuda = torch.cuda if torch.cuda.is_available() else None
-        if self.cuda:
-            self.cuda.reset_peak_memory_stats()
-            self.begin = self.cuda.memory_allocated() / 2**20
-        else:
-            ctypes.CDLL(None).malloc_trim(0)  # what is free must not hide a growth
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is what is held now
-            self.begin = memory_mb("VmRSS")
-
-    def growth(self) -> float:
-        return (self.cuda.max_memory_allocated() / 2**20 if self.cuda else memory_mb("VmHWM")) - self.begin
-
-
 def timed_step(trainer, rows: list[dict], seed: int) -> dict[str, tuple[float, float] | float]:
     """{part: (elapsed, processor) seconds} of one step, in the order in which `training_step` has the parts; and the memory."""
     import torch
@@ -126,7 +101,7 @@ def timed_step(trainer, rows: list[dict], seed: int) -> dict[str, tuple[float, f
     trainer._postprocess_batch(samples, batches)
     trainer.accelerator.backward(trainer.compute_loss(trainer.model, batches[0]))
     mark()
-    growth = memory.growth()
+    growth = memory.peak() - memory.begin
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()

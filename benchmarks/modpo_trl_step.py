@@ -1,8 +1,15 @@
-"""Optimiser-step time of TRL's stock DPO with a precomputed reference against MODPO with precomputed reference and margins.
+"""Optimiser-step time of variants of DPO and MODPO in TRL; by default, of stock DPO and MODPO with all that can be precomputed.
 
-    python benchmarks/modpo_trl_step.py --model MODEL [--rounds 15] [--batch 2] [--max_length 256] [--out FILE]
+    python benchmarks/modpo_trl_step.py --model MODEL [--variants stock live live_shared] [--rounds 15] [--batch 2] [--out FILE]
 
-Both trainers are built in one process and take turns on the same batches; how they are timed is in `turns.py`. The model is a checkpoint folder, e.g. from `python -m launch embedded-model`.
+| variant | what it is |
+|---|---|
+| `stock`, `stock_precomputed` | TRL's DPOTrainer, its reference live or precomputed |
+| `live`, `precomputed` | MODPOTrainer with an adapter and a function as margins; they and the reference live or precomputed |
+| `live_shared`, `precomputed_shared` | the same, a pair computes its prompt once |
+
+The trainers are built in one process and take turns on the same batches, and ratios are to the first of them; how they are
+timed is in `turns.py`. The model is a checkpoint folder, e.g. from `python -m launch embedded-model`.
 """
 
 import argparse
@@ -10,96 +17,102 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.turns import WARM_UP, WORDS, ready, report, step, take_turns
+from benchmarks.turns import WARM_UP, WORDS, causal_model, random_adapter, ready, report, step, take_turns
+
+PRECOMPUTED = {"precompute_ref_log_probs": True}
+# Of ours, whether a pair computes its prompt once; the others are TRL's own DPOTrainer.
+SHARED = {"live": "off", "live_shared": "on", "precomputed": "off", "precomputed_shared": "on"}
+VARIANTS = {"stock": {}, "stock_precomputed": PRECOMPUTED} | {
+    name: {"shared_prefix": setting, **(PRECOMPUTED if "precomputed" in name else {})}
+    for name, setting in SHARED.items()
+}
 
 
-def pairs(count: int, words: int) -> list[dict]:
+def pairs(count: int, prompt_words: int, answer_words: int) -> list[dict]:
     generator = random.Random(0)
 
-    def text() -> str:
-        return " ".join(generator.choice(WORDS) for _ in range(words))
+    def turn(role: str, words: int) -> list[dict]:
+        return [{"role": role, "content": " ".join(generator.choice(WORDS) for _ in range(words))}]
 
     return [
         {
-            "prompt": [{"role": "user", "content": text()}],
-            "chosen": [{"role": "assistant", "content": text()}],
-            "rejected": [{"role": "assistant", "content": text()}],
+            "prompt": turn("user", prompt_words),
+            "chosen": turn("assistant", answer_words),
+            "rejected": turn("assistant", answer_words),
         }
         for _ in range(count)
     ]
 
 
-def make_adapter(model: str, folder: Path) -> str:
-    """A LoRA adapter whose weights are random, so that it has an opinion."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    peft_model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
-    for name, parameter in peft_model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.01)
-    peft_model.save_pretrained(folder)
-    return str(folder)
-
-
-def build(name: str, options, rows, adapter: str, folder: Path):
+def build(name: str, options, rows: list[dict], adapter: str, folder: Path):
     """The trainer with its optimiser, not yet trained."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
+    from transformers import AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
     from trl_ext import MODPOConfig, MODPOTrainer
 
     settings = {
         "output_dir": str(folder), "per_device_train_batch_size": options.batch, "max_steps": 1000, "learning_rate": 1e-4,
-        "report_to": "none", "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
-        "max_length": options.max_length, "precompute_ref_log_probs": True, "disable_tqdm": True,
+        "report_to": "none", "use_cpu": options.cpu, "bf16": options.dtype == "bfloat16", "max_length": options.max_length,
+        "gradient_checkpointing": options.checkpointing, "disable_tqdm": True, **VARIANTS[name],
     }  # fmt: skip
-    if name == "modpo":
+    if name in SHARED:
         margins = [{"adapter": adapter, "name": "a"}, {"function": "negative_response_tokens", "name": "short"}]
         trainer_class, args = MODPOTrainer, MODPOConfig(w=0.5, margins=margins, **settings)
     else:
         trainer_class, args = DPOTrainer, DPOConfig(**settings)
     torch.manual_seed(0)
-    lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    return ready(trainer_class(options.model, args=args, train_dataset=Dataset.from_list(rows), peft_config=lora))
+    return ready(
+        trainer_class(
+            causal_model(options.model, options.dtype, "cpu" if options.cpu else "cuda"), args=args,
+            train_dataset=Dataset.from_list(rows), processing_class=AutoTokenizer.from_pretrained(options.model),
+            peft_config=LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )
+    )  # fmt: skip
 
 
-def measure(options, folder: Path) -> dict:
-    rows = pairs(options.batch * (options.rounds + WARM_UP), options.max_length // 3)
-    adapter = make_adapter(options.model, folder / "adapter")
-    trainers = {name: build(name, options, rows, adapter, folder / name) for name in ("stock", "modpo")}
-    batches = {}
-    for name, trainer in trainers.items():
-        dataset = trainer._remove_unused_columns(trainer.train_dataset, "training")
-        rows = list(dataset)
-        starts = range(0, len(rows), options.batch)
-        batches[name] = [trainer.data_collator(rows[start : start + options.batch]) for start in starts]
-    turns = {
-        name: lambda number, name=name: step(trainers[name], dict(batches[name][number])) for name in ("stock", "modpo")
-    }
-    return take_turns(turns, options.rounds)
+def builders(options, folder: Path) -> dict[str, Callable[[], Callable[[int], None]]]:
+    """By variant, what builds its trainer and gives the function that takes the step of a round."""
+    rows = pairs(options.batch * (options.rounds + WARM_UP), options.prompt_words, options.answer_words)
+    adapter = random_adapter(options.model, folder / "adapter")
+
+    def builder(name: str):
+        def built() -> Callable[[int], None]:
+            trainer = build(name, options, rows, adapter, folder / name)
+            batches = list(trainer.get_train_dataloader())
+            return lambda number: step(trainer, dict(batches[number]))
+
+        return built
+
+    return {name: builder(name) for name in options.variants}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["stock_precomputed", "precomputed"])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch", type=int, default=2, help="pairs a step")
     parser.add_argument("--max_length", type=int, default=256)
+    parser.add_argument("--prompt_words", type=int, default=85)
+    parser.add_argument("--answer_words", type=int, default=85)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as temporary:
-        variants = measure(options, Path(temporary))
+        turns = {name: build() for name, build in builders(options, Path(temporary)).items()}
+        variants = take_turns(turns, options.rounds, reference=options.variants[0])
     report({"batch": options.batch, "max_length": options.max_length, "variants": variants}, options.out)
 
 

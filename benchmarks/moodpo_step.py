@@ -16,16 +16,19 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.turns import WARM_UP, prompts, random_checkpoint, ready, report, step, take_turns
+from benchmarks.turns import WARM_UP, causal_model, prompts, random_checkpoint, ready, report, step, take_turns
 
 
-def build_trainers(options, policy: Path, judges: list[Path], folder: Path) -> dict:
+def builders(options, policy: Path, judges: list[Path], folder: Path) -> dict[str, Callable[[], Callable[[int], None]]]:
+    """By variant, what builds its trainer and gives the function that takes the step of a round."""
+    import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
     from trl_ext import MOODPOConfig, MOODPOOnlineDPOTrainer
@@ -36,7 +39,8 @@ def build_trainers(options, policy: Path, judges: list[Path], folder: Path) -> d
     names = [f"objective{k}" for k in range(len(judges))]
     models = [f"{name}={path}#0" for name, path in zip(names, judges, strict=True)]
     shared = {
-        "output_dir": str(folder), "per_device_train_batch_size": options.batch, "learning_rate": 1e-5, "bf16": False,
+        "output_dir": str(folder), "per_device_train_batch_size": options.batch, "learning_rate": 1e-5,
+        "bf16": options.dtype == "bfloat16",
         "max_new_tokens": options.new_tokens, "max_length": 512, "report_to": "none", "gradient_checkpointing": False,
         "max_steps": 1000, "use_cpu": options.cpu, "temperature": 1.0, "remove_unused_columns": False,
         # every answer has the same length, so that the variants do the same work
@@ -47,45 +51,42 @@ def build_trainers(options, policy: Path, judges: list[Path], folder: Path) -> d
     asked = [annotate(row, names, sampler.draw(0, place), system_role=True) for place, row in enumerate(rows)]
 
     def as_function(spec):
-        bundle = RewardBundle([spec], device=args.device, dtype="float32", batch_size=2 * options.batch)
+        bundle = RewardBundle([spec], device=args.device, dtype=options.dtype, batch_size=2 * options.batch)
 
         def reward(prompts, completions, **columns):
             return bundle.score([strip(prompt) for prompt in prompts], completions)[:, 0].tolist()
 
         return reward
 
-    def stock(functions):
-        return OnlineDPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(policy),
-            args=OnlineDPOConfig(**shared, beta=[0.1]),
-            reward_funcs=functions,
-            train_dataset=Dataset.from_dict({"prompt": asked}),
-            processing_class=AutoTokenizer.from_pretrained(policy),
-        )
-
-    classifiers = [AutoModelForSequenceClassification.from_pretrained(path) for path in judges]
-    trainers = {
-        "stock": stock([as_function(spec) for spec in get_reward_specs(models)]),
-        "native": stock(classifiers),
-        "moodpo": MOODPOOnlineDPOTrainer(
-            AutoModelForCausalLM.from_pretrained(policy),
-            args=args,
-            train_dataset=Dataset.from_dict({"prompt": rows}),
-            processing_class=AutoTokenizer.from_pretrained(policy),
-        ),
-    }
-    return {name: ready(trainer) for name, trainer in trainers.items()}
-
-
-def measure(options, trainers: dict) -> dict:
-    def of(trainer):
+    def turn_of(trainer) -> Callable[[int], None]:
         def turn(number: int) -> None:
             rows = range(number * options.batch, (number + 1) * options.batch)
             step(trainer, trainer.data_collator([trainer.train_dataset[row] for row in rows]))
 
+        ready(trainer)
         return turn
 
-    return take_turns({name: of(trainer) for name, trainer in trainers.items()}, options.rounds)
+    device = "cpu" if options.cpu else "cuda"
+
+    def common(prompts: list) -> dict:
+        return {
+            "model": causal_model(policy, options.dtype, device), "train_dataset": Dataset.from_dict({"prompt": prompts}),
+            "processing_class": AutoTokenizer.from_pretrained(policy),
+        }  # fmt: skip
+
+    def stock(functions):
+        args = OnlineDPOConfig(**shared, beta=[0.1])
+        return turn_of(OnlineDPOTrainer(args=args, reward_funcs=functions, **common(asked)))
+
+    def classifiers():
+        precision = getattr(torch, options.dtype)
+        return [AutoModelForSequenceClassification.from_pretrained(path, dtype=precision).to(device) for path in judges]
+
+    return {
+        "stock": lambda: stock([as_function(spec) for spec in get_reward_specs(models)]),
+        "native": lambda: stock(classifiers()),
+        "moodpo": lambda: turn_of(MOODPOOnlineDPOTrainer(args=args, **common(rows))),
+    }
 
 
 def main() -> None:
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch", type=int, default=4, help="prompts a step")
     parser.add_argument("--new_tokens", type=int, default=32)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -106,7 +108,8 @@ def main() -> None:
             random_checkpoint(folder / f"judge{k}", "LlamaForSequenceClassification", k + 1, num_labels=1)
             for k in range(options.objectives)
         ]
-        report({"variants": measure(options, build_trainers(options, policy, judges, folder / "run"))}, options.out)
+        turns = {name: build() for name, build in builders(options, policy, judges, folder / "run").items()}
+        report({"variants": take_turns(turns, options.rounds)}, options.out)
 
 
 if __name__ == "__main__":

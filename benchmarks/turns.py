@@ -16,29 +16,72 @@ from typing import Any
 
 WORDS = ["river", "bread", "garden", "window", "slowly", "bright", "answer", "because", "morning", "letter", "between"]
 WARM_UP = 2
+SMALL = {
+    "vocab_size": 400, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "max_position_embeddings": 1024, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
 
 
-def random_checkpoint(folder: Path, name: str, seed: int, **settings) -> Path:
-    """A random Llama of 12 million parameters with a byte-pair tokenizer that has a chat template."""
+def random_checkpoint(folder: Path, name: str, seed: int, dtype: str = "float32", **settings) -> Path:
+    """Random weights of the class `name` with a byte-pair tokenizer that has a chat template; a Llama of 12 million
+    parameters unless the settings of its configuration say otherwise. Drawn where there is a GPU on that."""
     import torch
     import transformers
 
+    model_class = getattr(transformers, name)
+    write_tokenizer(folder)
+    torch.manual_seed(seed)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = model_class(model_class.config_class(**SMALL | settings))
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
     from tests.tiny import build_tokenizer
 
     folder.mkdir(parents=True)
     build_tokenizer(folder)
-    config = transformers.LlamaConfig(
-        vocab_size=400, hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
-        num_key_value_heads=2, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, pad_token_id=0, **settings,
-    )  # fmt: skip
-    torch.manual_seed(seed)
-    getattr(transformers, name)(config).save_pretrained(folder)
-    return folder
 
 
-def prompts(count: int) -> list:
+def causal_model(folder: Path | str, dtype: str, device: str) -> Any:
+    """The model of a checkpoint folder, or, where that holds a configuration and no weights, random weights of its shape."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    precision = getattr(torch, dtype)
+    if any(Path(folder).glob("*.safetensors")):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=precision).to(device)
+    torch.manual_seed(0)
+    with torch.device(device):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=precision)
+
+
+def random_adapter(model: Path | str, folder: Path) -> str:
+    """A LoRA adapter of rank 8 on all linear layers whose weights are random, so that it has an opinion. The model's are not
+    read."""
+    import torch
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from safetensors.torch import save_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", base_model_name_or_path=str(model))
+    with torch.device("meta"):
+        shapes = get_peft_model(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)), config)
+    draw = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(one.shape, generator=draw) * (0.01 if "lora_B" in name else one.shape[1] ** -0.5)
+        for name, one in get_peft_model_state_dict(shapes).items()
+    }
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "adapter_model.safetensors")
+    shapes.peft_config["default"].save_pretrained(folder)
+    return str(folder)
+
+
+def prompts(count: int, words: int = 24) -> list:
     generator = random.Random(0)
-    texts = [" ".join(generator.choice(WORDS) for _ in range(24)) for _ in range(count)]
+    texts = [" ".join(generator.choice(WORDS) for _ in range(words)) for _ in range(count)]
     return [[{"role": "user", "content": text}] for text in texts]
 
 
@@ -54,7 +97,7 @@ def step(trainer: Any, batch: Any) -> None:
     """One optimiser step: `training_step`, gradient clipping, `optimizer.step()` and `zero_grad`."""
     import torch
 
-    trainer.training_step(trainer.model, batch)
+    trainer.training_step(trainer.model, batch, None)
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()
