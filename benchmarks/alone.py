@@ -46,7 +46,7 @@ class PeakMemory:
 
         self.cuda = torch.cuda if torch.cuda.is_available() else None
         if self.cuda:
-            self.cuda.synchronize()
+            synchronise()
             self.cuda.reset_peak_memory_stats()
             self.begin = self.cuda.memory_allocated() / 2**20
         else:
@@ -55,8 +55,7 @@ class PeakMemory:
             self.begin = memory_mb("VmRSS")
 
     def peak(self) -> float:
-        if self.cuda:
-            self.cuda.synchronize()
+        synchronise()
         return self.cuda.max_memory_allocated() / 2**20 if self.cuda else memory_mb("VmHWM")
 
 
@@ -69,12 +68,20 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def synchronise() -> None:
+    """Waits until the GPU, where there is one, has done what it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def take_alone(build: Callable[[], Callable[[int], None]], rounds: int, deadline: Deadline) -> dict:
     """{step_seconds: median over the rounds, step_seconds_quartiles, rounds, peak_mb: of the rounds, what is held included,
     held_before_mb: what the variants before left behind}.
 
     Args:
-        build: gives the function of a round's number that does its work; that ends when the device has done it.
+        build: gives the function of a round's number that does its work.
         rounds: at most; none is begun that would end behind the deadline, once there are `LEAST_ROUNDS` (or `rounds`).
     """
     free_memory()
@@ -86,6 +93,7 @@ def take_alone(build: Callable[[], Callable[[int], None]], rounds: int, deadline
     for number in range(WARM_UP, WARM_UP + rounds):
         begun = time.perf_counter()
         turn(number)
+        synchronise()
         seconds.append(time.perf_counter() - begun)
         if len(seconds) >= LEAST_ROUNDS and deadline.left < statistics.median(seconds):
             break

@@ -23,6 +23,7 @@ from datasets_builders.io import write_json
 from launch.common.operations import Rows, forward_operations, step_operations, utilisation
 
 REWARD_MODELS = 2  # of MOODPO
+SCRATCH = "scratch_"  # folders beside the results, which a part that is killed leaves behind
 Builders = dict[str, Callable[[], Callable[[int], None]]]
 
 
@@ -221,7 +222,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     part = PARTS[options.name]
     rows: list[dict] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=options.out.parent) as folder:
         os.environ.setdefault("HF_DATASETS_CACHE", f"{folder}/cache")  # the made rows are of use to nobody else
         deadline = Deadline(begun + 0.9 * options.seconds)
         size = REHEARSAL if options.rehearsal else FULL

@@ -2,15 +2,17 @@
 
     python benchmarks/gpu_suite.py --out DIR [--smollm2 FOLDER] [--seconds 525] [--parts "modpo 7B" ...] [--rehearsal]
 
-For 80 GB; no network is needed: weights are random, in the shapes of Qwen2.5 of 0.5B, 1.5B and 7B, and SmolLM2's where its folder
-is given (for exactness and trainings, where weights matter). Each part is a process with a time limit of its own; what it has
-measured when it fails or is ended stays, with the reason. DIR/results.json and DIR/table.md are written anew after each part,
-DIR/parts holds the rows and the output of each. The same command goes on with the parts that are not done. MFU: `launch/common/operations.py`.
+For 80 GB; no network is needed: weights are random, in the shapes of Qwen2.5 of 0.5B, 1.5B and 7B, and SmolLM2's where its
+folder is given (for exactness and trainings, where weights matter). Each part is a process with a time limit of its own; what
+it has measured when it fails or is ended stays, with the reason. DIR/results.json and DIR/table.md are written anew after each
+part, DIR/parts holds the rows and the output of each. The same command goes on with the parts that are not done. MFU is by
+`launch/common/operations.py`, and has no value for a GPU whose peak is not listed there.
 """
 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.alone import Deadline
-from benchmarks.gpu_parts import PARTS
+from benchmarks.gpu_parts import PARTS, SCRATCH
 from datasets_builders.io import read_object, write_json, write_text
 from launch.common.processes import end, start, wait
 from launch.common.resume import check_settings
@@ -27,6 +29,7 @@ from launch.common.table import markdown
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LEAST_SECONDS = 15  # less is spent on imports
+PATIENCE = 3  # times the seconds of a part in a rehearsal: a shared CPU is to fail no part by being slow
 HEAD = ("part", "variant", "step, s", "to stock", "tokens/s", "MFU", "peak, GiB", "remark")
 MEMORY = 1024  # megabytes of a GiB
 
@@ -35,7 +38,7 @@ class Suite:
     """The parts of one folder, done and to do."""
 
     def __init__(self, out: Path, flags: list[str], parts: list[str]):
-        self.out, self.flags, self.parts = out, flags, parts
+        self.out, self.flags, self.parts, self.rehearsal = out, flags, parts, "--rehearsal" in flags
 
     def file(self, name: str, suffix: str) -> Path:
         return self.out / "parts" / f"{name.replace(' ', '_')}.{suffix}"
@@ -54,12 +57,14 @@ class Suite:
                 continue
             for suffix in ("rows.json", "end.json"):
                 self.file(name, suffix).unlink(missing_ok=True)
-            seconds = min(PARTS[name].seconds, deadline.left)
-            if seconds < min(LEAST_SECONDS, PARTS[name].seconds):
+            seconds = min(PARTS[name].seconds * (PATIENCE if self.rehearsal else 1), deadline.left)
+            if seconds < LEAST_SECONDS:
                 ended = {"state": "left out", "reason": "no time was left; the same command goes on here"}
             else:
                 print(f"{name}: {seconds:.0f} s at most", flush=True)
                 ended = self.measure(name, seconds)
+            for left in (self.out / "parts").glob(f"{SCRATCH}*"):
+                shutil.rmtree(left)
             write_json(self.file(name, "end.json"), ended)
             self.write()
 
@@ -72,7 +77,7 @@ class Suite:
         with log.open("w", encoding="utf-8") as output:
             process = start(
                 [*argv, "--seconds", f"{seconds:.1f}", *self.flags], stdout=output, stderr=output, cwd=self.out,
-                env={**os.environ, "PYTHONPATH": path, **({"CUDA_VISIBLE_DEVICES": ""} if "--rehearsal" in self.flags else {})},
+                env={**os.environ, "PYTHONPATH": path, **({"CUDA_VISIBLE_DEVICES": ""} if self.rehearsal else {})},
             )  # fmt: skip
             try:
                 process.wait(timeout=seconds)

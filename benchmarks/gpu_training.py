@@ -126,7 +126,7 @@ def train(method: str) -> Callable[[Scene], Iterator[dict]]:
         run_script(module, flags | {
             "output_dir": out, "max_steps": steps, "save_strategy": "steps", "save_steps": steps, "logging_steps": 1,
             "learning_rate": 1e-4, "report_to": "none", "bf16": str(not size.cpu).lower(), "use_cpu": str(size.cpu).lower(),
-            "gradient_checkpointing": "false", "seed": 0, "disable_tqdm": "true",
+            "gradient_checkpointing": "true", "seed": 0, "disable_tqdm": "true",
         })  # fmt: skip
         seconds, saved = time.perf_counter() - begun, out / f"checkpoint-{steps}"
         log = json.loads((saved / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]

@@ -182,9 +182,7 @@ def memory_of(name: str, options, places, folder: Path) -> None:
 
 def prepare(options, folder: Path) -> dict[str, str]:
     """Pairs, a margin adapter with random weights and a store, as the command lines make them."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from benchmarks.turns import random_adapter
 
     data, adapter, store = folder / "pairs.jsonl", folder / "adapter", folder / "store"
     count = max(options.batch * (options.rounds + 4), 16)
@@ -192,14 +190,7 @@ def prepare(options, folder: Path) -> dict[str, str]:
         data.write_text("".join(options.pairs.read_text(encoding="utf-8").splitlines(keepends=True)[:count]), "utf-8")
     else:
         write_pairs(data, count, options.prompt_words, options.answer_words)
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(options.model),
-        LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
-    )
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.01)
-    model.save_pretrained(adapter)
+    random_adapter(options.model, adapter)
     for word in ("off", "on"):
         environment = {**os.environ, "MODPO_MARGIN_ADAPTER": str(adapter), "MODPO_W": "1", "MODPO_SHARED_PREFIX": word}
         argv = ["-m", "launch", "precompute-margins", "--store", str(store / word), *flags(options, data, store)]

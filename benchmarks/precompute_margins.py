@@ -37,19 +37,6 @@ def write_rows(path: Path, options) -> None:
             file.write(json.dumps({"messages": messages, "rejected_response": text(options.answer)}) + "\n")
 
 
-def write_adapter(model_dir: str, folder: Path) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(model_dir), config)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.01)
-    model.save_pretrained(folder)
-
-
 def measure(options, folder: Path) -> dict:
     """Seconds of all rows by each path, and the largest difference of their numbers."""
     from benchmarks.modpo_step import flags
@@ -102,10 +89,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from benchmarks.turns import random_adapter
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_rows(folder / "rows.jsonl", options)
-        write_adapter(options.model, folder / "adapter")
+        random_adapter(options.model, folder / "adapter")
         result = measure(options, folder)
     text = json.dumps(result, indent=2)
     print(text)

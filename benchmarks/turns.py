@@ -88,7 +88,7 @@ def prompts(count: int, words: int = 24) -> list:
 def ready(trainer: Any) -> Any:
     """The trainer with an optimiser, prepared for steps that are taken one by one."""
     trainer.create_optimizer()
-    trainer.model_wrapped = trainer.model
+    trainer.model_wrapped = trainer.accelerator.prepare_model(trainer.model)  # with bf16, its forward is under autocast
     trainer.current_gradient_accumulation_steps = 1  # `train()` sets it
     return trainer
 

@@ -36,7 +36,7 @@ second=(
     tests/pairwise_judge/test_{reward_function,trl_grpo}.py
     tests/datasets_builders/test_{io,preference,score_tags}.py
     tests/launch/answers/test_{checkpoint_answers,forms}.py tests/launch/scores/test_{eval_rm,score_gold}.py
-    tests/launch/cli tests/launch/d2po/test_run_files.py tests/launch/doctor/test_doctor_{command,plants,rows,runs,seams}.py
+    tests/benchmarks tests/launch/cli tests/launch/d2po/test_run_files.py tests/launch/doctor/test_doctor_{command,plants,rows,runs,seams}.py
     tests/launch/test_run_files.py tests/test_documented_commands.py
 )
 python_of .venv-trl -m pytest "$@" "${second[@]}"
