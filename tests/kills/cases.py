@@ -187,7 +187,7 @@ def pipeline(world: Path) -> Case:
             "preset": "quickstart", "run_tag": "tiny", "out": folder / "run", "model": world / "model", "data": "files",
             "precision": "fp32", **{f"{name}_file": path for name, path in files.items()}, "w_values": "0.5", "dpo_max_steps": 2,
             "modpo_max_steps": 4, "save_steps": 1, "eval_steps": 2, "max_new_tokens": 8, "eval_size": 4, "gen_samples": 2,
-            "gen_batch_size": 4, "min_margin_accuracy": 0,
+            "gen_batch_size": 4, "min_margin_accuracy": 0, "stages_at_once": 1,
         }  # fmt: skip
         return _python("-m", "launch", "helpsteer-modpo", *_flags(settings))
 

@@ -84,7 +84,7 @@ def test_a_soup_mixes_by_the_weights_and_its_ends_are_trained_alike(tmp_path):
     stages = {stage.name: stage for stage in ModpoPipeline(config).stages()}
     assert argument(stages["soup_w0.3"], "--weights") == "preference=0.3,margin=0.7"
     assert argument(stages["soup_w0.8"], "--weights") == "preference=0.8,margin=0.2"
-    for flag in ("--learning_rate", "--max_steps", "--beta", "--lora_rank", "--seed", "--label_smoothing"):
+    for flag in ("--learning_rate", "--max_steps", "--beta", "--lora_rank", "--seed"):
         assert argument(stages["preference"], flag) == argument(stages["margin"], flag)
     assert Path(argument(stages["preference"], "--dataset")).name == "preference.jsonl"
     report = stages["report"].commands[0].argv
@@ -170,7 +170,7 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--w_values", "0.5", "0.5"], "twice"),
         (["--margin_role", "bonus"], "margin_role"),
         (["--beta", "0"], "beta"),
-        (["--max_length", "64"], "max_length 64 leaves no room"),
+        (["--max_length", "24"], "max_length 24 leaves no room"),
         (["--max_length", "100", "--max_new_tokens", "50", "--max_input_length", "101"], "max_input_length 101"),
         (["--require_w_values", "0.1", "0.9"], "require_w_values demands"),
         (["--require_margin_role", "cost"], "require_margin_role demands 'cost'"),
@@ -185,7 +185,7 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--model", "~/nowhere"], "model: ~/nowhere does not exist"),
         (["--scores", "x=implicit:/nowhere"], "scores: x: /nowhere does not exist"),
         (["--scores", "x=classifier:../nowhere"], "scores: x: ../nowhere does not exist"),
-        (["--scores", "plain_words=clasifier:RM", "rich_vocabulary=function:rich_vocabulary"], "KIND one of"),
+        (["--scores", "sea=clasifier:RM", "forest=function:plain_words"], "KIND one of"),
         (
             ["--soup", "--margin", "function", "--margin_function", "brevity"],
             "soup and start = margins need margin = ad",
@@ -234,7 +234,7 @@ def test_a_row_that_is_no_pair_is_told_before_anything_runs(name, tmp_path):
 def test_what_a_preset_says_of_its_own_model_is_told_with_another(argv, kept, tmp_path):
     (tmp_path / "run.yaml").write_text("system: null\ntemplate: qwen\n")
     argv = [str(tmp_path / "run.yaml") if text == "FILE" else text for text in argv]
-    config, preset = load_config(["--preset", "quickstart", "--out", str(tmp_path / "r"), "--model", "Qwen/Q", *argv])
+    config, preset = load_config(["--preset", "hh_smollm2", "--out", str(tmp_path / "r"), "--model", "Qwen/Q", *argv])
     found = kept_of_preset(config, preset)
     assert len(found) == bool(kept) and all(one in found[0] for one in kept)
     names = [one.split()[0] for one in kept]
@@ -295,8 +295,8 @@ def test_the_old_name_and_values_of_torch_dtype_say_the_new_ones(given, tmp_path
     [
         ("quickstart", [], True),
         ("quickstart", ["--model", "org/model"], False),
-        ("quickstart", ["--scores", "plain_words=classifier:org/RM", "rich_vocabulary=implicit:{margin}"], False),
-        ("quickstart", ["--scores", "plain_words=classifier:{here}", "rich_vocabulary=implicit:{margin}"], True),
+        ("quickstart", ["--scores", "sea=classifier:org/RM", "forest=implicit:{margin}"], False),
+        ("quickstart", ["--scores", "sea=classifier:{here}", "forest=implicit:{margin}"], True),
         ("quickstart", ["--preference", "mine.score"], False),
         ("quickstart", ["--preference", "launch.moodpo.topics:sea"], True),  # of the pack, it loads nothing
         ("quickstart", ["--modpo_flags", "{ref_model: org/model}"], False),

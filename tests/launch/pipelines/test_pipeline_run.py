@@ -29,7 +29,7 @@ def start(folder, out, tiny, *extra, warm=None):
         "preference_file": folder / "preference.jsonl", "margin_file": folder / "margin.jsonl",
         "margin_val_file": folder / "margin_val.jsonl", "w_values": "0.5", "dpo_max_steps": 2, "modpo_max_steps": 4,
         "save_steps": 1, "eval_steps": 2, "max_new_tokens": 8, "eval_size": 4, "gen_samples": 2, "gen_batch_size": 4,
-        "min_margin_accuracy": 0, "soup": "true", "start": "margins",
+        "min_margin_accuracy": 0, "soup": "true", "start": "margins", "stages_at_once": 1,
     }  # fmt: skip
     argv = [
         "helpsteer-modpo",
