@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 PAD, START, END = SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # What ms-swift's template `chatml` writes.
@@ -49,25 +50,34 @@ def write_random_model(
     Args:
         hidden: numbers of a token's state, a multiple of 32.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = write_tokenizer(folder, texts, vocabulary)
+    numbers = {f"{name}_token_id": SPECIAL.index(text) for name, text in (("pad", PAD), ("bos", START), ("eos", END))}
+    model = make_llama(seed, known, hidden, 8 * hidden // 3, layers, tie_word_embeddings=True, **numbers)
+    model.save_pretrained(folder)
+    return model.num_parameters()
+
+
+def make_llama(seed: int, vocabulary: int, hidden: int, inner: int, layers: int, **settings: Any) -> Any:
+    """A Llama of random weights, fp32, the same for the same seed, for texts of at most 256 tokens.
+
+    Args:
+        hidden: numbers of a token's state, a multiple of 32; `inner`: those of the layer between two of them.
+        settings: further ones of `LlamaConfig`.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder.mkdir(parents=True, exist_ok=True)
     config = LlamaConfig(
-        vocab_size=write_tokenizer(folder, texts, vocabulary),
+        vocab_size=vocabulary,
         hidden_size=hidden,
-        intermediate_size=8 * hidden // 3,
+        intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=hidden // HEAD,
         num_key_value_heads=hidden // HEAD,
         max_position_embeddings=256,
-        tie_word_embeddings=True,
-        bos_token_id=SPECIAL.index(START),
-        eos_token_id=SPECIAL.index(END),
-        pad_token_id=SPECIAL.index(PAD),
+        **settings,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
-    return model.num_parameters()
+        return LlamaForCausalLM(config)

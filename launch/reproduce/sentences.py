@@ -18,6 +18,7 @@ from datasets_builders.io import write_json, write_jsonl
 from launch.cli.verbs import verb_parser
 
 from .grammar import sentences, vocabulary
+from .random_model import make_llama
 from .words import GOLD, A, B
 
 if TYPE_CHECKING:
@@ -35,15 +36,15 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_prompts(seed: int) -> tuple[list[str], list[str]]:
-    """Beginnings of sentences for training and for testing, all different."""
+def make_prompts(seed: int, train: int = TRAIN_PROMPTS, test: int = TEST_PROMPTS) -> tuple[list[str], list[str]]:
+    """So many beginnings of sentences for training and for testing, all different."""
     found: dict[str, None] = {}
     for words in sentences(f"{seed} prompts"):
         found[" ".join(words[:PROMPT_WORDS])] = None
-        if len(found) == TRAIN_PROMPTS + TEST_PROMPTS:
+        if len(found) == train + test:
             break
     prompts = list(found)
-    return prompts[TEST_PROMPTS:], prompts[:TEST_PROMPTS]
+    return prompts[test:], prompts[:test]
 
 
 def make_tokenizer() -> Any:
@@ -63,25 +64,8 @@ def make_tokenizer() -> Any:
 
 def make_model(tokenizer: Any, seed: int) -> Any:
     """A fresh Llama of two layers, fp32; the output head is its own, since LoRA on a tied one changes two things at once."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=336,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=256,
-        tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+    numbers = {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
+    return make_llama(seed, len(tokenizer), 128, 336, 2, tie_word_embeddings=False, **numbers)
 
 
 def train(model: Any, tokens: "torch.Tensor", steps: int, seed: int) -> None:
@@ -130,7 +114,7 @@ def describe(text: list[list[str]]) -> dict[str, Any]:
     }
 
 
-def write_language(out: Path, seed: int, steps: int) -> dict[str, Any]:
+def write_language(out: Path, seed: int, steps: int, train_prompts: int, test_prompts: int) -> dict[str, Any]:
     """Writes the folder, which appears whole or not at all; returns what `language.json` holds.
 
     Raises:
@@ -140,7 +124,7 @@ def write_language(out: Path, seed: int, steps: int) -> dict[str, Any]:
     import torch
 
     text = list(itertools.islice(sentences(f"{seed} text"), SENTENCES))
-    prompts, tests = make_prompts(seed)
+    prompts, tests = make_prompts(seed, train_prompts, test_prompts)
     tokenizer = make_tokenizer()
     ids = [torch.tensor(tokenizer.convert_tokens_to_ids([w for s in part for w in s])) for part in
            (text[:-HELD_OUT], text[-HELD_OUT:])]  # fmt: skip
@@ -172,12 +156,16 @@ def make_parser() -> Parser:
     parser.add_argument("--out", type=Path, required=True, help="new folder for lm/, prompts/ and text/")
     parser.add_argument("--seed", type=int, default=0, help="another text, other prompts and another model for each")
     parser.add_argument("--steps", type=positive_integer, default=STEPS, help="training steps of the model")
+    parser.add_argument(
+        "--train", type=positive_integer, default=TRAIN_PROMPTS, metavar="N", help="prompts to train on"
+    )
+    parser.add_argument("--test", type=positive_integer, default=TEST_PROMPTS, metavar="N", help="other prompts")
     return parser
 
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    facts = write_language(args.out, args.seed, args.steps)
+    facts = write_language(args.out, args.seed, args.steps, args.train, args.test)
     shares = ", ".join(f"{name} {100 * share:.2f}%" for name, share in facts["shares"].items())
     print(
         f"{args.out}: {facts['parameters']} parameters, {facts['vocabulary']} words, loss {facts['held_out_loss']:.3f} nats a word "

@@ -1,6 +1,7 @@
 """The words of the made language, by class; the two lists that serve as rewards, and what each word's share of the text is.
 
-The rewards take (prompts, responses) and are given by their place: `launch.reproduce.words:words_a`, or with a dot.
+The rewards take (prompts, responses), are gold functions too, and are given by their place:
+`launch.reproduce.words:words_a`, or with a dot.
 """
 
 import re
@@ -96,12 +97,12 @@ def _distinct(words: frozenset[str], responses: Sequence[str]) -> list[float]:
     return [float(len(words.intersection(_WORD.findall(text)))) for text in responses]
 
 
-def words_a(prompts: Sequence[str], responses: Sequence[str], **_) -> list[float]:
+def words_a(prompts: Sequence[str], responses: Sequence[str], metadata: object = None, **_) -> list[float]:
     """How many different words of list A (the sea) a response has."""
     return _distinct(A, responses)
 
 
-def words_b(prompts: Sequence[str], responses: Sequence[str], **_) -> list[float]:
+def words_b(prompts: Sequence[str], responses: Sequence[str], metadata: object = None, **_) -> list[float]:
     """How many different words of list B (the garden) a response has."""
     return _distinct(B, responses)
 

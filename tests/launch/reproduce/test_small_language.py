@@ -11,6 +11,7 @@ from launch.__main__ import main as launch
 from launch.reproduce.grammar import LONGEST, SHORTEST, sentences, vocabulary
 from launch.reproduce.sentences import PROMPT_WORDS, TEST_PROMPTS, TRAIN_PROMPTS, make_prompts
 from launch.reproduce.words import GOLD, PLAIN, TOPICS, A, B, gold_shares, words_a, words_b
+from trl_ext.d2po.gold import get_gold
 from trl_ext.d2po.gold.words import BAG
 from trl_ext.objectives.text import call_text_function
 
@@ -64,6 +65,7 @@ def test_the_rewards_count_different_words_of_their_list():
     responses = ["the boats saw a boat , the boat and one tide.", "Boat rose", ""]
     assert words_a([""] * 3, responses) == [2.0, 0.0, 0.0] and words_b([""] * 3, responses) == [0.0, 1.0, 0.0]
     assert call_text_function("launch.reproduce.words.words_a", [""], ["a wave"], [2]) == [1.0]
+    assert get_gold("launch.reproduce.words:words_b")(["x"], ["a rose"]) == [1.0]
 
 
 def test_prompts_are_beginnings_and_none_is_in_both_files():
@@ -73,6 +75,7 @@ def test_prompts_are_beginnings_and_none_is_in_both_files():
     )
     assert {len(prompt.split()) for prompt in prompts + tests} == {PROMPT_WORDS}
     assert make_prompts(0) == (prompts, tests) != make_prompts(1)
+    assert make_prompts(0, 3, 2) == ([*tests[2:5]], tests[:2])
 
 
 @pytest.fixture(scope="module")
