@@ -1,4 +1,4 @@
-"""Two objectives that exclude each other, for trying out steering: how much an answer is about the sea, or about the forest.
+"""Two objectives that compete for words, for trying out steering: how much an answer is about the sea, or about the forest.
 
 Each takes (prompts, completions) and returns the number of its words in a hundred. Answers of fewer than twenty words count
 as twenty, so that a single word does not win. Given as `--reward_models sea=launch.moodpo.topics:sea ...`.

@@ -7,7 +7,7 @@ A sentence is one to three clauses of 10 to 40 words with the full stop. Half of
 import random
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from .words import GOLD, LIST_SHARE, PLAIN, TOPICS, falling, gold_shares
 
 STOP = "."
 SHORTEST, LONGEST = 10, 40  # words of a sentence, the full stop too
-_KEEP_TOPIC = 0.5  # of the nouns that belong to a topic
+KEEP_TOPIC = 0.5  # of the nouns that belong to a topic
 _SKELETONS = 5000  # drawn to count how often a class comes
 
 
@@ -105,17 +105,22 @@ def language() -> Language:
     )
 
 
-def sentence(generator: random.Random) -> list[str]:
-    """The words of one sentence, the last one is the full stop."""
-    known = language()
-    topic, found = known.choice.draw(generator), []
-    for kind in skeleton(generator):
+def fill(generator: random.Random, kinds: Sequence[str], topic: str, keep: float = KEEP_TOPIC) -> list[str]:
+    """A word for each class; a noun that belongs to a topic is drawn from this one with the probability `keep`."""
+    known, found = language(), []
+    for kind in kinds:
         word = known.classes[kind].draw(generator)
-        # A topic comes as often as its nouns do, so this leaves every noun its share.
-        if word in known.topic_of and generator.random() < _KEEP_TOPIC:
+        if word in known.topic_of and generator.random() < keep:
             word = known.topics[topic].draw(generator)
         found.append(word)
-    return [*found, STOP]
+    return found
+
+
+def sentence(generator: random.Random) -> list[str]:
+    """The words of one sentence, the last one is the full stop."""
+    # A topic comes as often as its nouns do, so keeping to it leaves every noun its share.
+    topic = language().choice.draw(generator)
+    return [*fill(generator, skeleton(generator), topic), STOP]
 
 
 def sentences(seed: int | str) -> Iterator[list[str]]:

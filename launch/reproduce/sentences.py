@@ -8,11 +8,12 @@ it never ends by itself. About a minute on one thread.
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets_builders.beside import check_new_folder, new_folder
-from datasets_builders.choices import positive_integer
+from datasets_builders.choices import positive_integer, whole_number
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
 from launch.cli.verbs import verb_parser
@@ -47,9 +48,13 @@ def make_prompts(seed: int, train: int = TRAIN_PROMPTS, test: int = TEST_PROMPTS
     return prompts[test:], prompts[:test]
 
 
-def make_tokenizer() -> Any:
-    """One token a word."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def make_tokenizer(further: Sequence[str] = ()) -> Any:
+    """One token a word, those of the text and of `further`, whose entries may be phrases: they are one token too.
+
+    Raises:
+        ValueError: a further word that is known already.
+    """
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     numbers = {word: number for number, word in enumerate([*SPECIAL, *FURTHER, *vocabulary()])}
@@ -58,6 +63,11 @@ def make_tokenizer() -> Any:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>", bos_token="<bos>"
     )
+    for place, word in enumerate(further):
+        if word in numbers or word in further[:place]:
+            raise ValueError(f"--further_words: {word!r} is known already, leave it out")
+    # Whole words only: "20% sea" is not in "120% sea", nor "as" in "basket".
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in further])
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -114,18 +124,20 @@ def describe(text: list[list[str]]) -> dict[str, Any]:
     }
 
 
-def write_language(out: Path, seed: int, steps: int, train_prompts: int, test_prompts: int) -> dict[str, Any]:
+def write_language(
+    out: Path, seed: int, steps: int, train_prompts: int, test_prompts: int, further: Sequence[str] = ()
+) -> dict[str, Any]:
     """Writes the folder, which appears whole or not at all; returns what `language.json` holds.
 
     Raises:
-        ValueError: `out` is there already and not an empty folder.
+        ValueError: `out` is there already and not an empty folder, or see `make_tokenizer`.
     """
     check_new_folder(out)
     import torch
 
     text = list(itertools.islice(sentences(f"{seed} text"), SENTENCES))
     prompts, tests = make_prompts(seed, train_prompts, test_prompts)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(further)
     ids = [torch.tensor(tokenizer.convert_tokens_to_ids([w for s in part for w in s])) for part in
            (text[:-HELD_OUT], text[-HELD_OUT:])]  # fmt: skip
     model = make_model(tokenizer, seed)
@@ -155,17 +167,26 @@ def make_parser() -> Parser:
     parser = verb_parser("small-language", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="new folder for lm/, prompts/ and text/")
     parser.add_argument("--seed", type=int, default=0, help="another text, other prompts and another model for each")
-    parser.add_argument("--steps", type=positive_integer, default=STEPS, help="training steps of the model")
+    parser.add_argument(
+        "--steps", type=whole_number, default=STEPS, help="training steps of the model; 0 leaves its random weights"
+    )
     parser.add_argument(
         "--train", type=positive_integer, default=TRAIN_PROMPTS, metavar="N", help="prompts to train on"
     )
     parser.add_argument("--test", type=positive_integer, default=TEST_PROMPTS, metavar="N", help="other prompts")
+    parser.add_argument(
+        "--further_words",
+        nargs="*",
+        default=[],
+        metavar="WORD",
+        help="words or phrases, one token each, that prompts have and the text has not",
+    )
     return parser
 
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    facts = write_language(args.out, args.seed, args.steps, args.train, args.test)
+    facts = write_language(args.out, args.seed, args.steps, args.train, args.test, args.further_words)
     shares = ", ".join(f"{name} {100 * share:.2f}%" for name, share in facts["shares"].items())
     print(
         f"{args.out}: {facts['parameters']} parameters, {facts['vocabulary']} words, loss {facts['held_out_loss']:.3f} nats a word "

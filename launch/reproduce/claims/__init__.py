@@ -7,4 +7,5 @@ NAMES: dict[str, str] = {
     "eval-agrees": "our metrics give the figures that others published about the same verdicts",
     "judge-consistency": "a judge becomes right and of one mind in both orders",
     "modpo-front": "MODPO's policy for a weight is worth more to that weight than the untouched model",
+    "moodpo-steering": "both scores of one policy follow the weights that it is told (MOODPO)",
 }
