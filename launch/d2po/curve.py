@@ -28,7 +28,7 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     figure, all_axes = new_figure(len(panels), (7.6 if len(panels) == 1 else 13, 5.2), sharey=True)
     for axes, (across, found) in zip(all_axes, panels.items(), strict=True):
         for index, (name, points) in enumerate(found.items()):
-            draw_run(axes, name, points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+            draw_run(axes, name, points, index)
         plot_frame(axes, across, "" if axes is not all_axes[0] else f"{gold} on held-out prompts  better →", 10)
         axes.margins(0.06)
     several = any(point.seeds > 1 for points in drawn.labels.values() for point in points)
@@ -37,12 +37,19 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     return to_bytes(figure, picture_format)
 
 
-def draw_run(axes, name: str, points: Sequence[Point], colour: str, mark: str) -> None:
+def look(index: int) -> tuple[str, str, str]:
+    """Colour, mark and line of a run; where colours come again, other marks and dashes tell them apart."""
+    turn, place = divmod(index, len(COLOURS))
+    return COLOURS[place], MARKS[(place + turn) % len(MARKS)], "--" if turn else "-"
+
+
+def draw_run(axes, name: str, points: Sequence[Point], index: int) -> None:
     """One mean curve with its band over seeds; of one point, a mark with a bar and a dotted line."""
+    colour, mark, line = look(index)
     across, means = [point.at for point in points], [point.mean for point in points]
     seeds = points[0].seeds
     label = plain(f"{name} ({seeds} seeds)" if seeds > 1 else name)
-    axes.plot(across, means, color=colour, marker=mark, markersize=6, linewidth=2, label=label, zorder=3)
+    axes.plot(across, means, line, color=colour, marker=mark, markersize=6, linewidth=2, label=label, zorder=3)
     if len(points) == 1:
         axes.axhline(means[0], color=colour, linewidth=1, linestyle=":", zorder=1)
     if seeds == 1:

@@ -12,7 +12,7 @@ from launch.common.page import number
 from launch.common.picture import head, new_figure, plot_frame, to_png
 from launch.common.statistics import Estimate, student_mean
 from launch.common.table import markdown
-from launch.d2po.curve import COLOURS, MARKS, draw_run
+from launch.d2po.curve import draw_run
 from launch.d2po.curve_data import average
 from launch.pipelines.identity import PACK, versions
 from launch.reproduce.claim import Arm, Claim, Measured, Place, lies
@@ -175,7 +175,7 @@ def draw(result: Result) -> bytes:
     figure, (axes,) = new_figure(1, (8.4, 5.2))
     for index, arm in enumerate(result["arms"].values()):
         points = average([[(float(at), float(value)) for at, value in curve] for curve in arm["curves"].values()])
-        draw_run(axes, arm["title"], points, COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)])
+        draw_run(axes, arm["title"], points, index)
     plot_frame(axes, result["across"], result["up"], 10)
     axes.margins(0.06)
     head(axes, result["claim"], "means over seeds, bands: 95% intervals (Student)" if _drawn(result) else "")

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from launch.__main__ import main as launch
-from launch.d2po.curve import draw
+from launch.d2po.curve import draw, look
 from launch.d2po.curve_data import Curves, Evaluation, Point, at_budgets, average, by_step, curves, read_run
 
 
@@ -253,3 +253,8 @@ def test_more_refusals(runs, capsys):
     assert (
         launch(["label-curve", "--out", "c.svg", "--run", "nothing"]) == 2 and "NAME=VALUE" in capsys.readouterr().err
     )
+
+
+def test_runs_beyond_the_last_colour_look_different():
+    assert len({look(index) for index in range(16)}) == 16
+    assert len({look(index)[:2] for index in range(16)}) == 16
