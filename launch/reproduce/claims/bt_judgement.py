@@ -82,16 +82,21 @@ def miscalibration(folder: Path) -> float:
 
 def overconfidence(margins: Sequence[float]) -> float:
     """See `miscalibration`. Args: (n,) margins in score points by the right labels; without any the cost is 0."""
+    right = round(1 / FLIPPED) - 1  # labels of this kind for each that is wrong
+    return cost_of_temperature([*(right * list(margins)), *(-margin for margin in margins)])
+
+
+def cost_of_temperature(margins: Sequence[float]) -> float:
+    """Nats by which the reward's temperature loses against the best one. Args: (n,) margins in score points; without any 0."""
     from launch.bt.calibration import fit_temperature
     from launch.bt.metrics import bt_loss
 
-    right = round(1 / FLIPPED) - 1  # labels of this kind for each that is wrong
-    both = [*(right * list(margins)), *(-margin for margin in margins)]
-    if not both:
+    if not len(margins):
         return 0.0
-    best, _ = fit_temperature(both)
-    least = math.log(2) if best is None else float(bt_loss(both, best).mean())
-    return float(bt_loss(both, TEMPERATURE).mean()) - least
+    best, _ = fit_temperature(margins)
+    # Where none is best, an infinite one (a coin) or 0 (no pair is wrong) is approached.
+    least = min(math.log(2), float(bt_loss(margins, best or 1e-6).mean()))
+    return float(bt_loss(margins, TEMPERATURE).mean()) - least
 
 
 def measure(place: Place) -> Measured:

@@ -2,5 +2,6 @@
 
 # Name -> what is put to the test; the module's name is that with underscores. A claim that is not here has no such runs.
 NAMES: dict[str, str] = {
+    "bt-judgement": "a scorer of 7 billion parameters on Anthropic HH",
     "judge-consistency": "a judge of 7 billion parameters on HelpSteer2",
 }

@@ -3,6 +3,7 @@ every run file by the doctor, and hours follow from counted operations.
 """
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from launch.reproduce.gpu.runs import RUNS
 from launch.reproduce.reproduce import check, claim_of, environment
 from launch.reproduce.result import make_result, table
 from tests.documented import commands
-from tests.launch.reproduce.test_claims_on_replies import cell
+from tests.launch.reproduce.test_claims_on_replies import cell, store
 from tests.test_documented_commands import here, script, take
+from trl_ext.objectives.bradley_terry import log_sigmoid, scaled_margin
 
 assert here  # a fixture
 SEEDS = (0, 1)
@@ -134,7 +136,10 @@ def test_the_plan_says_hours_and_that_they_are_estimates(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["eval-agrees", "--scale", "gpu", "--out", "x"], "eval-agrees has no runs for it; those that have: judge-con"),
+        (
+            ["eval-agrees", "--scale", "gpu", "--out", "x"],
+            "eval-agrees has no runs for it; those that have: bt-judgement, judge-con",
+        ),
         (["judge-consistency", "--scale", "gpu", "--out", "x", "--processes", "2"], "with --scale gpu 1 is valid"),
     ],
 )
@@ -156,6 +161,40 @@ def test_a_result_of_a_gpu_is_kept_apart(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "judge-consistency-gpu: no result" in said and "judge-consistency --scale gpu --out DIR" in said
     assert all(claim(name).name == f"{name}-gpu" and claim(name).scale == "gpu" for name in NAMES)
+
+
+def test_the_table_of_pushes_is_what_the_reward_gives():
+    """docs/bt_grpo.md: the slope of log sigma(clip(d / T)) in percent of that at a tie."""
+    page = (RUNS.parents[1] / "docs" / "bt_grpo.md").read_text("utf-8")
+    found = re.findall(r"^\| T = (\d+), (hard|soft|no) clip ?([\d.]*) \(.*?\) \| (.*) \|$", page, re.MULTILINE)
+    assert len(found) == 5
+    for temperature, kind, bound, cells in found:
+
+        def reward(margin, temperature=float(temperature), bound=float(bound or 0), soft=kind == "soft"):
+            return log_sigmoid(scaled_margin(margin, temperature, 0.0, bound, soft=soft))
+
+        def slope(margin, reward=reward):
+            return (reward(margin + 1e-4) - reward(margin - 1e-4)) / 2e-4
+
+        for margin, said in zip((-30, -10, -5, 10, 30), cells.split(" | "), strict=True):
+            assert 100 * slope(margin) / slope(1e-3) == pytest.approx(float(said), abs=0.5 if float(said) > 5 else 0.05)
+
+
+@pytest.mark.parametrize(("loss", "holds"), [(0.5, True), (0.75, False)])
+def test_a_scorer_on_a_gpu_is_compared_with_the_untouched_model(loss, holds, tmp_path):
+    place = Place(tmp_path, SEEDS)
+    bt = claim("bt-judgement")
+    for seed in SEEDS:
+        start = {"strict_accuracy_of_all": 0.5, "bt_loss": 0.6875, "sample_parse_rate": 1.0}
+        store(place.of(seed, "scored/untouched"), start, [20, -10])
+        for arm in import_module("launch.reproduce.gpu.bt_judgement").ARMS:
+            end = {**start, "strict_accuracy_of_all": 0.75 + seed / 1024, "bt_loss": loss + seed / 1024}
+            store(place.of(seed, f"scored/{arm}"), end, [20, -10] if arm == "batch" else [60, -30])
+    found = bt.measure(place)
+    assert found.holds is holds and found.estimate.value == pytest.approx(0.25 + 1 / 2048, abs=1e-12)
+    assert found.arms["authors"].curves[0] == [(0, 0.5), (300, 0.75)]
+    worse = next(one for phrase, one in found.others.items() if phrase == "miscalibration (nats), group minus batch")
+    assert worse.value > 0.05  # the same scores, three times as far apart
 
 
 def test_a_judge_on_a_gpu_is_compared_with_the_untouched_model(tmp_path):
