@@ -4,4 +4,5 @@
 NAMES: dict[str, str] = {
     "bt-judgement": "a scorer of 7 billion parameters on Anthropic HH",
     "judge-consistency": "a judge of 7 billion parameters on HelpSteer2",
+    "modpo-front": "a front of a model of 7 billion parameters on PKU-SafeRLHF",
 }

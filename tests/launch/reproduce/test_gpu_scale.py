@@ -138,7 +138,7 @@ def test_the_plan_says_hours_and_that_they_are_estimates(tmp_path, capsys):
     [
         (
             ["eval-agrees", "--scale", "gpu", "--out", "x"],
-            "eval-agrees has no runs for it; those that have: bt-judgement, judge-con",
+            "eval-agrees has no runs for it; those that have: bt-judgement, judge-consistency, mod",
         ),
         (["judge-consistency", "--scale", "gpu", "--out", "x", "--processes", "2"], "with --scale gpu 1 is valid"),
     ],
@@ -195,6 +195,45 @@ def test_a_scorer_on_a_gpu_is_compared_with_the_untouched_model(loss, holds, tmp
     assert found.arms["authors"].curves[0] == [(0, 0.5), (300, 0.75)]
     worse = next(one for phrase, one in found.others.items() if phrase == "miscalibration (nats), group minus batch")
     assert worse.value > 0.05  # the same scores, three times as far apart
+
+
+def scored(file: Path, **values: list[float]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    file.write_text(
+        "".join(
+            json.dumps({"prompt_id": str(place), "sample": 0, "scores": row}) + "\n" for place, row in enumerate(rows)
+        )
+    )
+
+
+def test_a_front_on_a_gpu_is_counted_in_spreads_of_the_untouched_models_answers(tmp_path):
+    place = Place(tmp_path, SEEDS)
+    front = claim("modpo-front")
+    for seed in SEEDS:
+        folder = place.of(seed, "answers") / "scores"
+        scored(folder / "untouched.jsonl", helpful=[0.0, 2.0], harmless=[10.0, 30.0])  # spreads 1.41 and 14.1
+        for w in (0.2, 0.5, 0.8):
+            scored(folder / f"modpo{w:g}.jsonl", helpful=[1 + w, 1 + w], harmless=[30 - 10 * w + seed, 30 - 10 * w])
+            scored(folder / f"soup{w:g}.jsonl", helpful=[1.5, 1.5], harmless=[25.0, 25.0])
+            for arm, nats in (("modpo", 3.0), ("soup", 5.0)):
+                scored(place.of(seed, "divergence") / f"{arm}{w:g}" / f"{arm}{w:g}.jsonl", kl=[nats, nats + 1])
+    found = front.measure(place)
+    # At w: w x w / 1.41 for help, (1 - w)(10 - 10 w + seed / 2) / 14.1 for harmlessness.
+    worth = [
+        sum(w * w + (1 - w) * (10 - 10 * w + seed / 2) / 10 for w in (0.2, 0.5, 0.8)) / 3 / 2**0.5 for seed in SEEDS
+    ]
+    assert found.estimate.value == pytest.approx(sum(worth) / 2, abs=1e-12) and found.holds
+    assert set(found.arms["untouched"].means().values()) == {0.0}
+    kl = [one.value for phrase, one in found.others.items() if phrase.startswith("KL")]
+    assert kl == [3.5, 5.5]
+    less = next(
+        one for phrase, one in found.others.items() if phrase == "MODPO, from w = 0.2 to 0.5: less harmless (spreads)"
+    )
+    assert less.value == pytest.approx(3 / 200**0.5, abs=1e-12)
+    scored(place.of(0, "answers") / "scores" / "soup0.2.jsonl", helpful=[None, 1.0], harmless=[1.0, 1.0])
+    with pytest.raises(ValueError, match="1 of 2 answers have no score 'helpful'"):
+        front.measure(place)
 
 
 def test_a_judge_on_a_gpu_is_compared_with_the_untouched_model(tmp_path):
