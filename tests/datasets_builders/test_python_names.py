@@ -1,6 +1,7 @@
 """Names that are loaded when they are used, and functions that a user names."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -28,7 +29,8 @@ def test_a_name_that_a_package_has_not_is_no_attribute_of_it():
 
 @pytest.mark.parametrize("path", ["json:loads", "json.loads", "json.decoder:JSONDecoder", "json.decoder.JSONDecoder"])
 def test_a_function_by_its_path(path):
-    assert function_at(path, "it") in (json.loads, json.JSONDecoder)
+    named = ("strict",) if path.endswith("Decoder") else ()
+    assert function_at(path, "it", () if named else ("s",), named) in (json.loads, json.JSONDecoder)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +51,26 @@ def test_what_is_no_function_is_refused(path, message, tmp_path, monkeypatch):
     (tmp_path / "broken_rewards.py").write_text("def f(:\n")
     (tmp_path / "keyless_rewards.py").write_text("import os\nos.environ['NO_SUCH_KEY']\n")
     with pytest.raises(ValueError, match=message):
-        function_at(path, "reward 'a'")
+        function_at(path, "reward 'a'", ())
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "why"),
+    [
+        ((), (), "missing a required argument: 'prompts'"),
+        (("prompts", "responses", "metadata"), (), "too many positional arguments"),
+        (("prompts", "responses"), ("response_tokens",), "got an unexpected keyword argument 'response_tokens'"),
+    ],
+)
+def test_a_function_that_does_not_take_its_arguments_is_refused(given, named, why, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "two_arguments.py").write_text("def f(prompts, responses): ...\n")
+    assert function_at("two_arguments:f", "it", ("prompts", "responses"))
+    asked = ", ".join([*given, *(f"{name}=..." for name in named)])
+    message = f"it takes (prompts, responses), but is called with ({asked}): {why}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        function_at("two_arguments:f", "it", given, named)
+
+
+def test_a_function_that_does_not_say_what_it_takes_is_taken():
+    assert function_at("builtins:max", "it", ("prompts",)) is max

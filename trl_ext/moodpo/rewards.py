@@ -141,4 +141,4 @@ def load_function(spec: RewardSpec) -> Callable[..., list[float]]:
     """
     if spec.source in FUNCTIONS:
         return get_text_function(spec.source)
-    return function_at(spec.source, f"reward {spec.name!r}: {spec.source}")
+    return function_at(spec.source, f"reward {spec.name!r}: {spec.source}", ("prompts", "completions"))

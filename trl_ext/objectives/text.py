@@ -76,7 +76,7 @@ def get_text_function(name: str) -> TextFunction:
         raise ValueError(
             f"unknown function {name!r}: registered are {sorted(FUNCTIONS)}{did_you_mean(name, FUNCTIONS)}"
         )
-    return function_at(name, f"function {name!r}")
+    return function_at(name, f"function {name!r}", ("prompts", "responses"), ("response_tokens",))
 
 
 def call_text_function(

@@ -72,5 +72,5 @@ def _check_arguments(name: str, arguments: Iterable[str], valid: list[str]) -> N
 
 
 def _python_function(path: str) -> Callable[[], BatchScore]:
-    scores = function_at(path, f"gold function {path!r}")
+    scores = function_at(path, f"gold function {path!r}", ("prompts", "responses", "metadata"))
     return lambda: scores
