@@ -197,7 +197,7 @@ CLAIM = Claim(
     "MODPO's 1,920 pairs have. CPU seconds are those of a whole front, start of every process included; the two DPO ends count "
     "both for MODPO with a margin adapter and for the soup.",
     weakest="So few pairs go a small part of the way from the untouched model to the best there is, and the learning rate was one "
-    "that DPO on rows of both does not always survive: two of three of its runs at w = 0.2 left the language. That baseline was meant to decide; after the "
+    "that DPO on rows of both does not always survive: two of its five runs at w = 0.2 left the language. That baseline was meant to decide; after the "
     "runs had been seen, the untouched model took its place. It is one made language: seeds draw pairs, labels, adapters and answers, not another language. Both rewards are sums "
     "over words, to which a weighted sum of adapters comes close. MORL is told the exact rewards of its own "
     "answers, for nothing, where MODPO has one drawn label a pair, and a model this small draws answers cheaply: neither its J_w nor what it "
