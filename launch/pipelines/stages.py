@@ -366,7 +366,10 @@ class StageRunner:
             code = DoitMain(ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": settings})).run(["run"])
         except BaseException:
             self._stopping = True  # doit leaves its threads alone
-            for process in list(self._running):
+            running = list(self._running)
+            for process in running:  # all at once: each may take its time to end
+                process.terminate()
+            for process in running:
                 end(process)
             raise
         return 1 if failed else code

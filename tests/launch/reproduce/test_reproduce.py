@@ -178,7 +178,7 @@ StageRunner(folder, [write(name, folder / name, 0, sleep) for name in "ab"], {{}
     while not all((tmp_path / f"{name}.on").exists() for name in "ab"):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert "KeyboardInterrupt" in process.communicate(timeout=50)[1]
     assert marked(f"start {os.uname().nodename} {process.pid}") == [] and not (tmp_path / "a").exists()
 
 
