@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from benchmarks.alone import PeakMemory
-from benchmarks.turns import WORDS, ready, report
+from benchmarks.turns import WORDS, add_step_flags, ready, report
 
 METHODS = {"bt_grpo": ("BT", "bt_pointwise_baseline"), "pairwise_judge": ("JUDGE", "pairwise_preference")}
 
@@ -172,16 +172,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--method", choices=METHODS, default="bt_grpo")
-    parser.add_argument("--rounds", type=int, default=5, help="0: no stock trainer, for --profile")
+    add_step_flags(parser, 5, "0: no stock trainer, for --profile")
     parser.add_argument("--completions", type=int, default=8)
     parser.add_argument("--answer_tokens", type=int, default=16, help="at most")
     parser.add_argument("--words", type=int, default=60, help="of a question and of a reply")
     parser.add_argument("--beta", type=float, default=0.04)
-    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--profile", action="store_true", help="where a step with shared prefixes spends its time")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as temporary:

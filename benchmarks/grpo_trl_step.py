@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.turns import WARM_UP, causal_model, prompts, ready, report, step, take_turns
+from benchmarks.turns import WARM_UP, add_step_flags, causal_model, prompts, ready, report, step, take_turns
 
 VARIANTS = ("stock", "shared")
 WORD_TOKENS = range(3, 300)  # of the tokenizers here, the first ones being special
@@ -76,15 +76,12 @@ def builders(options, folder: Path) -> dict[str, Callable[[], Callable[[int], No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--rounds", type=int, default=5)
+    add_step_flags(parser, 5)
     parser.add_argument("--prompts", type=int, default=1, help="of a step")
     parser.add_argument("--completions", type=int, default=8, help="of a prompt")
     parser.add_argument("--words", type=int, default=160, help="of a prompt")
     parser.add_argument("--answer_tokens", type=int, default=128)
-    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as temporary:

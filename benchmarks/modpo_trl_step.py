@@ -22,7 +22,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.turns import WARM_UP, WORDS, causal_model, random_adapter, ready, report, step, take_turns
+from benchmarks.turns import (
+    WARM_UP,
+    WORDS,
+    add_step_flags,
+    causal_model,
+    random_adapter,
+    ready,
+    report,
+    step,
+    take_turns,
+)
 
 PRECOMPUTED = {"precompute_ref_log_probs": True}
 # Of ours, whether a pair computes its prompt once; the others are TRL's own DPOTrainer.
@@ -99,15 +109,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["stock_precomputed", "precomputed"])
-    parser.add_argument("--rounds", type=int, default=15)
+    add_step_flags(parser, 15)
     parser.add_argument("--batch", type=int, default=2, help="pairs a step")
     parser.add_argument("--max_length", type=int, default=256)
     parser.add_argument("--prompt_words", type=int, default=85)
     parser.add_argument("--answer_words", type=int, default=85)
-    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as temporary:

@@ -21,7 +21,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.turns import WARM_UP, causal_model, prompts, random_checkpoint, ready, report, step, take_turns
+from benchmarks.turns import (
+    WARM_UP,
+    add_step_flags,
+    causal_model,
+    prompts,
+    random_checkpoint,
+    ready,
+    report,
+    step,
+    take_turns,
+)
 
 
 def builders(options, policy: Path, judges: list[Path], folder: Path) -> dict[str, Callable[[], Callable[[int], None]]]:
@@ -93,12 +103,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--objectives", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=15)
+    add_step_flags(parser, 15)
     parser.add_argument("--batch", type=int, default=4, help="prompts a step")
     parser.add_argument("--new_tokens", type=int, default=32)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as temporary:

@@ -4,6 +4,7 @@ The order within a round is shuffled and the first two rounds warm up. Ratios ar
 machine with other load only the second is steady.
 """
 
+import argparse
 import json
 import platform
 import random
@@ -42,6 +43,14 @@ def write_tokenizer(folder: Path) -> None:
 
     folder.mkdir(parents=True)
     build_tokenizer(folder)
+
+
+def add_step_flags(parser: argparse.ArgumentParser, rounds: int, further: str | None = None) -> None:
+    """The flags that every step benchmark has. `rounds`: by default; `further`: what else is to be said of them."""
+    parser.add_argument("--rounds", type=int, default=rounds, help=further)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--cpu", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", type=Path)
 
 
 def causal_model(folder: Path | str, dtype: str, device: str) -> Any:

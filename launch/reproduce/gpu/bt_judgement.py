@@ -21,12 +21,8 @@ from launch.reproduce.gpu.runs import Timed, builder, checkpoint, evaluation, gr
 
 RUN_FILE, BASE, SHAPE = "bt_grpo/hh_recommended.yaml", "Qwen/Qwen2.5-7B-Instruct", SHAPES["7B"]
 PROMPTS = {"dataset": "anthropic_hh", "prompt": "hh_score100_v3"}
-STEPS, COMPLETIONS, SCORES, LONGEST = (
-    300,
-    256,
-    8,
-    256,
-)  # of a step and of a prompt, by the run file; tokens of an answer
+STEPS, LONGEST = 300, 256  # tokens of an answer
+COMPLETIONS, SCORES = 256, 8  # of a step and of a prompt, by the run file
 TEST, DRAWN, BATCH = 1000, 4, 16  # pairs of a test, scores of each reply, pairs at a time
 PROMPT, ANSWER = 600, 90  # tokens: assumed, for the estimate alone
 AUTHORS = "authors"
