@@ -1,4 +1,4 @@
-"""The quick start on the real 135M model: the policies differ, in the order of their weights. About nine minutes."""
+"""The quick start on the real 135M model: the policies differ, in the order of their weights. About eleven minutes."""
 
 import json
 import subprocess

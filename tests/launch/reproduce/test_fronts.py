@@ -85,6 +85,13 @@ def test_a_hypervolume_is_over_no_words_at_all_with_the_divergence_beside_it(fou
     assert nats == {arm: POINTS[arm][1] for arm in (*FRONTS, "optimum")}
 
 
+def test_a_larger_w_has_more_of_a_and_fewer_of_b(found):
+    """MODPO's points: an eighth of a word of A more at each step, and an eighth of B fewer."""
+    steps = {phrase: one.value for phrase, one in found.others.items() if " words of " in phrase and "from w" in phrase}
+    assert len(steps) == 4 and sum(": more words of A" in phrase for phrase in steps) == 2
+    assert set(steps.values()) == {0.125}
+
+
 def test_costs_are_of_whole_fronts_and_their_ratio_is_paired(found):
     told = {phrase: one for phrase, one in found.others.items() if "CPU seconds" in phrase or "not run" in phrase}
     assert sum(phrase.startswith("CPU seconds of a whole front") for phrase in told) == len(FRONTS)
