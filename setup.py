@@ -38,6 +38,7 @@ EXTRAS = {
     "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],
     "gold": ["hanta>=1.2", "nltk>=3.9"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
     "dev": [
         "pytest>=8",
         "pytest-benchmark>=5",

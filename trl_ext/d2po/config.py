@@ -42,9 +42,7 @@ class D2POConfig(OnlineConfig):
             nothing.
         discriminator: folder of a reward model or, for the kind `dpo`, of a causal model.
         discriminator_url: address of a running `python -m launch discriminator-server` instead.
-        discriminator_kind, discriminator_loss, discriminator_learning_rate, discriminator_epochs,
-        discriminator_batch_size, discriminator_max_length, discriminator_lora_rank, discriminator_replay,
-        discriminator_text_format: see `trl_ext.d2po.discriminator.DiscriminatorSettings`.
+        discriminator_*: its other settings, see `trl_ext.d2po.discriminator.DiscriminatorSettings`.
         discriminator_first_pairs: file of the pairs that the discriminator was trained on before (.jsonl: prompt, chosen,
             rejected, and margin where the loss reads it); replay draws from them too.
         keep_long, length_penalty, scale_reward, token_bonus: see `trl_ext.d2po.shaping.ShapingSettings`.
