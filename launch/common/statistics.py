@@ -48,7 +48,10 @@ def share(points: float, n: int) -> Estimate:
 
 
 def mean(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Mean of `values` (n,) with its percentile bootstrap interval; undefined where there are none."""
+    """Mean of `values` (n,) with its percentile bootstrap interval; undefined where there are none.
+
+    One value has no interval: every resample of it is itself, and a width of zero would claim certainty.
+    """
     return mean_of_means([values] if len(values) else [], seed, resamples)
 
 
@@ -65,7 +68,7 @@ def mean_share(values: Sequence[float], seed: int = 0) -> Estimate:
 def mean_of_means(groups: Sequence[Sequence[float]], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean of the means of `groups`, each counted the same; members are resampled within their group, `n` counts them.
 
-    Undefined where there is no group.
+    Undefined where there is no group, without an interval where no group has two members.
 
     Args:
         groups: each with at least one number.
@@ -80,9 +83,11 @@ def mean_of_means(groups: Sequence[Sequence[float]], seed: int = 0, resamples: i
         return Estimate(None, None, None, 0)
     interval_indices(resamples, 0.05)
     arrays = [np.asarray(group, dtype=np.float64) for group in groups]
-    n = sum(map(len, arrays))
+    n, middle = sum(map(len, arrays)), float(np.mean([array.mean() for array in arrays]))
+    if n == len(arrays):
+        return Estimate(middle, None, None, n)
     found = bootstrap(
-        # scipy refuses a sample of one; of two equal numbers every resample has the same mean as well
+        # scipy refuses a sample of one; two equal numbers do not spread either, so the other groups alone make the width
         [array if len(array) > 1 else np.repeat(array, 2) for array in arrays],
         lambda *drawn, axis: np.mean([sample.mean(axis=axis) for sample in drawn], axis=0),
         n_resamples=resamples,
@@ -92,7 +97,7 @@ def mean_of_means(groups: Sequence[Sequence[float]], seed: int = 0, resamples: i
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(float(np.mean([array.mean() for array in arrays])), float(found.low), float(found.high), n)
+    return Estimate(middle, float(found.low), float(found.high), n)
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
@@ -132,7 +137,7 @@ def bootstrap_mean_interval(
 ) -> Estimate:
     """Mean of `values` (n,) with its percentile bootstrap interval, drawn with Python's `random.Random(seed)`.
 
-    The reference's own resampling, to the last digit and on every machine; `mean` is the fast one.
+    The reference's own resampling, to the last digit and on every machine; `mean` is the fast one. One value has no interval.
 
     Raises:
         ValueError: no values, or an `alpha` or `resamples` that `interval_indices` refuses.
@@ -141,6 +146,8 @@ def bootstrap_mean_interval(
     if n == 0:
         raise ValueError("bootstrap_mean_interval needs at least one value")
     low, high = interval_indices(resamples, alpha)
+    if n == 1:
+        return Estimate(values[0], None, None, 1)
     draw = random.Random(seed).randrange
     means = sorted(sum(values[draw(n)] for _ in range(n)) / n for _ in range(resamples))
     return Estimate(sum(values) / n, means[low], means[high], n)
@@ -163,13 +170,16 @@ def interval_indices(resamples: int, alpha: float) -> tuple[int, int]:
 def drawn_counts(units: int, resamples: int, seed: int, width: int | None = None) -> Iterator["np.ndarray"]:
     """(chunk, units) how often each unit is drawn in each resample, until there were `resamples` of them.
 
-    For measures that are functions of counts, of which scipy's `bootstrap` knows nothing.
+    For measures that are functions of counts, of which scipy's `bootstrap` knows nothing. One unit is drawn once: it has
+    nothing to resample, and `ends_of` finds no ends.
 
     Args:
         width: numbers that the caller holds for each resample, which bounds the chunk; default: one a unit.
     """
     import numpy as np
 
+    if units == 1:
+        resamples = 1
     generator, step = np.random.default_rng(seed), max(1, _CHUNK // (width or units))
     for start in range(0, resamples, step):
         yield generator.multinomial(units, np.full(units, 1 / units), size=min(step, resamples - start))

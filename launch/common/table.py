@@ -14,11 +14,18 @@ def number(value: float | None, digits: int = 4) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 prompt`, `32 prompts`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def estimate_cells(estimate: Mapping[str, Any]) -> tuple[str, str, str]:
-    """`0.6120`, `[0.5700, 0.6500]` and `of 480`, from {value, low, high, n}; the last two empty without a value."""
+    """`0.6120`, `[0.5700, 0.6500]` and `of 480`, from {value, low, high, n}; the last two empty without a value,
+    the second without an interval."""
     if estimate["value"] is None:
         return "n/a", "", ""
-    ends = f"[{number(estimate['low'])}, {number(estimate['high'])}]"
+    known = estimate["low"] is not None
+    ends = f"[{number(estimate['low'])}, {number(estimate['high'])}]" if known else ""
     return number(estimate["value"]), ends, f"of {estimate['n']}"
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +88,19 @@ def print_table(report: Mapping[str, Any], units: Mapping[str, str]) -> None:
             cells = []
             for name in names:
                 cell = summary["labels"][label][name]
-                cells.append(f"{number(cell['mean'])} ({number(cell['low'])}, {number(cell['high'])})")
-                low, high = signed(cell["difference_low"]), signed(cell["difference_high"])
-                cells.append("" if label == report["reference"] else f"{signed(cell['difference'])} ({low}, {high})")
+                cells.append(_with_ends(number, cell["mean"], cell["low"], cell["high"]))
+                difference = _with_ends(signed, *(cell[f"difference{end}"] for end in ("", "_low", "_high")))
+                cells.append("" if label == report["reference"] else difference)
             star = " *" if label in summary["pareto"] else ""
             table.add_row(*map(Text, [label + star, *cells]))
         console.print(table)
         console.print("* on the front")
         for line in facts(report, summary):
             console.print(Text(line), soft_wrap=True)
+
+
+def _with_ends(show: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:
+    return show(value) if low is None or high is None else f"{show(value)} ({show(low)}, {show(high)})"
 
 
 def make_parser() -> Parser:

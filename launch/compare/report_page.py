@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.common.page import document, heading, interval, joined, number, paragraph, picture, render, signed
+from launch.common.table import counted
 from launch.compare.tradeoff import against_reference, along_weights, monotonicity_line
 from launch.compare.tradeoff_picture import point_name
 
@@ -16,7 +17,7 @@ _HOW = """<ul>
 <li>Differences are to <b>{{ reference }}</b>, prompt by prompt. An interval that holds 0 means: not told apart on these prompts.</li>
 <li>The second table leaves out every prompt that was truncated, or whose answer was cut off, for any of the models: there, length limits favour nobody.</li>
 </ul>"""
-_SUMMARY = """<p class="soft">{{ n }} prompts. Models on the front are set in colour.</p><div class="wide"><table>
+_SUMMARY = """<p class="soft">{{ prompts }}. Models on the front are set in colour.</p><div class="wide"><table>
 <thead><tr><th>model</th>{% for name, unit in columns %}<th>{{ name }}<br>{{ unit }}</th><th>difference</th>{% endfor %}</tr></thead>
 <tbody>{% for name, on_front, cells in rows %}<tr><td{% if on_front %} class="front"{% endif %}>{{ name }}</td>
 {%- for text, small in cells %}<td>{{ text }}{% if small %}<small>{{ small }}</small>{% endif %}</td>{% endfor %}</tr>
@@ -77,7 +78,7 @@ def summary_table(report: Mapping[str, Any], summary: Mapping[str, Any] | None, 
         cells = [cell for name in names for cell in _cells(own[name], label == report["reference"])]
         rows.append((name, label in summary["pareto"], cells))
     columns = [(name, units.get(name, "score")) for name in names]
-    shown = render(_SUMMARY, n=summary["n"], columns=columns, rows=rows)
+    shown = render(_SUMMARY, prompts=counted(summary["n"], "prompt"), columns=columns, rows=rows)
     return joined([shown, *map(paragraph, facts(report, summary))])
 
 
@@ -124,5 +125,5 @@ def render_page(
         summary_table(report, report["uncapped"], units),
         _answers(examples, report["labels"]),
     ]
-    subtitle = f"{y} against {x} for {len(report['labels'])} models on {report['full']['n']} prompts"
+    subtitle = f"{y} against {x} for {len(report['labels'])} models on {counted(report['full']['n'], 'prompt')}"
     return document(title, subtitle, joined(body))

@@ -18,6 +18,7 @@ from launch.common.statistics import (
     paired_difference,
     pareto_set,
 )
+from launch.common.table import counted
 from launch.scores.score_files import Rows, prompt_means, uncapped_prompts
 
 # How far the default reference point of the hypervolume lies below the worst mean, as a share of the means' range.
@@ -119,7 +120,7 @@ def monotonicity(labels: Mapping[str, Any], weights: Mapping[str, float], name: 
 
     Returns:
         `{"order": labels by w, "direction": "rises" | "falls" | "flat" | "neither", "ends_overlap": do the 95%
-        intervals of the smallest and the largest w share a point}`.
+        intervals of the smallest and the largest w share a point; None where they have none}`.
     """
     order = sorted(weights, key=lambda label: (weights[label], label))
     if len({weights[label] for label in order}) < 2:
@@ -132,7 +133,9 @@ def monotonicity(labels: Mapping[str, Any], weights: Mapping[str, float], name: 
     return {
         "order": order,
         "direction": direction[up, down],
-        "ends_overlap": first["low"] <= last["high"] and last["low"] <= first["high"],
+        "ends_overlap": None
+        if None in (first["low"], last["low"])
+        else first["low"] <= last["high"] and last["low"] <= first["high"],
     }
 
 
@@ -148,7 +151,7 @@ def monotonicity_line(summary: Mapping[str, Any], name: str) -> str:
         "neither": "is not monotone in w",
     }
     ends = f"{found['order'][0]} and {found['order'][-1]}"
-    overlap = "overlap" if found["ends_overlap"] else "do not overlap"
+    overlap = {True: "overlap", False: "do not overlap", None: "need more than one prompt"}[found["ends_overlap"]]
     return f"Mean {name} {way[found['direction']]}; the intervals of {ends} {overlap}."
 
 
@@ -160,12 +163,13 @@ def against_reference(report: Mapping[str, Any]) -> str:
         better, worse = [], []
         for name in (x, y):
             cell = report["full"]["labels"][label][name]
-            better += [name] * (cell["difference_low"] > 0)
-            worse += [name] * (cell["difference_high"] < 0)
+            known = cell["difference_low"] is not None
+            better += [name] * (known and cell["difference_low"] > 0)
+            worse += [name] * (known and cell["difference_high"] < 0)
         parts = [f"better in {' and '.join(better)}"] * bool(better) + [f"worse in {' and '.join(worse)}"] * bool(worse)
         groups.setdefault(", ".join(parts) or "not told apart", []).append(label)
     said = "; ".join(f"{' and '.join(labels)} {_be(labels)} {what}" for what, labels in groups.items())
-    return f"On {report['full']['n']} prompts, against {reference}: {said}."
+    return f"On {counted(report['full']['n'], 'prompt')}, against {reference}: {said}."
 
 
 def _be(labels: Sequence[str]) -> str:
@@ -182,7 +186,9 @@ def along_weights(report: Mapping[str, Any]) -> str:
     moves = []
     for name in (report["x"], report["y"]):
         before, after = (summary["labels"][label][name] for label in (first, last))
-        told = "intervals overlap" if summary["monotonicity"][name]["ends_overlap"] else "intervals apart"
+        told = {True: "intervals overlap", False: "intervals apart", None: "no interval"}[
+            summary["monotonicity"][name]["ends_overlap"]
+        ]
         moves.append(f"{name} goes from {number(before['mean'])} to {number(after['mean'])} ({told})")
     return f"From w = {weights[first]:g} to w = {weights[last]:g}, {' and '.join(moves)}."
 

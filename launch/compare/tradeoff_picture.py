@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch.common.picture import ACCENT, FRONT, INK, SOFT, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_png
+from launch.common.table import counted
 
 SOUPS = "soups of the two single-objective policies"
 
@@ -67,7 +68,7 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
         )
     plot_frame(axes, f"{x}  [{units.get(x, 'score')}]  better →", f"{y}  [{units.get(y, 'score')}]  better →", 10)
-    head(axes, title, f"mean of {summary['n']} prompts, bars: 95% bootstrap interval")
+    head(axes, title, f"mean of {counted(summary['n'], 'prompt')}, bars: 95% bootstrap interval")
     axes.margins(0.14)
     handles, names = axes.get_legend_handles_labels()
     if handles:

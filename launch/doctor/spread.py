@@ -84,8 +84,9 @@ def check_spread(setup: Setup, samples: Path | None) -> list[Finding]:
     groups = read_samples(samples)
     share = bootstrap_mean_interval([equal_chance(one, group) for one in groups])
     drawn = min(map(len, groups))
+    ends = "" if share.low is None else f" [{share.low:.0%}, {share.high:.0%}]"
     found = (
-        f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of groups of {group} would have equal scores "
+        f"{share.value:.0%}{ends} of groups of {group} would have equal scores "
         f"({len(groups)} prompts, {drawn} or more samples each)"
     )
     fix = "a warm-up (docs/bt_grpo.md), a higher temperature, more num_generations, or dynamic_sample: true"

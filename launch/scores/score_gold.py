@@ -150,9 +150,13 @@ def format_summary(summary: dict[str, dict[str, Any]]) -> str:
     head = f"{'checkpoint':20s} {'prompts':>7s}" + "".join(f"  {column:>26s}" for column in COLUMNS)
     lines = [head]
     for name, cells in summary.items():
-        texts = ["{value:.4g} [{low:.4g}, {high:.4g}]".format(**cells[column]) for column in COLUMNS]
+        texts = [_text(**cells[column]) for column in COLUMNS]
         lines.append(f"{name:20s} {cells['prompts']:7d}" + "".join(f"  {text:>26s}" for text in texts))
     return "\n".join(lines)
+
+
+def _text(value: float, low: float | None, high: float | None, n: int) -> str:
+    return f"{value:.4g}" if low is None else f"{value:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def make_parser() -> Parser:

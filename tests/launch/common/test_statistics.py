@@ -12,6 +12,7 @@ from launch.common.statistics import (
     hypervolume,
     mean,
     mean_of_means,
+    mean_share,
     paired_difference,
     pareto_set,
     share,
@@ -92,9 +93,27 @@ def test_the_mean_cuts_2_5_percent_of_resampled_means_at_each_end(monkeypatch):
 
 def test_the_mean_of_means_resamples_within_groups_and_counts_each_alike():
     """A value alone in its group is in every resample; 200 ones and the two of 0 and 1: 3/4, never below 1/2."""
-    assert mean_of_means([[2.0], [4.0]]) == Estimate(3.0, 3.0, 3.0, 2)
+    assert mean_of_means([[2.0], [4.0, 4.0]]) == Estimate(3.0, 3.0, 3.0, 3)
     assert mean_of_means([[1.0] * 200, [1.0, 0.0]]) == Estimate(0.75, 0.5, 1.0, 202)
     assert mean_of_means([VALUES], seed=5) == mean(VALUES, seed=5)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        mean([2.0]),
+        mean_share([0.5]),
+        mean_of_means([[2.0], [3.0]]),
+        paired_difference([3.0], [1.0]),
+        bootstrap_mean_interval([2.0]),
+        student_mean([2.0]),
+        Estimate(2.0, *ends_of(np.concatenate(list(drawn_counts(1, 1000, seed=0)))[:, 0]), 1),
+    ],
+    ids=["mean", "share", "groups", "paired", "reference", "student", "counts"],
+)
+def test_one_value_has_no_interval(found):
+    """Every resample of one value is that value: an interval of no width told apart what was seen once."""
+    assert found.low is None and found.high is None and found.value is not None and not found.excludes(0)
 
 
 def test_seeds_have_students_interval():

@@ -24,5 +24,5 @@ def test_comma_separated_values_come_back_as_they_were():
 
 def test_an_estimate_takes_three_columns():
     assert estimate_cells({"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}) == ("0.5000", "[0.2500, 0.7500]", "of 8")
-    assert estimate_cells({"value": 1.0, "low": None, "high": None, "n": 1}) == ("1.0000", "[n/a, n/a]", "of 1")
+    assert estimate_cells({"value": 1.0, "low": None, "high": None, "n": 1}) == ("1.0000", "", "of 1")
     assert estimate_cells({"value": None, "low": None, "high": None, "n": 0}) == ("n/a", "", "")

@@ -172,6 +172,21 @@ def test_samples_of_one_prompt_count_once(write_rows, tmp_path):
     assert (cell["n"], cell["mean"], cell["low"], cell["high"]) == (2, 6.0, 2.0, 10.0)
 
 
+def test_one_prompt_tells_nothing_apart(write_rows, tmp_path, capsys):
+    for label, value in (("a", 0.0), ("b", 5.0)):
+        row = {"prompt_id": "p", "sample": 0, "scores": {"help": value, "short": -value}, "capped": False}
+        write_rows(f"s/{label}.jsonl", [row | {"prompt_truncated": False}])
+    base = ["--scores", str(tmp_path / "s"), "--labels", "a", "b", "--reference", "a", "--x", "help", "--y", "short"]
+    assert report.main([*base, "--weights", "a=0.1", "b=0.9", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "On 1 prompt, against a: b is not told apart" in said
+    assert "help goes from 0 to 5 (no interval)" in said and "need more than one prompt" in said
+    page = (tmp_path / "out/report.html").read_text()
+    assert "0 to 0" not in page and "5 to 5" not in page
+    cell = json.loads((tmp_path / "out/report.json").read_text())["full"]["labels"]["b"]["help"]
+    assert cell["low"] is cell["difference_high"] is None
+
+
 def test_no_prompt_left_is_said_not_hidden(write_rows, tmp_path, capsys):
     row = {"prompt_id": "p", "sample": 0, "scores": {"help": 1.0, "short": 2.0}, "prompt_truncated": False}
     for label, capped in (("a", True), ("b", False)):

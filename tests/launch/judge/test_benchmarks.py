@@ -413,4 +413,4 @@ def test_the_order_of_verdicts_changes_nothing(name, tmp_path):
     first = benchmark.evaluate(pairs, rows, 3)
     assert benchmark.evaluate(pairs, rows[::-1], 3) == first == benchmark.evaluate(pairs, rows, 3)
     for cell in first["headline"].values():
-        assert cell["value"] is None or cell["low"] <= cell["value"] <= cell["high"]
+        assert cell["low"] is None or cell["low"] <= cell["value"] <= cell["high"]
