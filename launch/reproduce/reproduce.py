@@ -130,6 +130,7 @@ def publish(name: str, folder: Path, docs: Path) -> None:
     Raises:
         ValueError: a rehearsal, or no page has the place.
     """
+    from launch.reproduce import choosing
     from launch.reproduce import result as results
 
     found = read_object(folder / RESULT)
@@ -140,6 +141,7 @@ def publish(name: str, folder: Path, docs: Path) -> None:
     write_bytes(target / f"{name}.png", (folder / PICTURE).read_bytes())
     write_json(target / f"{name}.json", found)
     write_text(page, f"{before}{results.part_of_page(found, f'results/claims/{name}.png')}{after}")
+    choosing.write(docs)
     print(page)
 
 
@@ -163,8 +165,10 @@ def check(names: Sequence[str], docs: Path, scale: str = "cpu") -> int:
     Raises:
         ValueError: a contradictory result, or a page that says something else.
     """
+    from launch.reproduce import choosing
     from launch.reproduce import result as results
 
+    choosing.check(docs)
     code = 0
     for asked in names:
         name = stored_name(asked, scale)
