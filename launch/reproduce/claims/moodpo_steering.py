@@ -77,8 +77,8 @@ def _warm_up_stage(place: Place, seed: int) -> Stage:
     out = place.of(seed, "warmup")
     values = {
         "model_name_or_path": _blank(place) / "lm", "dtype": "float32", "dataset_name": place.of(seed, "rows"), "output_dir": out,
-        "max_length": 64, "per_device_train_batch_size": ROWS_A_STEP, "num_train_epochs": 1, "learning_rate": 3e-3,
-        "lr_scheduler_type": "cosine", "warmup_steps": 10, "save_strategy": "no", **PLAIN, "seed": seed,
+        "max_length": 64, "per_device_train_batch_size": ROWS_A_STEP, "num_train_epochs": 2, "learning_rate": 1.5e-3,
+        "lr_scheduler_type": "cosine", "warmup_steps": 100, "save_strategy": "no", **PLAIN, "seed": seed,
     }  # fmt: skip
     command = Command(["python", "-m", "trl.scripts.sft", *flags(values)])
     return Stage(f"warmup_s{seed}", f"seed {seed}: warm-up", [command], [out])
@@ -92,7 +92,7 @@ def _policy(place: Place, seed: int, arm: str, name: str, steps: int, **own: Any
         "model_path": place.of(seed, "warmup"), "ref": "previous", "output_dir": out,
         "reward_models": OBJECTIVES, "min_prompt_tokens": 1, "max_prompt_tokens": 16, "max_new_tokens": TOKENS,
         "max_length": 64, "temperature": 1.0, "beta": 0.1, "per_device_train_batch_size": PROMPTS_A_STEP,
-        "learning_rate": 1e-3, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "max_steps": steps,
+        "learning_rate": 3e-4, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "max_steps": steps,
         "save_steps": steps, "save_only_model": True, "disable_wandb": True, **PLAIN, "seed": seed, **own,
     }  # fmt: skip
     command = Command(["python", "-m", "trl_ext.moodpo.script", *flags(values)])
@@ -164,7 +164,7 @@ CLAIM = Claim(
     "of the rows ask for one objective alone. In pilots neither a finished language model nor, with fewer such rows, random weights "
     "learnt to read the sentence; the policy without the warm-up starts from the finished one. The objectives are words of two lists "
     "in an answer of 20, which compete for nouns but do not exclude each other. All weights of half a million are trained, on 16 "
-    "prompts a step.",
+    "prompts a step, in steps small enough that answers stay graded: at 1e-3 instead of 3e-4 most wishes of a side had one answer.",
     weakest="The warm-up shows every weight that is asked later, so steering is partly its own: its correlation and front stand beside "
     "the policy's, and a policy whose front is no better would change our mind. A correlation counts order, not distance: in a pilot "
     "whose warm-up showed the two ends alone it was near 1 too, though the wishes from 20 to 80 had nearly the same answers. A soup "
