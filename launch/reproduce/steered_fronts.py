@@ -51,12 +51,12 @@ class Front:
         return f"{arm}_{percentages((w, 1 - w))}"
 
     def point(self, arm: str, w: float) -> list[float]:
-        """Mean words of the sea and of the garden."""
+        """Mean score of the sea and of the garden."""
         (row,) = [row for row in self.summary["points"] if row["label"] == self.label(arm, w)]
         return [row["scores"][name]["value"] for name in NAMES]
 
     def worth(self, arm: str, w: float) -> float:
-        """What a wish asks for: its weighted score, in words."""
+        """What a wish asks for: its weighted score."""
         sea, garden = self.point(arm, w)
         return w * sea + (1 - w) * garden
 
@@ -75,7 +75,7 @@ class Front:
         return fmean(part / whole if whole else 0.0 for part, whole in zip(inner, ranges, strict=True))
 
     def volume(self, arm: str) -> float:
-        """Square words above the reference point that `pareto` took for all policies, of the points at the five weights."""
+        """Hypervolume above the reference point that `pareto` took for all policies, of the points at the five weights."""
         points = [self.point(arm, w) for w in self.fixed]
         return hypervolume(points, self.summary["hv_reference"]["raw"])
 
@@ -110,14 +110,14 @@ def compared(found: Mapping[int, Front]) -> Measured:
         )
     volumes = {arm: [one.volume(arm) for one in found.values()] for arm in TITLES}
     for arm in ("steered", "long", "fixed", "soup", "unprepared", "warmup"):
-        others[f"hypervolume in square words: {TITLES[arm]}"] = student_mean(volumes[arm])
+        others[f"hypervolume: {TITLES[arm]}"] = student_mean(volumes[arm])
     for arm, other in (("steered", "fixed"), ("long", "fixed"), ("steered", "soup"), ("steered", "warmup")):
         others[f"hypervolume, {TITLES[arm]} minus: {TITLES[other]}"] = _difference(volumes[arm], volumes[other])
     for arm in ("steered", "long", "fixed", "soup", "unprepared", "warmup"):
         nats = [one.distance(arm) for one in found.values()]
         others[f"KL from the untouched model in nats: {TITLES[arm]}"] = student_mean(nats)
     ends = [[one.worth(arm, 1.0) for one in found.values()] for arm in ("fixed", "soup")]
-    others["words of the sea of the policy for the sea, asked with its sentence minus without one, as a soup is"] = (
+    others["score in the sea of the policy for the sea, asked with its sentence minus without one, as a soup is"] = (
         _difference(*ends)
     )
     estimate = student_mean([one.correlation("steered") - ENOUGH for one in found.values()])

@@ -107,6 +107,19 @@ def words_b(prompts: Sequence[str], responses: Sequence[str], metadata: object =
     return _distinct(B, responses)
 
 
+def enough_a(prompts: Sequence[str], responses: Sequence[str], metadata: object = None, **_) -> list[float]:
+    """n / (n + 1) of the n that `words_a` counts: returns diminish, so weights between the ends ask for mixtures.
+
+    A weighted sum of counts is largest at an end for every weight but one half, whatever is asked.
+    """
+    return [count / (count + 1) for count in words_a(prompts, responses)]
+
+
+def enough_b(prompts: Sequence[str], responses: Sequence[str], metadata: object = None, **_) -> list[float]:
+    """`enough_a` of `words_b`."""
+    return [count / (count + 1) for count in words_b(prompts, responses)]
+
+
 def reward_a(completions: Sequence[str], **_) -> list[float]:
     """`words_a` as TRL's `--reward_funcs` takes it, by a path with dots."""
     return words_a([], completions)

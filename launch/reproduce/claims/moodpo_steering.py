@@ -8,7 +8,7 @@ from launch.pipelines.stages import Command, Stage
 from launch.reproduce.claim import Claim, Measured, Place
 from launch.reproduce.steered_fronts import ENOUGH, NAMES, STEERED, compared, fixed_label, read_front
 
-OBJECTIVES = ["sea=launch.reproduce.words:words_a", "garden=launch.reproduce.words:words_b"]
+OBJECTIVES = ["sea=launch.reproduce.words:enough_a", "garden=launch.reproduce.words:enough_b"]
 ENDS = (1.0, 0.0)  # weights of the sea; the soups are of the policies for these
 TOKENS = 20
 # One token for each share of each objective: a model of this size does not learn in minutes which number is whose.
@@ -163,15 +163,16 @@ CLAIM = Claim(
     "taught random weights the language and the sentence at once, on 9,600 rows whose nouns keep to the topic that is asked for; half "
     "of the rows ask for one objective alone. In pilots neither a finished language model nor, with fewer such rows, random weights "
     "learnt to read the sentence; the policy without the warm-up starts from the finished one. The objectives are words of two lists "
-    "in an answer of 20, which compete for nouns but do not exclude each other. All weights of half a million are trained, on 16 "
-    "prompts a step, in steps small enough that answers stay graded: at 1e-3 instead of 3e-4 most wishes of a side had one answer.",
+    "in an answer of 20, which compete for nouns but do not exclude each other, with diminishing returns: n words score n / (n + 1). "
+    "A weighted sum of plain counts is largest at an end for every weight but one half, and in pilots policies jumped there from one "
+    "topic to the other. All weights of half a million are trained, on 16 prompts a step.",
     weakest="The warm-up shows every weight that is asked later, so steering is partly its own: its correlation and front stand beside "
     "the policy's, and a policy whose front is no better would change our mind. A correlation counts order, not distance: in a pilot "
     "whose warm-up showed the two ends alone it was near 1 too, though the wishes from 20 to 80 had nearly the same answers. A soup "
     "is asked without the sentence that its two policies were trained under, which the last line measures at one end. It is one made "
     "language with functions as rewards; seeds draw rows, prompts, weights and answers.",
     across="weight of the sea",
-    up="weighted score (words)",
+    up="weighted score, of 0 to 1",
     stages=stages,
     measure=measure,
     compared="mean",

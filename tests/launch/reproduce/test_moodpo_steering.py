@@ -27,7 +27,7 @@ def cell(value):
 
 
 def store(place, seed, correlations):
-    """A steered policy with 3 w words of the sea and 3 (1 - w) of the garden, `long` with twice as many, one of each elsewhere."""
+    """A steered policy that scores 3 w in the sea and 3 (1 - w) in the garden, `long` with twice as many, one of each elsewhere."""
     times = {"steered": 3.0, "long": 6.0}
 
     def row(label, arm, w):
@@ -68,7 +68,7 @@ def test_both_scores_must_follow_the_weights_and_fronts_are_compared_at_the_five
         pytest.approx(0.6)
     )
     # Steps at (3, 0), (2.4, 0.6), (1.5, 1.5), (0.6, 2.4) and (0, 3): 0.6 x 2.4 + 0.9 x 1.5 + 0.9 x 0.6.
-    assert other(f"hypervolume in square words: {TITLES['steered']}") == pytest.approx(3.33)
+    assert other(f"hypervolume: {TITLES['steered']}") == pytest.approx(3.33)
     assert other(f"hypervolume, {TITLES['long']} minus: {TITLES['fixed']}") == pytest.approx(4 * 3.33 - 1)
     assert other(f"smaller of the two Spearman correlations: {TITLES['unprepared']}") == 0.0
     assert other(f"KL from the untouched model in nats: {TITLES['soup']}") == pytest.approx(3.0)

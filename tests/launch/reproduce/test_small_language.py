@@ -10,7 +10,7 @@ import pytest
 from launch.__main__ import main as launch
 from launch.reproduce.grammar import LONGEST, SHORTEST, sentences, vocabulary
 from launch.reproduce.sentences import PROMPT_WORDS, TEST_PROMPTS, TRAIN_PROMPTS, make_prompts
-from launch.reproduce.words import GOLD, PLAIN, TOPICS, A, B, gold_shares, words_a, words_b
+from launch.reproduce.words import GOLD, PLAIN, TOPICS, A, B, enough_a, enough_b, gold_shares, words_a, words_b
 from trl_ext.d2po.gold import get_gold
 from trl_ext.d2po.gold.words import BAG
 from trl_ext.objectives.text import call_text_function
@@ -63,6 +63,7 @@ def test_a_word_belongs_to_one_class_and_the_lists_do_not_overlap():
 
 def test_the_rewards_count_different_words_of_their_list():
     responses = ["the boats saw a boat , the boat and one tide.", "Boat rose", ""]
+    assert enough_a([""] * 3, responses) == [2 / 3, 0.0, 0.0] and enough_b([""] * 3, responses) == [0.0, 0.5, 0.0]
     assert words_a([""] * 3, responses) == [2.0, 0.0, 0.0] and words_b([""] * 3, responses) == [0.0, 1.0, 0.0]
     assert call_text_function("launch.reproduce.words.words_a", [""], ["a wave"], [2]) == [1.0]
     assert get_gold("launch.reproduce.words:words_b")(["x"], ["a rose"]) == [1.0]
