@@ -29,7 +29,8 @@ EXTRAS = {
     "swift": ["ms-swift>=4.6.0,<4.7", "msgspec>=0.19", "trl>=0.29.1,<1.0", "tensorboard>=2.16"],
     # tensorboard is what the run files log to.
     "trl": ["trl>=0.29.1,<1.17", "tensorboard>=2.16"],
-    "vllm": ["vllm>=0.10"],
+    # `LLM.enqueue`, which --backend vllm uses, is in 0.17 and not in 0.12.
+    "vllm": ["vllm>=0.17"],
     "deepspeed": ["deepspeed>=0.18"],
     "eval": ["moocore>=0.3", "matplotlib>=3.8", "doit>=0.36", "evaluate>=0.4.3"],
     "ui": ["gradio>=6.20,<7"],

@@ -49,16 +49,11 @@ def random_llama(name: str, seed: int, **settings):
     import torch
     import transformers
 
-    config = transformers.LlamaConfig(
-        vocab_size=400,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        **settings,
-    )
+    shape = {
+        "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 256,
+    }  # fmt: skip
+    config = transformers.LlamaConfig(**shape | settings)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = getattr(transformers, name)(config)
@@ -68,12 +63,14 @@ def random_llama(name: str, seed: int, **settings):
     return model
 
 
-def build_model(folder: Path, seed: int = 0, pad_token: str = "<|endoftext|>", end_gain: float = 1.0) -> Path:
+def build_model(
+    folder: Path, seed: int = 0, pad_token: str = "<|endoftext|>", end_gain: float = 1.0, **settings
+) -> Path:
     """A language model and its tokenizer; `end_gain` > 1 makes the end token louder, so that some answers end early."""
     folder.mkdir(parents=True, exist_ok=True)
     build_tokenizer(folder, pad_token)
     tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    model = random_llama("LlamaForCausalLM", seed, tie_word_embeddings=True, **tokens)
+    model = random_llama("LlamaForCausalLM", seed, tie_word_embeddings=True, **tokens, **settings)
     model.lm_head.weight.data[model.config.eos_token_id] *= end_gain
     model.save_pretrained(folder)
     return folder
@@ -143,7 +140,9 @@ SCORES = tuple(f"<s>{score}</s>" for score in range(0, 101, 10))
 VERDICTS = tuple(f"<preference>{label}</preference>" for label in ("A", "B", "tie"))
 
 
-def build_scoring_model(folder: Path, seed: int = 0, malformed: float = 0.0, answers: tuple[str, ...] = SCORES) -> Path:
+def build_scoring_model(
+    folder: Path, seed: int = 0, malformed: float = 0.0, answers: tuple[str, ...] = SCORES, **settings
+) -> Path:
     """A language model whose `answers` (scores `<s>0</s>` ... `<s>100</s>`, or `VERDICTS`) are one token each.
 
     Every token's embedding has the same large first entry, which therefore survives in the last hidden state; the output
@@ -157,9 +156,8 @@ def build_scoring_model(folder: Path, seed: int = 0, malformed: float = 0.0, ans
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(list(answers))
     tokenizer.save_pretrained(folder)
-    model = random_llama(
-        "LlamaForCausalLM", seed, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0
-    )
+    tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    model = random_llama("LlamaForCausalLM", seed, tie_word_embeddings=False, **tokens, **settings)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     weights = model.lm_head.weight.data
     model.model.embed_tokens.weight.data[:, 0] = 3.0

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from launch.answers.forms import Form
 from launch.answers.policy import Policy
 from launch.answers.prompts import Prompt
 from launch.answers.records import NO_COUNTS
@@ -79,9 +80,11 @@ class Backend(Protocol):
 
     Attributes:
         whole_batches: an answer depends on its batch, so that a batch of which a part is there is drawn as a whole.
+        own_batches: it is given everything at once and batches by itself.
     """
 
     whole_batches: bool
+    own_batches: bool
 
     def length(self, prompt: Prompt) -> int:
         """By which prompts are sorted into batches of similar cost."""
@@ -100,37 +103,68 @@ class Backend(Protocol):
         ...
 
 
-class TransformersBackend:
-    """Batched generation with a local model.
+class Spoken(Protocol):
+    """A model in this process with the form of its conversations."""
+
+    form: Form
+
+
+class LocalBackend:
+    """What the back ends of a model in this process share: prompts become tokens, and tokens answers, in one way.
 
     Args:
-        policy: the model; its one adapter, when it has any, is used.
+        model: its form writes the prompts.
         max_input_length: prompts above it lose their first tokens; None leaves what the model's limit allows.
 
     Raises:
         ValueError: `max_new_tokens` leaves no room for a prompt.
     """
 
-    # Padding is part of the arithmetic.
-    whole_batches = True
-
-    def __init__(self, policy: Policy, decoding: Decoding, max_input_length: int | None = None):
-        self.policy = policy
-        self.decoding = decoding
-        self.limit = max_input_length or policy.max_length - decoding.max_new_tokens
+    def __init__(self, model: Spoken, decoding: Decoding, max_input_length: int | None = None):
+        self.form, self.decoding = model.form, decoding
+        self.limit = max_input_length or self.form.max_length - decoding.max_new_tokens
         if self.limit < 1:
-            raise ValueError(f"--max_new_tokens {decoding.max_new_tokens} leaves no room in {policy.max_length} tokens")
-        self.adapter = policy.adapters[0] if policy.adapters else None
+            raise ValueError(
+                f"--max_new_tokens {decoding.max_new_tokens} leaves no room in {self.form.max_length} tokens"
+            )
         self._encoded: dict[str, list[int]] = {}
 
     def _encode(self, prompt: Prompt) -> list[int]:
         if prompt.prompt_id not in self._encoded:
-            self._encoded[prompt.prompt_id] = self.policy.encode_prompt(prompt.messages)
+            self._encoded[prompt.prompt_id] = self.form.encode_prompt(prompt.messages)
         return self._encoded[prompt.prompt_id]
+
+    def _seen(self, prompt: Prompt) -> list[int]:
+        """The tokens that the model is given."""
+        return self._encode(prompt)[-self.limit :]
 
     def length(self, prompt: Prompt) -> int:
         """Tokens the model will see."""
         return min(len(self._encode(prompt)), self.limit)
+
+    def _answer(self, item: Item, tokens: Sequence[int]) -> Answer:
+        """The answer of generated tokens; from the first end token on, nothing counts."""
+        end = next((place for place, token in enumerate(tokens) if token in self.form.stop_ids), None)
+        text = self.form.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        count = len(tokens) if end is None else end + 1
+        whole, seen = len(self._encode(item.prompt)), self.length(item.prompt)
+        return Answer(text, count, seen, seen < whole, end is None)
+
+    def close(self) -> None:
+        """Nothing to release: the model belongs to whoever loaded it."""
+
+
+class TransformersBackend(LocalBackend):
+    """Batched generation with a local model; its one adapter, when it has any, is used. See `LocalBackend`."""
+
+    # Padding is part of the arithmetic.
+    whole_batches = True
+    own_batches = False
+
+    def __init__(self, policy: Policy, decoding: Decoding, max_input_length: int | None = None):
+        super().__init__(policy, decoding, max_input_length)
+        self.policy = policy
+        self.adapter = policy.adapters[0] if policy.adapters else None
 
     def generate(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, in order."""
@@ -140,8 +174,7 @@ class TransformersBackend:
         from trl_ext.shared_prefix.prefill import prefilled
 
         policy, decoding = self.policy, self.decoding
-        full = [self._encode(item.prompt) for item in items]
-        kept = [ids[-self.limit :] for ids in full]
+        kept = [self._seen(item.prompt) for item in items]
         width = max(map(len, kept))
         input_ids = torch.tensor([[policy.pad_id] * (width - len(ids)) + ids for ids in kept])
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in kept])
@@ -160,9 +193,7 @@ class TransformersBackend:
                 logits_processor=processors,
             )
         answers = output[:, width:].tolist()
-        return [
-            self._answer(tokens, len(ids), len(whole)) for tokens, ids, whole in zip(answers, kept, full, strict=True)
-        ]
+        return [self._answer(item, tokens) for item, tokens in zip(items, answers, strict=True)]
 
     def draw(self, items: Sequence[Item], keep: Keep) -> list[tuple[Item, Answer]]:
         """Gives `keep` the batch; there is no item without an answer."""
@@ -186,13 +217,3 @@ class TransformersBackend:
             pad_token_id=self.policy.pad_id,
             bos_token_id=self.policy.tokenizer.bos_token_id,
         )
-
-    def _answer(self, tokens: list[int], seen: int, whole: int) -> Answer:
-        ends = self.policy.stop_ids
-        end = next((place for place, token in enumerate(tokens) if token in ends), None)
-        text = self.policy.tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        count = len(tokens) if end is None else end + 1
-        return Answer(text, count, seen, seen < whole, end is None)
-
-    def close(self) -> None:
-        """Nothing to release."""

@@ -9,10 +9,12 @@ from typing import Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.scoring.tags import refuse_swallowed_tags
-from launch.answers.backends import Backend, Decoding, TransformersBackend
+from launch.answers.backends import Backend, Decoding
 from launch.answers.checkpoints import Checkpoint
 from launch.answers.draw import draw, weight_facts
+from launch.answers.engine import Engine
 from launch.answers.forms import check_swift
+from launch.answers.local import LOCAL, SERVER, add_backend_or_server, backend_of, load_model, settle_backend
 from launch.answers.policy import Policy
 from launch.answers.prompts import Prompt
 from launch.answers.records import read_answers
@@ -40,8 +42,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     add_torch_dtype(group, "as trained")
     group.add_argument("--max_length", type=positive_integer, help="longest row in tokens (default: the model's limit)")
     group.add_argument("--trust_remote_code", action="store_true", help="run Python code that the model brings")
-    group.add_argument("--base_url", metavar="URL", help="ask a server that speaks the OpenAI protocol instead")
-    group.add_argument("--api_model", metavar="NAME", help="model name at that server; its key: OPENAI_API_KEY")
+    add_backend_or_server(group)
 
 
 def add_sampling_options(group: argparse._ActionsContainer) -> None:
@@ -82,15 +83,14 @@ def drawn(decoding: Decoding) -> str:
     return f"sampled at temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, {top_k}"
 
 
-def checkpoint_of(args: argparse.Namespace) -> Checkpoint | None:
+def checkpoint_of(args: argparse.Namespace, decoding: Decoding) -> Checkpoint | None:
     """The weights that judge, with what the flags say over what the run says; None for a server's.
 
     Raises:
-        ValueError: see `resolve_checkpoint`; or flags of a local model together with those of a server.
+        ValueError: see `resolve_checkpoint` and `settle_backend`; or flags of a local model together with those of a server.
     """
-    if args.base_url or args.api_model:
-        if not (args.base_url and args.api_model):
-            raise ValueError("--base_url and --api_model belong together")
+    settle_backend(args, decoding)
+    if args.backend == SERVER:
         local = (
             "run_dir",
             "checkpoint",
@@ -139,6 +139,7 @@ def answer_settings(args: argparse.Namespace, checkpoint: Checkpoint | None, dec
     weights = dataclasses.asdict(checkpoint)
     return {
         **settings,
+        **({"backend": args.backend} if args.backend != LOCAL[0] else {}),  # which it has always been
         **{name: value for name, value in weights.items() if name not in NO_SETTINGS},
         **weight_facts(checkpoint.model, checkpoint.adapter, args.trust_remote_code),
         "max_length": args.max_length,
@@ -163,12 +164,13 @@ def backend_maker(
         return lambda: OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
 
     @cache
-    def policy() -> Policy:
+    def model() -> Policy | Engine:
         import torch
 
         # Every draw has a generator of its own; this is for whatever else in a model might ask for chance.
         torch.manual_seed(args.seed)
-        made = Policy(
+        made = load_model(
+            args.backend,
             checkpoint.model,
             adapters=checkpoint.adapter,
             model_type=checkpoint.model_type,
@@ -183,7 +185,7 @@ def backend_maker(
         refuse_swallowed_tags(made.tokenizer, answer)
         return made
 
-    return lambda: TransformersBackend(policy(), decoding)
+    return lambda: backend_of(model(), decoding)
 
 
 def draw_answers(

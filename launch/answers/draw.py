@@ -17,6 +17,8 @@ from launch.common.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
 
+SAID = 100  # answers between two lines about them, where a back end batches by itself
+
 
 def draw(
     prompts: Sequence[Prompt],
@@ -40,7 +42,7 @@ def draw(
         make_backend: called when answers are missing; what it made is closed at the end.
         settings: what decides the answers; stored beside them in `settings_file`, and compared upon a rerun.
         label: names the model in the answers.
-        batch_size: answers drawn at once.
+        batch_size: answers drawn at once; a back end that batches by itself is given all of them.
         max_failed_share: of the answers, that may have failed (see `is_failed`); they are kept, not asked for again.
         retry_failed: ask for those again.
 
@@ -65,6 +67,8 @@ def plan_batches(items: Sequence[Item], backend: Backend, batch_size: int) -> li
 
     A function of all items, finished ones included, so that a restart meets the same batches.
     """
+    if backend.own_batches:
+        return [list(items)]
     order = sorted(items, key=lambda item: backend.length(item.prompt))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
@@ -91,6 +95,8 @@ def _draw_missing(
         def keep(asked: Sequence[Item], answers: Sequence[Answer]) -> None:
             nonlocal drawn
             partial.append(make_record(item, answer, label) for item, answer in zip(asked, answers, strict=True))
+            if backend.own_batches and drawn // SAID < (drawn + len(asked)) // SAID:
+                print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
             drawn += len(asked)
 
         for batch in plan_batches(items, backend, batch_size) if items else []:

@@ -9,9 +9,10 @@ from typing import Any
 
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
-from launch.answers.backends import Backend, Decoding, TransformersBackend
+from launch.answers.backends import Backend, Decoding
 from launch.answers.draw import draw, prompt_facts, weight_facts
-from launch.answers.options import add_model_options, add_server_options, load_policy, settle_template
+from launch.answers.local import SERVER, add_backend_or_server, backend_of, settle_backend
+from launch.answers.options import add_model_options, add_server_options, load_answering, settle_template
 from launch.answers.prompts import Prompt, read_prompts, shard
 from launch.answers.records import check_label, shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_shard
@@ -27,7 +28,7 @@ def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Pr
         "world_size": args.world_size,
         **prompt_facts(prompts),
     }
-    if args.backend == "openai":
+    if args.backend == SERVER:
         from launch.answers.server import server_settings
 
         return settings | server_settings(args.base_url, args.api_model, decoding)
@@ -43,28 +44,24 @@ def _settings(args: argparse.Namespace, decoding: Decoding, prompts: Sequence[Pr
     }
 
 
-def _check_backend(args: argparse.Namespace) -> None:
-    if args.backend == "transformers":
+def _check_backend(args: argparse.Namespace, decoding: Decoding) -> None:
+    settle_backend(args, decoding)
+    if args.backend != SERVER:
         if not args.model:
-            raise ValueError("--backend transformers needs --model")
-        if args.base_url or args.api_model:
-            raise ValueError("--base_url and --api_model belong to --backend openai")
+            raise ValueError(f"--backend {args.backend} needs --model")
         settle_template(args, [args.adapter] if args.adapter else [])
         return
-    if not args.base_url or not args.api_model:
-        raise ValueError("--backend openai needs --base_url and --api_model")
     local = ("model", "adapter", "model_type", "template", "torch_dtype", "max_length", "max_input_length")
     if given := [f"--{name}" for name in local if getattr(args, name)]:
         raise ValueError(f"{', '.join(given)}: the server decides this with --backend openai")
 
 
 def _backend(args: argparse.Namespace, decoding: Decoding) -> Backend:
-    if args.backend == "openai":
+    if args.backend == SERVER:
         from launch.answers.server import OpenAIBackend
 
         return OpenAIBackend(args.base_url, args.api_model, decoding, args.system, args.rpm_limit)
-    policy = load_policy(args, args.adapter)
-    return TransformersBackend(policy, decoding, args.max_input_length)
+    return backend_of(load_answering(args, args.adapter), decoding, args.max_input_length)
 
 
 def make_parser() -> Parser:
@@ -96,14 +93,7 @@ def make_parser() -> Parser:
     add_num_samples(parser, 1, "answers to each prompt")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     add_shard(parser, "parts of the prompts", dest=("rank", "world_size"))
-    parser.add_argument(
-        "--backend",
-        choices=("transformers", "openai"),
-        default="transformers",
-        help="what answers: a model here, or the server at --base_url",
-    )
-    parser.add_argument("--base_url", metavar="URL", help="address of the server; its key is read from OPENAI_API_KEY")
-    parser.add_argument("--api_model", metavar="NAME", help="model name at the server")
+    add_backend_or_server(parser)
     add_server_options(parser)
     return parser
 
@@ -111,8 +101,8 @@ def make_parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Exit status 0 when the shard is complete."""
     args = make_parser().parse_args(argv)
-    _check_backend(args)
     decoding = Decoding(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Decoding)})
+    _check_backend(args, decoding)
     prompts = read_prompts(args.prompts, args.eval_size)
     mine = shard(prompts, args.rank, args.world_size)
     target = Path(args.out) / check_label(args.label) / shard_name(args.rank, args.world_size)

@@ -1,7 +1,7 @@
 """`python -m launch generate-checkpoints`: answers of the checkpoints of a run to the same prompts, seeded and resumable.
 
 It samples (temperature 0.9, top-p 0.9, repetition penalty 1.2, as the reference's evaluation does), where `generate` takes
-the likeliest tokens. Models are loaded with transformers and peft alone.
+the likeliest tokens. Models are loaded without ms-swift.
 """
 
 import dataclasses
@@ -13,11 +13,11 @@ from typing import Any
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_rows, write_jsonl
-from launch.answers.backends import Decoding, TransformersBackend
+from launch.answers.backends import Decoding, LocalBackend
 from launch.answers.checkpoint_answers import ANSWERS_FILE, Question, read_questions
 from launch.answers.checkpoints import Checkpoint, find_checkpoints
 from launch.answers.draw import draw, prompt_facts, weight_facts
-from launch.answers.policy import Policy
+from launch.answers.local import LOCAL, add_backend, backend_of, check_local, load_model
 from launch.answers.records import shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples, add_torch_dtype
 from launch.cli.verbs import verb_parser
@@ -37,6 +37,7 @@ def generate(
     batch_size: int = 8,
     max_input_length: int | None = None,
     torch_dtype: str | None = None,
+    backend: str = LOCAL[0],
 ) -> Path:
     """Answers of one checkpoint to every question, in `out/NAME/00001-of-00001.jsonl`, which is returned.
 
@@ -55,15 +56,16 @@ def generate(
         "batch_size": batch_size,
         "max_input_length": max_input_length,
         "torch_dtype": torch_dtype,
+        **({"backend": backend} if backend != LOCAL[0] else {}),
     }
 
-    def backend() -> TransformersBackend:
-        policy = Policy(checkpoint.model, adapters=checkpoint.adapter, kind="assistant", torch_dtype=torch_dtype)
-        return TransformersBackend(policy, decoding, max_input_length)
+    def make_backend() -> LocalBackend:
+        how = {"adapters": checkpoint.adapter, "kind": "assistant", "torch_dtype": torch_dtype}
+        return backend_of(load_model(backend, checkpoint.model, **how), decoding, max_input_length)
 
     draw(
         prompts,
-        backend,
+        make_backend,
         target,
         settings=settings,
         label=checkpoint.label,
@@ -117,6 +119,7 @@ def make_parser() -> Parser:
     add_num_samples(parser, 1, "answers to each prompt")
     add_batch_size(parser, 8, "prompts answered at once")
     add_torch_dtype(parser)
+    add_backend(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     for old, new in OF_THE_REFERENCE.items():
         parser.rename(old, new)
@@ -132,6 +135,7 @@ def main(argv: list[str]) -> int:
     questions = read_questions(args.prompts, args.eval_size)
     names = {field.name for field in dataclasses.fields(Decoding)} & vars(args).keys()
     decoding = Decoding(do_sample=True, **{name: getattr(args, name) for name in names})
+    check_local(args.backend, decoding)
     targets = {}
     for checkpoint in checkpoints:
         targets[checkpoint] = generate(
@@ -142,6 +146,7 @@ def main(argv: list[str]) -> int:
             batch_size=args.batch_size,
             max_input_length=args.max_input_length,
             torch_dtype=args.torch_dtype,
+            backend=args.backend,
         )
         gc.collect()  # the last model goes before the next one comes
     rows = (row for checkpoint, target in targets.items() for row in answer_rows(checkpoint, target, questions))

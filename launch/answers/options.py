@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets_builders.choices import positive_integer, share
 from launch.answers.records import MAX_FAILED_SHARE
 from launch.cli.flags import add_torch_dtype
 
 if TYPE_CHECKING:
+    from launch.answers.engine import Engine
     from launch.answers.policy import Policy
 
 OWN_TEMPLATE = "default: as trained by ms-swift, else the tokenizer's chat template"
@@ -68,18 +69,29 @@ def settle_template(args: argparse.Namespace, adapters: Iterable[str] = ()) -> N
     check_swift(asked)
 
 
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of `add_model_options` say to a `Policy` beside the weights."""
+    return {
+        "model_type": args.model_type,
+        "template_type": args.template,
+        "system": args.system,
+        "torch_dtype": args.torch_dtype,
+        "max_length": args.max_length,
+        "trust_remote_code": args.trust_remote_code,
+    }
+
+
 def load_policy(args: argparse.Namespace, adapters: Mapping[str, str] | str | None = None) -> "Policy":
     """The policy that the flags of `add_model_options` describe. Errors: see `settle_template` and `Policy`."""
     from launch.answers.policy import Policy
 
     settle_template(args, [adapters] if isinstance(adapters, str) else (adapters or {}).values())
-    return Policy(
-        args.model,
-        adapters=adapters,
-        model_type=args.model_type,
-        template_type=args.template,
-        system=args.system,
-        torch_dtype=args.torch_dtype,
-        max_length=args.max_length,
-        trust_remote_code=args.trust_remote_code,
-    )
+    return Policy(args.model, adapters=adapters, **settings_of(args))
+
+
+def load_answering(args: argparse.Namespace, adapter: str | None) -> "Policy | Engine":
+    """The same model, with `adapter`, in the hands of `--backend`. Errors: those of `load_policy` and `Engine`."""
+    from launch.answers.local import load_model
+
+    settle_template(args, [adapter] if adapter else [])
+    return load_model(args.backend, args.model, adapters=adapter, **settings_of(args))

@@ -195,18 +195,29 @@ def _load(
     model = AutoModelForCausalLM.from_pretrained(
         directory, dtype=torch_dtype or "auto", trust_remote_code=trust_remote_code
     )
-    ends = model.generation_config.eos_token_id
-    ids = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id}
-    limit = settings["max_length"] or getattr(
-        model.config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length
-    )
-    stop_ids = sorted(token for token in ids if token is not None)
-    form = TokenizerForm(tokenizer, kind, stop_ids=stop_ids, **settings | {"max_length": limit})
+    form = _tokenizer_form(tokenizer, model.config, model.generation_config, kind, settings)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), form
 
 
+def _tokenizer_form(
+    tokenizer: Any, config: Any, generation_config: Any, kind: str | None, settings: dict
+) -> TokenizerForm:
+    ends = generation_config.eos_token_id
+    ids = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id}
+    limit = settings["max_length"] or getattr(
+        config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length
+    )
+    stop_ids = sorted(token for token in ids if token is not None)
+    return TokenizerForm(tokenizer, kind, stop_ids=stop_ids, **settings | {"max_length": limit})
+
+
 def _load_by_swift(
-    directory: str, model_type: str | None, template_type: str | None, torch_dtype: str | None, settings: dict
+    directory: str,
+    model_type: str | None,
+    template_type: str | None,
+    torch_dtype: str | None,
+    settings: dict,
+    weights: bool = True,
 ) -> tuple[Any, SwiftForm]:
     import torch
     from swift.model import MODEL_MAPPING, get_model_processor
@@ -217,6 +228,7 @@ def _load_by_swift(
     model, processor = get_model_processor(
         directory,
         torch_dtype=getattr(torch, torch_dtype) if torch_dtype else None,
+        load_model=weights,
         model_type=model_type,
         task_type="causal_lm",
     )
@@ -231,3 +243,35 @@ def _load_by_swift(
         enable_thinking=settings["enable_thinking"],
     )
     return model, SwiftForm(template)
+
+
+def read_form(
+    directory: str,
+    adapter: str | None = None,
+    *,
+    model_type: str | None = None,
+    template_type: str | None = None,
+    kind: str | None = None,
+    trust_remote_code: bool = False,
+    **settings: Any,
+) -> Form:
+    """The form of a `Policy` with these arguments; no weights are read. Errors: those of `Policy`.
+
+    Args:
+        directory: a resolved model.
+        settings: `system`, `max_length`, `use_chat_template` and `enable_thinking`.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    check_swift({"--model_type": model_type, "--template": template_type})
+    defaults = {"system": None, "max_length": None, "use_chat_template": True, "enable_thinking": None}
+    settings = defaults | settings
+    if model_type is not None or template_type is not None:
+        return _load_by_swift(directory, model_type, template_type, None, settings, weights=False)[1]
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
+    # As transformers does when it loads a model.
+    if Path(directory, "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(directory)
+    else:
+        generation = GenerationConfig.from_model_config(config)
+    return _tokenizer_form(load_tokenizer(directory, adapter, trust_remote_code), config, generation, kind, settings)

@@ -44,6 +44,7 @@ class OpenAIBackend:
     """
 
     whole_batches = False
+    own_batches = False
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         prompt = options.prompt_of(args, args.prompt or PROMPT[args.dataset])
     parser = options.parser_of(prompt, args.parser)
     decoding = decoding_of(args, args.do_sample)
-    checkpoint = checkpoint_of(args)
+    checkpoint = checkpoint_of(args, decoding)
     scoring = {
         "parser": parser.name,
         "bt_temp": args.bt_temp,

@@ -96,7 +96,7 @@ def draw(args: argparse.Namespace) -> int:
     """Draws the scores of every prompt, then writes and prints what they show."""
     tasks = tasks_of(args)
     decoding = decoding_of(args, do_sample=True)
-    checkpoint = checkpoint_of(args)
+    checkpoint = checkpoint_of(args, decoding)
     label = label_of(args, checkpoint)
     print(f"{label}: answers {drawn(decoding)}")
     comparisons, skips = options.comparisons_of(args)

@@ -35,12 +35,6 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say who judges, what the prompt asks for, and how answers are drawn."""
     add_checkpoint_options(parser)
     parser.add_argument("--adapter", metavar="DIR", help="LoRA adapter of the judge, another way to say --checkpoint")
-    parser.add_argument(
-        "--backend",
-        type=one_of(("transformers", "openai")),
-        default="transformers",
-        help="what answers: a model here, or --base_url",
-    )
     group = parser.add_argument_group("prompt (of pairs that are no rows of the builder)")
     group.add_argument("--rubric", metavar="FILE", help="what to judge by, a line each (default: helpfulness)")
     group.add_argument("--thinking", action="store_true", help="ask for reasoning before the verdict")
@@ -62,22 +56,19 @@ def asking_of(args: argparse.Namespace) -> Asking:
     Raises:
         ValueError: flags that contradict each other, a value out of range, no such weights or rubric.
     """
-    check_backend(args)
+    settle_adapter(args)
     decoding = decoding_of(args, args.do_sample)
-    checkpoint = checkpoint_of(args)
+    checkpoint = checkpoint_of(args, decoding)
     prompt = PairwisePrompt(rubric=rubric_of(args), thinking=args.thinking, ties=args.ties == "true")
     return Asking(checkpoint, prompt, decoding, label_of(args, checkpoint))
 
 
-def check_backend(args: argparse.Namespace) -> None:
-    """Refuses flags of a server without `--backend openai`, and the other way round; makes `--adapter` a checkpoint.
+def settle_adapter(args: argparse.Namespace) -> None:
+    """Makes `--adapter` a checkpoint.
 
     Raises:
-        ValueError: the flags that do not go together, or an adapter that is none.
+        ValueError: both name the weights that judge, or an adapter that is none.
     """
-    server = bool(args.base_url or args.api_model)
-    if server != (args.backend == "openai"):
-        raise ValueError("--base_url and --api_model belong to --backend openai, and it needs both")
     if args.adapter and args.checkpoint:
         raise ValueError("--adapter and --checkpoint both name the weights that judge; leave one out")
     if args.adapter:

@@ -12,12 +12,11 @@ from typing import Literal
 
 from datasets_builders.command_line import Parser
 from launch.answers.backends import Decoding
-from launch.answers.policy import Policy
 from launch.cli.verbs import verb_parser
 from launch.common.page import render
 from launch.common.serving import RequestGuard, check_host
-from launch.moodpo.steer import add_decoding_options, add_policy_options, read_decoding
-from launch.moodpo.steered import ask, asking, load_policy, objectives_of
+from launch.moodpo.steer import add_decoding_options, add_policy_options, open_policy, read_decoding
+from launch.moodpo.steered import Steered, ask, asking, objectives_of
 from launch.moodpo.weights import balance
 
 AUTH_VARIABLE = "STEER_PAGE_AUTH"
@@ -61,7 +60,7 @@ class Desk:
         names: the objectives in the order of training.
     """
 
-    def __init__(self, policy: Policy, names: Sequence[str], decoding: Decoding):
+    def __init__(self, policy: Steered, names: Sequence[str], decoding: Decoding):
         self.policy, self.names, self.decoding = policy, tuple(names), decoding
 
     def _card(self, kind: Literal["current", "alone"], prompt: str, percents: Sequence[int]) -> Card:
@@ -232,7 +231,7 @@ def main(argv: list[str]) -> int:
         raise ValueError("the page needs gradio: pip install 'swift-trl-ext[ui]'")
     # Read by gradio when it is imported, which otherwise looks for a newer version and reports its use.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    policy = load_policy(options.model, options.adapter, options.exp_type, options.torch_dtype)
+    policy = open_policy(options, decoding)
     page = build_page(Desk(policy, names, decoding))
     url = serve(page, options.host, options.port, login)
     print(f"the page is at {url}", flush=True)

@@ -16,8 +16,9 @@ from typing import Any
 from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object, read_rows, write_json, write_jsonl
-from launch.answers.backends import Decoding, TransformersBackend
+from launch.answers.backends import Decoding
 from launch.answers.draw import draw, prompt_facts
+from launch.answers.local import LOCAL, add_backend, backend_of, check_local
 from launch.answers.prompts import Prompt, read_prompts
 from launch.answers.records import shard_name
 from launch.cli.flags import add_batch_size, add_limit, add_max_new_tokens, add_num_samples
@@ -52,6 +53,7 @@ def generation_settings(
     return {
         **dataclasses.asdict(decoding),
         **{name: getattr(options, name) for name in ("batch_size", "torch_dtype", "exp_type")},
+        **({"backend": options.backend} if options.backend != LOCAL[0] else {}),
         "model_fingerprint": digest(resolve_model(model)),
         "adapter_fingerprint": digest(adapter) if adapter else None,
         "instruction": list(point.names),
@@ -79,13 +81,13 @@ def generate_points(
 
 def _generate_with(place, points, names, prompts, options, decoding) -> None:
     # A function of its own, so that one model is gone before the next one is loaded.
-    policy = load_policy(*place, options.exp_type, options.torch_dtype)
+    policy = load_policy(*place, options.exp_type, options.torch_dtype, options.backend)
     for point in points:
         asked = asking(policy, point.names, asked_weights(point, names)) if point.names else policy
         print(point.label, flush=True)
         draw(
             prompts,
-            functools.partial(TransformersBackend, asked, decoding),
+            functools.partial(backend_of, asked, decoding),
             options.out / "generations" / point.label / SHARD,
             settings=generation_settings(point, options, decoding, prompts),
             label=point.label,
@@ -162,6 +164,7 @@ def make_parser() -> Parser:
     add_num_samples(parser, 2, "answers to each prompt at each point; at least 2 for the measure of dispersion")
     add_batch_size(parser, 16, "prompts answered at once")
     add_form_options(parser)
+    add_backend(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     return parser
 
@@ -178,6 +181,7 @@ def main(argv: list[str]) -> int:
     short = [f"moodpo=moodpo:{options.adapter}"] if options.adapter else []
     points = all_points(parse_policies([*short, *options.policy]), names, vectors)
     decoding = read_decoding(options)
+    check_local(options.backend, decoding)
     prompts = read_prompts(options.prompts, options.eval_size)
     generate_points(points, names, prompts, options, decoding)
     score_points(points, options.objectives, prompts, options)

@@ -5,9 +5,10 @@ import json
 
 from datasets_builders.command_line import Parser
 from launch.answers.backends import Decoding
+from launch.answers.local import SERVER, add_backend_or_server, settle_backend
 from launch.cli.flags import add_max_new_tokens, add_torch_dtype
 from launch.cli.verbs import verb_parser
-from launch.moodpo.steered import ask, asking, load_form, load_policy, objectives_of
+from launch.moodpo.steered import Steered, ask, asking, load_form, load_policy, objectives_of
 from launch.moodpo.weights import parse_weights, write_weights
 
 
@@ -20,6 +21,24 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         "--objectives", nargs="+", metavar="NAME", help="in training's order, for a policy that does not name them"
     )
     add_form_options(group)
+    add_backend_or_server(group)
+
+
+def open_policy(options: argparse.Namespace, decoding: Decoding) -> Steered:
+    """The policy of the flags above.
+
+    Raises:
+        ValueError: see `settle_backend`, `load_policy` and `ServedPolicy`; or a flag that the server decides.
+    """
+    settle_backend(options, decoding)
+    if options.backend != SERVER:
+        return load_policy(options.model, options.adapter, options.exp_type, options.torch_dtype, options.backend)
+    if options.torch_dtype:
+        raise ValueError("--torch_dtype: the server decides this with --base_url")
+    from launch.moodpo.served import ServedPolicy
+
+    form = load_form(options.model, options.adapter, options.exp_type)
+    return ServedPolicy(form, options.base_url, options.api_model)
 
 
 def add_form_options(group: argparse._ActionsContainer) -> None:
@@ -84,7 +103,7 @@ def main(argv: list[str]) -> int:
             asked = form.asked([{"role": "user", "content": options.prompt}], names, vector)
             print(json.dumps({"prompt" if isinstance(asked, str) else "messages": asked}, ensure_ascii=False))
         return 0
-    policy = load_policy(options.model, options.adapter, options.exp_type, options.torch_dtype)
+    policy = open_policy(options, decoding)
     for vector in vectors:
         answer = ask(asking(policy, names, vector), options.prompt, decoding)
         if len(vectors) > 1:

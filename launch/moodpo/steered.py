@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from datasets_builders.messages import Messages
-from launch.answers.backends import Answer, Decoding, Item, TransformersBackend
+from launch.answers.backends import Answer, Decoding, Item
 from launch.answers.checkpoints import list_checkpoints
-from launch.answers.forms import TokenizerForm
+from launch.answers.engine import Engine
+from launch.answers.forms import Form, TokenizerForm
+from launch.answers.local import LOCAL, backend_of, load_model
 from launch.answers.policy import Policy, load_tokenizer
 from launch.answers.prompts import asked
 from trl_ext.moodpo.instruction import annotate, check_names, has_system_role
@@ -77,11 +80,13 @@ class SteeredForm(TokenizerForm):
         """The prompt with its weights written into it, the text that the policy was trained to read."""
         return annotate(self.plain(messages), names, weights, system_role=has_system_role(self.tokenizer))
 
+    def written(self, messages: Messages) -> str | Messages:
+        """The prompt as the policy reads it, its weights included once they are set."""
+        return self.plain(messages) if self.weights is None else self.asked(messages, self.names, self.weights)
+
     def encode_prompt(self, messages: Messages) -> list[int]:
         """Tokens (T,) of the prompt, its weights included."""
-        if self.weights is None:
-            return super().encode_prompt(messages)
-        return self.encode(self.asked(messages, self.names, self.weights))
+        return self.encode(self.written(messages))
 
 
 def load_form(model: str, adapter: str | None = None, kind: str = "assistant") -> SteeredForm:
@@ -89,12 +94,28 @@ def load_form(model: str, adapter: str | None = None, kind: str = "assistant") -
     return SteeredForm(load_tokenizer(model, adapter), kind)
 
 
-def load_policy(model: str, adapter: str | None, kind: str = "assistant", torch_dtype: str | None = None) -> Policy:
-    """A policy that `asking` can ask. Errors: see `Policy`."""
-    return Policy(model, adapters=adapter, kind=kind, torch_dtype=torch_dtype)
+def load_policy(
+    model: str,
+    adapter: str | None,
+    kind: str = "assistant",
+    torch_dtype: str | None = None,
+    backend: str = LOCAL[0],
+) -> Policy | Engine:
+    """A policy of this machine that `asking` can ask. Errors: see `launch.answers.local.load_model`."""
+    return load_model(backend, model, adapters=adapter, kind=kind, torch_dtype=torch_dtype)
 
 
-def asking(policy: Policy, names: Sequence[str], weights: Sequence[float]) -> Policy:
+class Steered(Protocol):
+    """A policy with the form of its prompts: one of this machine, or `launch.moodpo.served.ServedPolicy`."""
+
+    form: Form
+
+    def speaking(self, form: Form) -> "Steered":
+        """The same policy with its conversations in another form."""
+        ...
+
+
+def asking(policy: Steered, names: Sequence[str], weights: Sequence[float]) -> Steered:
     """The same model, asked with these weights (K,); nothing is loaded again."""
     form = policy.form
     return policy.speaking(
@@ -102,6 +123,8 @@ def asking(policy: Policy, names: Sequence[str], weights: Sequence[float]) -> Po
     )
 
 
-def ask(policy: Policy, text: str, decoding: Decoding) -> Answer:
+def ask(policy: Steered, text: str, decoding: Decoding) -> Answer:
     """The answer to one prompt. A draw depends on the seed and the prompt, not on the weights that are asked."""
-    return TransformersBackend(policy, decoding).generate([Item(asked(text), 0)])[0]
+    local = isinstance(policy, Policy | Engine)
+    with closing(backend_of(policy, decoding) if local else policy.backend(decoding)) as backend:
+        return backend.generate([Item(asked(text), 0)])[0]

@@ -156,7 +156,7 @@ def test_other_weights_under_the_same_name_are_refused(model_dir, prompts_file, 
 
 def test_a_complete_shard_is_not_drawn_again(model_dir, prompts_file, tmp_path, monkeypatch, capsys):
     generate.main(flags(model_dir, prompts_file, tmp_path / "out"))
-    monkeypatch.setattr(generate, "load_policy", lambda *_: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr(generate, "load_answering", lambda *_: pytest.fail("the model was loaded again"))
     assert generate.main(flags(model_dir, prompts_file, tmp_path / "out")) == 0
     assert "complete already" in capsys.readouterr().out
 
