@@ -1,5 +1,7 @@
 """GRPO whose rewards compare the two sides of a pair. Shapes: N completions of all ranks, in groups of K."""
 
+from typing import ClassVar
+
 import torch
 from accelerate.utils import gather
 from swift.utils import get_logger
@@ -27,6 +29,8 @@ class PairGRPOTrainer(PairedGRPOTrainer):
         ValueError: rows that are no whole pairs, a reward without pairs, or a setup that would cut pairs in two.
     """
 
+    _tag_names: ClassVar = [*PairedGRPOTrainer._tag_names, "ms-swift", "generative-reward-model"]
+    claim = "bt-judgement"
     pair_columns = PREFERRED_SIDE
     settings_class = BTSettings
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from swift.rlhf_trainers import DPOTrainer
@@ -12,12 +13,15 @@ from datasets_builders.io import write_json
 from swift_ext.settings import read_settings
 from swift_ext.shared_prefix.dpo import SharesPairs
 from trl_ext.checkpoints import EndsAtItsLastStep
+from trl_ext.model_card import DescribesItself
 from trl_ext.modpo.adapters import MarginAdapters
+from trl_ext.modpo.margins import described
 from trl_ext.modpo.start import MARGINS
 from trl_ext.modpo.weighted_sum import start_at_margins
 from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
+from trl_ext.papers import MODPO
 
 from .settings import MODPOSettings, refuse_what_cannot_work
 from .sources import LiveMargins
@@ -34,7 +38,7 @@ def _is_column(name: str, value) -> bool:
     return name == "margin" or (isinstance(value, list) and not (value and isinstance(value[0], torch.Tensor)))
 
 
-class MODPOTrainer(EndsAtItsLastStep, SharesPairs, DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharesPairs, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
     The only change to [`swift.rlhf_trainers.DPOTrainer`] is the reference term: `compute_ref_log_probs` returns
@@ -46,11 +50,18 @@ class MODPOTrainer(EndsAtItsLastStep, SharesPairs, DPOTrainer):
             margins would have no effect, or, in training, a margin that is not finite.
     """
 
+    _tag_names: ClassVar = [*DPOTrainer._tag_names, "ms-swift", "modpo"]
+    _name = "MODPO"
+    _paper: ClassVar = MODPO
+    claim = "modpo-front"
+
     def __init__(self, model=None, ref_model=None, *args, **kwargs):
         training_args, template = kwargs["args"], kwargs["template"]
         self.modpo = read_settings(MODPOSettings)
         self.margins = self.modpo.resolve(training_args.beta)
         refuse_what_cannot_work(self.modpo, self.margins, training_args, template)
+        if self.modpo.w == 1 and not self.margins:  # the run is DPO, and its tags and model card say so
+            self._name, self._paper, self._tag_names = DPOTrainer._name, DPOTrainer._paper, DPOTrainer._tag_names
         self.store = self.live = None
         if self.modpo.store is not None:
             self.store = MarginStore(self.modpo.store, (ref_model or model).model_info.model_dir, self.margins)
@@ -83,6 +94,9 @@ class MODPOTrainer(EndsAtItsLastStep, SharesPairs, DPOTrainer):
         if not live:
             adapters.remove()
         logger.info(f"MODPO: the policy starts where the margins vanish, {count} modules were set")
+
+    def objectives(self):
+        return described(self.margins, self.modpo.w, self.args.beta)
 
     def _report(self) -> None:
         reference = "a separate reference model" if self.ref_model is not None else "the base with all adapters off"

@@ -1,6 +1,8 @@
 """GRPO that generates both rows of a pair on one rank, in one generation batch. Shapes: N completions in groups of K."""
 
+import inspect
 import json
+from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +13,7 @@ from swift.utils import get_logger
 from swift_ext.settings import read_settings
 from swift_ext.shared_prefix.grpo import SharesCompletions
 from trl_ext.checkpoints import EndsAtItsLastStep
+from trl_ext.model_card import DescribesItself, Objective
 
 from .pair_index import PairColumns, PairIndex, index_pairs
 from .sampler import PairRepeatSampler
@@ -20,7 +23,13 @@ from .settings import PairedSettings
 logger = get_logger()
 
 
-class PairedGRPOTrainer(EndsAtItsLastStep, SharesCompletions, GRPOTrainer):
+def _first_line(reward) -> str:
+    """Of what a reward, or its class, says of itself."""
+    said = inspect.getdoc(reward if inspect.isfunction(reward) else type(reward)) or type(reward).__name__
+    return said.partition("\n")[0]
+
+
+class PairedGRPOTrainer(EndsAtItsLastStep, DescribesItself, SharesCompletions, GRPOTrainer):
     """The change to [`swift.rlhf_trainers.GRPOTrainer`] is the sampler, in training and in evaluation.
 
     Around it: what both sides of a pair have in common is computed once, dynamic sampling replaces whole pairs, a resume in
@@ -58,6 +67,21 @@ class PairedGRPOTrainer(EndsAtItsLastStep, SharesCompletions, GRPOTrainer):
             logger.info(f"answers are drawn at {drawn(self.request_config)}")
             if hidden := hidden_cuts(self.engine, self.request_config):
                 logger.warning(f"the model's generation_config.json also sets {hidden}, which its log-probs leave out")
+
+    def objectives(self):
+        weights, settings = self.reward_weights.tolist(), self.settings
+        prefix = settings.model_config["env_prefix"]
+        given = ", ".join(
+            f"`{prefix}{name.upper()}={getattr(settings, name)}`" for name in sorted(settings.model_fields_set)
+        )
+        names = {
+            reward: name for name, reward in orms.items()
+        }  # as they are asked for; upstream's are those of classes
+        told = [(names.get(type(one)), _first_line(one)) for one in self.reward_funcs]
+        # A gym's reward is the last one, without a function.
+        rewards = zip_longest(self.reward_func_names, weights, told, fillvalue=(None, ""))
+        found = [Objective(asked or name, f"{weight:g}", said) for name, weight, (asked, said) in rewards]
+        return [*found, Objective("settings", "", given)] if given else found
 
     def check_run(self, reward_classes, training_args, template, train_dataset) -> None:
         """Refuses what cannot work, by ValueError, before the parent is built."""

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow
@@ -84,6 +84,8 @@ class JudgeGRPOTrainer(PairedGRPOTrainer):
             would cut pairs in two.
     """
 
+    _tag_names: ClassVar = [*PairedGRPOTrainer._tag_names, "ms-swift", "pairwise-judge"]
+    claim = "judge-consistency"
     pair_columns = PairColumns("ground_truth", preferred_replies, "helpsteer2-pairwise")
     settings_class = JudgeSettings
 

@@ -219,6 +219,30 @@ def test_a_text_has_the_tokens_that_trl_trains_a_reward_model_on(rm, tmp_path):
     assert found == [encoder.encode("Why?", answer).ids for answer in answers]
 
 
+def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(base, tmp_path):
+    trainer = build(
+        base,
+        tmp_path,
+        Oracle(),
+        mode="d2po",
+        gold=LETTERS,
+        labels_per_window=3,
+        max_steps=2,
+        save_strategy="steps",
+        discriminator_url="http://127.0.0.1:1",
+    )
+    trainer.train()
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert (
+        "D2PO: Discriminator-Guided DPO with Response Evaluation Models](https://huggingface.co/papers/2405.01511)"
+        in card
+    )
+    assert "@article{singhal2024d2po," in card
+    assert f"| gold | 1 | `{LETTERS}`, 3 labels bought until this card, selection confidence |" in card
+    assert "| discriminator | pairs without a label | behind an address |" in card
+    assert "16 rows, digest `" in card and "`python -m launch reproduce d2po-labels`" in card
+
+
 def test_the_defaults_of_a_discriminator_stand_in_one_place(tmp_path):
     args = D2POConfig(**settings(tmp_path, window_pairs=8, mode="opo", gold=LETTERS))
     assert discriminator_settings(args) == DiscriminatorSettings(seed=5)

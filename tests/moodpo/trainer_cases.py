@@ -580,6 +580,17 @@ def test_a_csv_becomes_an_adapter(first_iteration):
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (4, 8, 0.05)
 
 
+def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(first_iteration):
+    card = (first_iteration / "README.md").read_text("utf-8")
+    assert (
+        "Robust Multi-Objective Preference Alignment with Online DPO](https://huggingface.co/papers/2503.00295)" in card
+    )
+    assert "@article{gupta2025robust," in card
+    assert "| safe | drawn for each prompt | classifier `judge` |" in card
+    assert "| brevity | drawn for each prompt | function `brevity` |" in card
+    assert "13 rows, digest `" in card and "`python -m launch reproduce moodpo-steering`" in card
+
+
 @pytest.mark.parametrize("ref", ["base", "previous"])
 def test_a_second_iteration_starts_from_the_first(base, world, first_iteration, ref):
     start = ("--model_path", str(first_iteration / "checkpoint-2"), "--ref", ref, "--wandb_name", ref)

@@ -159,6 +159,14 @@ def test_evaluation_has_whole_pairs(train, tmp_path):
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(two_epochs):
+    card = (two_epochs.folder / "README.md").read_text("utf-8")
+    assert "trained with GRPO" in card and "- generative-reward-model" in card
+    assert "| bt_pointwise_baseline | 1 | S log sigma(margin / T) + O, the margin bounded as set. |" in card
+    assert "| settings |  | `BT_" in card
+    assert "rows, digest `" in card and "`python -m launch reproduce bt-judgement`" in card
+
+
 def test_log_has_the_metrics_and_they_agree_with_the_completions(two_epochs):
     from datasets_builders.scoring.parsers import get_parser
 

@@ -78,6 +78,16 @@ def test_an_epoch_generates_both_orders_of_every_pair_once(epoch):
     assert len(pairs) == PAIRS and set(pairs.values()) == {1}
 
 
+def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(epoch):
+    card = (epoch.folder / "README.md").read_text("utf-8")
+    assert "trained with GRPO" in card and "- pairwise-judge" in card
+    assert (
+        "| pairwise_format | 0.1 | 1 for an answer that ends with its only, readable `<preference>` tag, else 0. |"
+        in card
+    )
+    assert "rows, digest `" in card and "`python -m launch reproduce judge-consistency`" in card
+
+
 def test_the_log_agrees_with_the_answers(epoch):
     """Every metric again, from the completions that ms-swift wrote."""
     from trl_ext.objectives.verdicts import parse_verdict

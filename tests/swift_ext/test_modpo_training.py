@@ -224,6 +224,16 @@ def test_the_checkpoint_holds_the_policy_adapter_alone(stock, with_adapter):
     assert settings["w"] == 0.5 and settings["beta"] == BETA and settings["margins"][0]["weight"] == 0.5
 
 
+def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(with_adapter, stock, adapter):
+    card = (with_adapter.folder / "README.md").read_text("utf-8")
+    assert "trained with MODPO" in card and "https://huggingface.co/papers/2310.03708" in card
+    assert "@article{zhou2023beyond," in card and {"- modpo", "- ms-swift", "- dpo"} <= set(card.splitlines())
+    assert "| the preference in the training pairs | 0.5 | reward, DPO with beta" in card
+    assert f"| 0.5 | reward, adapter `{adapter.name}`, beta" in card
+    assert "rows, digest `" in card and "`python -m launch reproduce modpo-front`" in card
+    assert "trained with DPO" in (stock.folder / "README.md").read_text("utf-8")
+
+
 def test_neither_base_nor_margin_moves_while_the_policy_does(with_adapter):
     """The second epoch sees the first one's batches: margins the same to the last digit, the loss lower."""
     for side in ("chosen", "rejected"):

@@ -416,6 +416,23 @@ def test_full_fine_tuning_leaves_the_margin_host_alone(train, adapter):
     assert values[:4] == values[4:] and len(set(values)) == 4
 
 
+def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(train, with_margins):
+    card = (with_margins["folder"] / "README.md").read_text("utf-8")
+    assert "Multi-Objective Direct Preference Optimization](https://huggingface.co/papers/2310.03708)" in card
+    assert "@article{zhou2023beyond," in card and "modpo" in card.partition("\n---\n")[0]
+    assert "| the preference in the training pairs | 0.4 | reward, DPO with beta 0.1 |" in card
+    assert "| short | 0.05 | reward, function `negative_response_tokens`, beta 1 |" in card
+    assert "| b | 0.3 | cost, adapter `" in card and str(with_margins["folder"].parents[1]) not in card
+    assert "rows, digest `" in card and "`python -m launch reproduce modpo-front`" in card
+    stored = train(
+        w=0.5, margin_function="brevity", precompute_ref_log_probs=True, save_strategy="steps", max_steps=1, **LORA
+    )
+    digests = [
+        text.partition("digest `")[2][:16] for text in (card, (stored["folder"] / "README.md").read_text("utf-8"))
+    ]
+    assert digests[0] == digests[1]  # stored log-probs are no data
+
+
 def test_the_checkpoint_holds_the_policy_alone_and_the_settings(train, with_margins):
     from safetensors.torch import load_file
 

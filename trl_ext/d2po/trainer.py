@@ -1,15 +1,17 @@
 """D2PO on online DPO. Shapes: N prompts of a window on all ranks, n answers each, B pairs of a micro-batch on one rank."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
+from trl_ext.model_card import Objective, source_name
 from trl_ext.online_dpo.prompts import last_user_text
 from trl_ext.online_dpo.trainer import GENERATED_REST, ROW, OnlineTrainer, refuse_without_effect, whole_models
+from trl_ext.papers import D2PO
 
 from .answers import answer_window, log_ratios
 from .config import D2POConfig
@@ -47,6 +49,8 @@ class D2POTrainer(OnlineTrainer):
     state_file = "d2po_state.json"
     _tag_names = ("trl", "online-dpo", "d2po")
     _name = "D2PO"
+    _paper: ClassVar = D2PO
+    claim = "d2po-labels"
 
     def __init__(self, model, args: D2POConfig, train_dataset, processing_class, discriminator=None, **kwargs):
         refuse_without_effect("D2POTrainer", args, D2POConfig, kwargs)
@@ -64,6 +68,19 @@ class D2POTrainer(OnlineTrainer):
         )
         with whole_models(args):
             self.judge = WindowJudge(args, self.accelerator, discriminator)
+
+    def objectives(self):
+        args, found = self.args, []
+        if args.gold is not None:
+            labels = f"{self.judge.gold.ledger.spent} labels bought until this card, selection {args.selection}"
+            found.append(Objective("gold", "1", f"{source_name(args.gold)}, {labels}"))
+        if args.mode == "self_reward":
+            found.append(Objective("own reward", "pairs without a label", "log-ratio of the policy to its reference"))
+        elif args.mode == "d2po" or args.gold is None:
+            told = "behind an address" if args.discriminator_url else "the caller's"
+            told = source_name(args.discriminator) if args.discriminator else told
+            found.append(Objective("discriminator", "pairs without a label", told))
+        return found
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of one rank's share of a window, each handed out once a step on that window."""

@@ -17,6 +17,7 @@ from datasets_builders.choices import did_you_mean
 from datasets_builders.io import read_object
 from datasets_builders.model_names import refuse_missing_folder
 from datasets_builders.old_variables import MODPO, refuse_old_variables
+from trl_ext.model_card import Objective, source_name
 from trl_ext.objectives.text import get_text_function
 
 # What a higher value of a function margin means for the reader of the log, and its opposite.
@@ -167,6 +168,17 @@ def resolve_margins(specs: Sequence[MarginSpec], w: float, beta: float, normaliz
         if names.count(name) > 1:
             raise ValueError(f"two margins are called {name!r}: give each a `name`")
     return margins
+
+
+def described(margins: Sequence[Margin], w: float, beta: float) -> list[Objective]:
+    """The lines of a model card: the trained preference and every margin; none for w = 1 without margins, which is DPO."""
+    if w == 1 and not margins:
+        return []
+    told = ((one, f"{one.role}, {one.kind} {source_name(one.source)}, beta {one.beta:g}") for one in margins)
+    return [
+        Objective("the preference in the training pairs", f"{w:g}", f"reward, DPO with beta {beta:g}"),
+        *(Objective(one.name, f"{one.weight:g}", text) for one, text in told),
+    ]
 
 
 def refuse_missing_sources(margins: Sequence[Margin]) -> None:

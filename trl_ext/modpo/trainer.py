@@ -20,13 +20,15 @@ from trl.trainer import dpo_trainer
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
 from trl_ext.checkpoints import EndsAtItsLastStep, refuse_occupied
+from trl_ext.model_card import DescribesItself
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
+from trl_ext.papers import MODPO
 from trl_ext.shared_prefix.trainer import TAKES_MODEL, SharedPrefixDPO
 
 from .adapters import MarginAdapters
 from .config import MODPOConfig, refuse_what_cannot_work
-from .margins import Margin
+from .margins import Margin, described
 from .precompute import REFERENCE, add_columns, cached, describe_run, rows_digest, score_rows
 from .rows import TEXT_COLUMNS, TEXTS, VALUES, MarginCollator, refuse_lost_rows, refuse_stored_columns
 from .run_settings import refuse_other_settings, save_settings
@@ -55,7 +57,7 @@ class Float32Logits:
         return outputs
 
 
-class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixDPO, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
     The only change to [`SharedPrefixDPO`], TRL's trainer that computes a prompt once, is the reference term: `compute_loss` hands its parent
@@ -75,10 +77,9 @@ class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
 
     _tag_names: ClassVar = [*DPOTrainer._tag_names, "modpo"]
     _name = "MODPO"
-    _paper: ClassVar = {
-        "title": "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization",
-        "id": "2310.03708",
-    }
+    _paper: ClassVar = MODPO
+    claim: ClassVar = "modpo-front"
+    computed_columns: ClassVar = (*REFERENCE, VALUES)
 
     def __init__(self, model, ref_model=None, args: MODPOConfig | None = None, *positional, **named):
         if not isinstance(args, MODPOConfig):
@@ -119,6 +120,9 @@ class MODPOTrainer(EndsAtItsLastStep, SharedPrefixDPO, DPOTrainer):
                 ]
             )
         )
+
+    def objectives(self):
+        return described(self.margins, self.args.w, self.args.beta)
 
     def _by_name(self, *positional, **named) -> dict:
         """The constructor's arguments behind `args` by name; TypeError as in the parent for what it does not take."""

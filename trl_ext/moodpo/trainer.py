@@ -1,12 +1,14 @@
 """MOODPO on online DPO. Shapes: B prompts on one rank, K objectives, V weight vectors, N prompts of an evaluation."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from trl_ext.model_card import Objective, source_name
 from trl_ext.online_dpo.trainer import ROW, OnlineTrainer, refuse_without_effect, whole_models
+from trl_ext.papers import MOODPO
 
 from .config import MOODPOConfig
 from .evaluation import score_vectors, vector_metrics
@@ -43,6 +45,8 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
     state_file = "moodpo_state.json"
     _tag_names = ("trl", "online-dpo", "moodpo")
     _name = "MOODPO"
+    _paper: ClassVar = MOODPO
+    claim = "moodpo-steering"
 
     def __init__(self, model, args: MOODPOConfig, train_dataset, processing_class, **kwargs):
         refuse_without_effect("MOODPOOnlineDPOTrainer", args, MOODPOConfig, kwargs)
@@ -65,6 +69,18 @@ class MOODPOOnlineDPOTrainer(OnlineTrainer):
         measures = [f"objective/{kind}/{name}" for kind in ("scores", "margins") for name in self.names]
         measures += [f"weights/{name}/mean" for name in self.names]
         self.stats |= {key: [] for key in [*measures, "objective/ties", "objective/not_finite"]}
+
+    def objectives(self):
+        drawn = "drawn for each prompt" if self.args.listed_weights is None else "one of a list for each prompt"
+        weights = [drawn] * len(self.names) if self.args.fixed_weights is None else self.args.fixed_weights
+        return [
+            Objective(
+                spec.name,
+                weight if isinstance(weight, str) else f"{weight:g}",
+                f"{spec.kind} {source_name(spec.source)}",
+            )
+            for spec, weight in zip(self.args.specs, weights, strict=True)
+        ]
 
     def annotate(self, prompts: list, weights: list[tuple[float, ...]]) -> list:
         """The prompts with their weights written into them."""

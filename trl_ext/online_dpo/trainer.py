@@ -23,6 +23,7 @@ from trl.experimental.online_dpo import OnlineDPOTrainer
 
 from datasets_builders.io import write_json
 from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint, refuse_occupied
+from trl_ext.model_card import DescribesItself
 from trl_ext.shared_prefix.trainer import SharedPrefixOnlineDPO
 
 from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
@@ -104,7 +105,7 @@ def whole_models(args: OnlineConfig) -> Iterator[None]:
         deepspeed.set_hf_deepspeed_config(settings)
 
 
-class OnlineTrainer(EndsAtItsLastStep, SharedPrefixOnlineDPO, OnlineDPOTrainer):
+class OnlineTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixOnlineDPO, OnlineDPOTrainer):
     """The parent, plus four things: rows carry their number, a pair has a loss weight, the reference may be the
     previous iteration's adapter, and a checkpoint holds `state_dict()`.
 
@@ -112,6 +113,7 @@ class OnlineTrainer(EndsAtItsLastStep, SharedPrefixOnlineDPO, OnlineDPOTrainer):
     """
 
     state_file: str  # the name of the file in a checkpoint
+    computed_columns = (ROW,)
 
     def __init__(self, model, args: OnlineConfig, train_dataset, peft_config=None, **kwargs):
         if isinstance(model, PeftModel):
