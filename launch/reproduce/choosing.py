@@ -107,7 +107,11 @@ def in_words(result: Result, sentence: Sentence) -> str:
     found = difference(result, sentence.first, sentence.second)
     how = sentence.alike
     if found.excludes(0):
-        how = sentence.ahead if found.value > 0 else sentence.behind
+        ahead = found.value > 0
+        how = sentence.ahead if ahead else sentence.behind
+        found = (
+            found if ahead else difference(result, sentence.second, sentence.first)
+        )  # of the one that is named first
     cost = seconds(_arm(result, sentence.first)) / seconds(_arm(result, sentence.second))
     return how.format(difference=f"difference {with_interval(found.as_json(), sign=True)}", cost=f"{cost:.2f}")
 

@@ -1,6 +1,7 @@
 """What `docs/choosing.md` says of stored claims: which arms stand beside which, and a sentence for every way it may have ended.
 
-`{difference}` is the first arm minus the second with its interval, `{cost}` the CPU seconds of the first over those of the second.
+`{difference}` is the better arm minus the other with its interval, or where they are not told apart the first minus the second;
+`{cost}` the CPU seconds of the first over those of the second.
 """
 
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ PARTS = {
                 "random",
                 "confidence",
                 ahead="**Random labels were worth more than the least certain ones**, {difference}: add `--selection random`.",
-                alike="**Which pairs are labelled was not told apart**: {difference}.",
+                alike="**Which pairs are labelled was not told apart**: random minus least certain, {difference}.",
                 behind="**The least certain labels, which are the default, were worth more than random ones**, {difference}.",
             ),
         ),

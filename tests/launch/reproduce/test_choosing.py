@@ -76,7 +76,7 @@ def test_a_sentence_follows_the_interval():
         "ahead difference +1 [0.7516, 1.248] 0.50"
     )
     assert choosing.in_words(result([0.0, 0.1, -0.1], [1.0, 1.0, 1.0]), TOLD).startswith(
-        "behind difference −1 [−1.248, −0.7516]"
+        "behind difference +1 [0.7516, 1.248]"
     )
     assert choosing.in_words(result([0.0, 2.0, 1.3], [1.0, 1.0, 1.0]), TOLD).startswith("alike difference +0.1 [")
 
