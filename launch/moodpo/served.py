@@ -4,9 +4,9 @@ import copy
 from collections.abc import Sequence
 
 from datasets_builders.messages import Messages
-from launch.answers.backends import Answer, Decoding, Item, is_failed
+from launch.answers.backends import Answer, Decoding, Item
 from launch.answers.prompts import Prompt
-from launch.answers.server import OpenAIBackend, server_settings
+from launch.answers.server import REFUSED, UNANSWERED, OpenAIBackend, server_settings
 from launch.moodpo.steered import SteeredForm
 
 
@@ -55,7 +55,7 @@ class SteeredServer(OpenAIBackend):
         """
         answers = super().generate(items)
         for answer in answers:
-            if is_failed(answer.problem):
+            if answer.problem.partition(":")[0] in (REFUSED, UNANSWERED):
                 raise ValueError(f"the server gave no answer: {answer.problem}")
         return answers
 
