@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGES = ["datasets_builders", "launch", "swift_ext", "trl_ext"]
+PAGES = "launch.pages"
 
 CORE = [
     "numpy>=1.26",
@@ -36,6 +37,7 @@ EXTRAS = {
     "ui": ["gradio>=6.20,<7"],
     "server": ["fastapi>=0.115", "uvicorn>=0.30"],
     "tune": ["optuna>=4.5,<6"],
+    "wandb": ["wandb>=0.19"],
     "api": ["openai>=1.60", "anthropic>=2.0", "tenacity>=9", "aiolimiter>=1.2"],
     "gguf": ["gguf>=0.10"],
     "gold": ["hanta>=1.2", "nltk>=3.9"],
@@ -60,10 +62,23 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=[
+        *find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
+        PAGES,
+    ],
+    # What messages and copied run files name of the documentation has to be there without a checkout.
+    package_dir={PAGES: "docs"},
+    entry_points={"console_scripts": ["swift-trl-ext = launch.__main__:console"]},
     package_data={
         "launch": [
-            "*.sh",
+            "py.typed",
             "*.txt",
             "runs/**/*",
             "data/*",
@@ -72,7 +87,8 @@ setup(
             "deepspeed/*",
             "slurm/*",
         ],
-        "datasets_builders": ["data/*"],
+        **{package: ["py.typed"] for package in PACKAGES if package != "launch"},
+        PAGES: ["*.md"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

@@ -18,6 +18,7 @@ EXTRAS = {
     "msgspec": "swift",
     "trl": "trl",
     "tensorboard": "trl",
+    "wandb": "wandb",
     "vllm": "vllm",
     "deepspeed": "deepspeed",
     "moocore": "eval",

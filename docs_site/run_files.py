@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docs_site.text import block, folded, plain
+from launch.common.header import header
 
-COMMENT = re.compile(r"#+(?!!) ?")
-FIELD = re.compile(r"([A-Z]\w+): +(.*)")
 # A file of JSON has no comments.
 LANGUAGES = {".yaml": "yaml", ".json": "json", ".sbatch": "bash"}
 
@@ -49,22 +48,6 @@ def is_command(text: str) -> bool:
     return (
         re.search(r"(?m)^\s*(?:[A-Z_]+=\S+ )*(?:python|swift|accelerate|sbatch|bash|trl|ray|vllm) ", text) is not None
     )
-
-
-def header(text: str) -> dict[str, list[str]]:
-    """Field -> its lines, from the comment at the beginning of a file; what goes on is indented less than it was."""
-    found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if line.startswith("#!"):
-            continue
-        if not line.startswith("#") or line.startswith("#SBATCH"):
-            break
-        line = COMMENT.sub("", line, count=1)
-        if field := FIELD.fullmatch(line):
-            found[name := field[1]] = [field[2]]
-        elif found:
-            found[name].append(line[10:] if line[:10].isspace() else line.strip())
-    return found
 
 
 def anchor(file: Path) -> str:

@@ -34,5 +34,10 @@ def usage() -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def console() -> None:
+    """The installed command `swift-trl-ext`."""
     run_program(main)
+
+
+if __name__ == "__main__":
+    console()

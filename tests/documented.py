@@ -16,6 +16,7 @@ FILLED = {
     "$RANK_OF_NODE": "0",
     "trl_ext.METHOD.script": "trl_ext.modpo.script",
     "RUN.yaml": "launch/runs/modpo_trl/smollm2.yaml",
+    "run.yaml": "launch/runs/modpo_swift/one_gpu.yaml",
 }
 ENDS = {";", "&&", "||", "|", "&"}
 PROGRAMS = "python|swift|accelerate|trl|torchrun|sbatch|bash|ray|megatron|vllm|pip|mkdir|for|done"
@@ -132,7 +133,9 @@ def _joined(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 def _examples() -> Iterator[tuple[str, list[str]]]:
     """The examples of every `--help`."""
     for program, verbs in (("launch", VERBS), ("datasets_builders", BUILDERS)):
-        yield from ((name, ["python", "-m", program, name, *shlex.split(verb.example)]) for name, verb in verbs.items())
+        for name, verb in verbs.items():
+            words = [FILLED.get(word, word) for word in shlex.split(verb.example)]
+            yield name, ["python", "-m", program, name, *words]
 
 
 def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:

@@ -198,7 +198,7 @@ def pip(argv: list[str]) -> None:
     extras = next(one for value in values if isinstance(value, ast.Dict) and "dev" in (one := ast.literal_eval(value)))
     command, *rest = [word for word in argv if word != "-e"]
     assert command == "install" and rest[1:2] in ([], ["-c"])
-    assert set(rest[0].partition("[")[2].rstrip("]").split(",")) <= set(extras), rest[0]
+    assert set(rest[0].partition("[")[2].partition("]")[0].split(",")) <= set(extras), rest[0]
 
 
 def take(command: Command, patch) -> None:

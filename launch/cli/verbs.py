@@ -42,6 +42,16 @@ PURPOSES: dict[str, dict[str, Verb]] = {
         ),
     },
     "train": {
+        "quickstart": Verb(
+            "launch.pipelines.quickstart",
+            "a family of policies and a picture of their trade-off: a small real model, no flags needed",
+            "--out runs/quickstart --preflight_only",
+        ),
+        "runs": Verb(
+            "launch.run_files.runs",
+            "run files and those of accelerate, DeepSpeed and SLURM: list them, show one, copy one to edit",
+            "copy modpo_trl/smollm2 --to run.yaml",
+        ),
         "helpsteer-modpo": Verb(
             "launch.pipelines.modpo",
             "the resumable MODPO pipeline, from data to a trade-off report",
@@ -50,7 +60,7 @@ PURPOSES: dict[str, dict[str, Verb]] = {
         "precompute-margins": Verb(
             "launch.pipelines.precompute",
             "reference and margin log-probs, once, beside the data",
-            "--store store launch/runs/modpo_swift/one_gpu.yaml",
+            "--store store run.yaml",
         ),
         "tune-modpo": Verb(
             "launch.tune.tune_modpo",
@@ -193,7 +203,7 @@ PURPOSES: dict[str, dict[str, Verb]] = {
         "doctor": Verb(
             "launch.doctor.doctor",
             "what is wrong with a run, its data and its machine, before it costs money",
-            "launch/runs/modpo_trl/smollm2.yaml",
+            "run.yaml",
         ),
         "check-pairs": Verb(
             "launch.answers.check_pairs",

@@ -35,7 +35,9 @@ _QUIET = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
 def make_parser() -> Parser:
     """The command line; what it does not know is a flag of the run."""
     parser = verb_parser("doctor", __doc__)
-    parser.add_argument("--method", help="which kind of run this is, when its keys do not say (names: docs/doctor.md)")
+    parser.add_argument(
+        "--method", help="which kind of run this is, when its keys do not say (any other word lists them)"
+    )
     parser.add_argument(
         "--num_processes", type=positive_integer, help="processes of the run (default: NPROC_PER_NODE x NNODES)"
     )

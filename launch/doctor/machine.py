@@ -89,7 +89,9 @@ def _deepspeed(setup: Setup) -> list[Finding]:
         return []
     zero = zero_of(given)
     if find_spec("deepspeed") is None:
-        return error(NAME, f"deepspeed: {given} and DeepSpeed is not installed", 'pip install -e ".[deepspeed]"')
+        return error(
+            NAME, f"deepspeed: {given} and DeepSpeed is not installed", "pip install 'swift-trl-ext[deepspeed]'"
+        )
     findings: list[Finding] = []
     if setup.run.method.upstream == "ms-swift" and setup.value("use_cpu") and setup.value("torch_dtype") != "bfloat16":
         found = f"deepspeed on the CPU with torch_dtype {setup.value('torch_dtype')}: ms-swift turns to fp16, which CPUs refuse"
@@ -110,7 +112,7 @@ def _vllm(setup: Setup) -> list[Finding]:
         return error(
             NAME,
             f"use_vllm with vllm_mode {mode} and vLLM is not installed",
-            'pip install -e ".[vllm]", or use_vllm: false',
+            "pip install 'swift-trl-ext[vllm]', or use_vllm: false",
         )
     share, tensor = setup.value("vllm_tensor_parallel_size", 1), setup.run.processes
     if mode == "colocate" and share > 1 and tensor % share:

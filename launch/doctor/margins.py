@@ -103,7 +103,9 @@ def _ranking(margin: Margin, setup: Setup, probe: Probe) -> list[Finding]:
     if setup.run.method.upstream != "ms-swift":
         why = "check-margin reads tokens as ms-swift's template does"
         return skipped(
-            DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", f"in .venv: {_command(margin, setup)}"
+            DIRECTION,
+            f"margin {margin.name!r}: ranking not tried, {why}",
+            f"in an environment with ms-swift: {_command(margin, setup)}",
         )
     return _tried(margin, setup, pairs, probe.count)
 

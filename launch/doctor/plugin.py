@@ -6,7 +6,7 @@ from launch.doctor.arguments import MODULES, is_here
 from launch.doctor.findings import Finding, error, ok, warning
 from launch.doctor.methods import METHODS, plugin_stems
 from launch.doctor.run_file import Run
-from swift_ext import PREFIXES
+from swift_ext import PREFIXES, plugin_file
 
 NAME = "plugin"
 RLHF_TYPE = {"modpo": "dpo", "bt_grpo": "grpo", "pairwise_judge": "grpo"}
@@ -19,8 +19,8 @@ def check_upstream(run: Run) -> list[Finding]:
     if run.method is None or is_here(run.method):
         return []
     module = MODULES[run.method.upstream]
-    environment = {"ms-swift": ".venv", "trl": ".venv or .venv-trl", "megatron": "one with megatron-core"}
-    fix = f"use the environment {environment.get(run.method.upstream, '.venv')}"
+    extra = {"ms-swift": "swift", "trl": "trl"}.get(run.method.upstream)
+    fix = f"pip install 'swift-trl-ext[{extra}]', in an environment of its own" if extra else f"install {module}"
     level = warning if run.method.upstream == "megatron" else error
     return level(
         "upstream", f"{run.method.name} runs on {run.method.upstream}, and {module} is not installed here", fix
@@ -59,7 +59,7 @@ def check_plugin(run: Run, environ: dict[str, str]) -> list[Finding]:
             )
             findings += error(
                 NAME, f"{found}: plain {RLHF_TYPE[name].upper()} would be trained",
-                f"external_plugins: swift_ext/plugins/{name}.py, or $(python -m swift_ext {name})",
+                f"external_plugins: {plugin_file(name)}",
             )  # fmt: skip
     findings += _check_sharing(stems, str(run.given.get("rlhf_type", "dpo")), environ)
     if findings:

@@ -10,7 +10,7 @@ from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped
 from launch.doctor.methods import METHODS, Method
 from launch.doctor.seam_table import SEAMS, Seam
-from launch.doctor.versions import installed
+from launch.doctor.versions import FOLDER, installed
 
 NAME = "seams"
 
@@ -62,7 +62,8 @@ def _check(method: Method) -> list[Finding]:
     lost = [(seam, text) for seam in seams if (text := missing(seam)) is not None]
     if not lost:
         return ok(NAME, f"{method.name}: all {len(seams)} seams are in {upstream}")
-    fix = f"install a version of the tested set (launch/constraints-{'swift' if method.upstream == 'ms-swift' else 'trl'}.txt)"
+    tested = FOLDER / f"constraints-{'swift' if method.upstream == 'ms-swift' else 'trl'}.txt"
+    fix = f"install a version of the tested set ({tested})"
     return [
         one
         for seam, text in lost

@@ -6,6 +6,7 @@ from math import comb
 from pathlib import Path
 
 from datasets_builders.io import read_rows
+from launch.common.installed import page
 from launch.common.statistics import bootstrap_mean_interval
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.setup import Setup
@@ -89,7 +90,7 @@ def check_spread(setup: Setup, samples: Path | None) -> list[Finding]:
         f"{share.value:.0%}{ends} of groups of {group} would have equal scores "
         f"({len(groups)} prompts, {drawn} or more samples each)"
     )
-    fix = "a warm-up (docs/bt_grpo.md), a higher temperature, more num_generations, or dynamic_sample: true"
+    fix = f"a warm-up ({page('bt_grpo')}), a higher temperature, more num_generations, or dynamic_sample: true"
     if share.value >= NOTHING:
         return error(NAME, f"{found}: there is next to no gradient", fix)
     return warning(NAME, found, fix) if share.value >= LITTLE else ok(NAME, found)

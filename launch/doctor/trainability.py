@@ -6,6 +6,7 @@ from datasets_builders.model_names import is_path
 from launch.doctor.findings import Finding, error, ok, skipped
 from launch.doctor.setup import Setup, here
 from launch.doctor.sizes import human
+from launch.doctor.versions import tested_set
 from launch.doctor.weights import NAME, Part, hollow, parts_of, targets_of
 
 
@@ -70,4 +71,4 @@ def _load(setup: Setup, policy: Part | None) -> list[Finding]:
     if counts["policy"] and not counts["margin"] and not counts["base"]:
         same = "as" if counts["policy"] == policy.parameters else f"but {policy.parameters} are"
         return ok(NAME, f"{found}, {same} counted from the headers")
-    return error(NAME, found, "install the tested peft (launch/constraints-*.txt)")
+    return error(NAME, found, f"install the tested peft ({tested_set()})")

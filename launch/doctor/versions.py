@@ -7,10 +7,11 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from launch.common.installed import PACK
 from launch.doctor.findings import Finding, error, ok, warning
 
 NAME = "versions"
-FOLDER = Path(__file__).parents[1]
+FOLDER = PACK / "launch"
 OURS = "swift-trl-ext"
 # Packages whose other version changes what a run does; of the rest of the set only the count is told.
 CORE = (
@@ -85,7 +86,8 @@ def check_versions(constraints: Path | None = None) -> list[Finding]:
     """Errors for requirements that are not met, a warning for core packages other than the tested ones."""
     path = constraints or tested_set()
     lines = {one.name.lower().replace("_", "-"): one for one in read_constraints(path)}
-    fix = f'pip install -e ".[{path.stem.removeprefix("constraints-")},dev]" -c {path.name}'
+    extra = "trl" if path.stem.endswith("trl") else "swift"
+    fix = f"pip install '{OURS}[{extra}]' -c {path}"
     findings = [one for name in (OURS, "ms-swift", "trl") for text in unmet(name) for one in error(NAME, text, fix)]
     if installed("ms-swift") is not None and installed("msgspec") is None:
         findings += error(

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from launch.common.installed import PACK
 from launch.pipelines.config import PipelineConfig
 from launch.pipelines.stages import Command
 
-ROOT = Path(__file__).parents[2]
-PLUGIN = ["--external_plugins", str(ROOT / "swift_ext" / "plugins" / "modpo.py")]
-SHARED_PREFIX = ["--external_plugins", str(ROOT / "swift_ext" / "plugins" / "shared_prefix.py")]
+PLUGIN = ["--external_plugins", str(PACK / "swift_ext" / "plugins" / "modpo.py")]
+SHARED_PREFIX = ["--external_plugins", str(PACK / "swift_ext" / "plugins" / "shared_prefix.py")]
 # Of training flags, what a store of reference and margins does not depend on.
 _OF_AN_OPTIMISER = (
     "deepspeed", "output_dir", "add_version", "learning_rate", "max_steps", "warmup_ratio", "weight_decay",
@@ -219,7 +219,7 @@ def shared_environment(config: PipelineConfig, on_cpu: bool, environ: Mapping[st
     from launch.pipelines.preflight import asks_no_hub
 
     path = environ.get("PYTHONPATH")
-    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{path}" if path else str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
+    environment = {"PYTHONPATH": f"{PACK}{os.pathsep}{path}" if path else str(PACK), "TOKENIZERS_PARALLELISM": "false"}
     if on_cpu:
         # Threads that wait by spinning make a busy machine many times slower, not a little.
         environment["OMP_WAIT_POLICY"] = environ.get("OMP_WAIT_POLICY", "passive")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,12 @@ from datasets_builders.yaml_file import read_yaml
 from launch.cli.flags import long_dtype
 from launch.cli.setting_errors import sentences
 from launch.cli.verbs import verb_parser
+from launch.common.installed import PACK
 
-PACK = Path(__file__).parents[1]
-PRESETS = PACK / "runs" / "modpo"
+PRESETS = PACK / "launch" / "runs" / "modpo"
 # Settings that decide what a run means; with --require_explicit_criticals none may come from a default or a preset.
 CRITICAL = ["out", "run_tag", "w_values", "max_length", "max_new_tokens", "eval_size", "beta", "margin_role"]
+NO_DEFAULTS: Mapping[str, str] = {}
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -193,15 +195,23 @@ class PipelineConfig(BaseModel):
         return self
 
 
-def make_parser() -> Parser:
-    """One flag a field; lists take several values or one comma-separated value, maps a JSON or YAML text."""
-    parser = verb_parser("helpsteer-modpo", __doc__, argument_default=argparse.SUPPRESS)
+def make_parser(
+    verb: str = "helpsteer-modpo", description: str | None = __doc__, defaults: Mapping[str, str] = NO_DEFAULTS
+) -> Parser:
+    """One flag a field; lists take several values or one comma-separated value, maps a JSON or YAML text.
+
+    Args:
+        defaults: flag -> its value when it is not given; a preset among them is fixed.
+    """
+    parser = verb_parser(verb, description, argument_default=argparse.SUPPRESS)
     presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    parser.add_argument("--preset", help=f"one of {', '.join(presets)} (default helpsteer)")
+    if "preset" not in defaults:
+        parser.add_argument("--preset", help=f"one of {', '.join(presets)} (default helpsteer)")
     parser.add_argument("--config", type=Path, help="YAML file with any of the settings below")
     for name, info in PipelineConfig.model_fields.items():
         nothing = info.is_required() or info.default_factory is not None or info.default is None
         default = "" if nothing else f" (default {info.default})"
+        default = f" (default {defaults[name]})" if name in defaults else default
         help_text = f"{info.description or ''}{default}".replace("%", "%%")
         kind = str(info.annotation)
         if info.annotation is bool:
@@ -240,13 +250,19 @@ def _renamed(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def load_config(argv: list[str]) -> tuple[PipelineConfig, str]:
+def load_config(
+    argv: list[str], parser: Parser | None = None, defaults: Mapping[str, str] = NO_DEFAULTS
+) -> tuple[PipelineConfig, str]:
     """The configuration and the preset's name.
+
+    Args:
+        parser: of `argv`; that of `helpsteer-modpo` by default.
+        defaults: as for `make_parser`.
 
     Raises:
         ValueError: an unknown preset, setting or value. Every problem is named, with what was found.
     """
-    options = vars(make_parser().parse_args(argv))
+    options = {**defaults, **vars((parser or make_parser()).parse_args(argv))}
     preset, file = options.pop("preset", "helpsteer"), options.pop("config", None)
     path = PRESETS / f"{preset}.yaml"
     if not path.is_file():

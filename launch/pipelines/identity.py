@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from launch.common.installed import PACK as PACK
 from trl_ext.modpo.digest import source_digest, weights_digest
 
-PACK = Path(__file__).parents[2]
 UPSTREAMS = ("swift-trl-ext", "ms-swift", "trl", "transformers", "peft", "accelerate", "torch", "datasets")
 # Flags and variables that change what is printed, kept, or how fast it goes, and not a weight or an answer.
 UNDECIDING = {

@@ -183,7 +183,11 @@ class ModpoPipeline:
 
 
 def main(argv: list[str]) -> int:
-    config, preset = load_config(argv)
+    return run(*load_config(argv))
+
+
+def run(config: PipelineConfig, preset: str) -> int:
+    """All stages that are not done yet, or their plan; returns the exit code."""
     from launch.pipelines.preflight import check_folder, kept_of_preset, preflight
 
     check_folder(config, preset)

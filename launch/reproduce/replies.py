@@ -2,7 +2,7 @@
 
 The better of two replies is the one with more polite sentences. Texts are put together from the sentences below, so nothing
 has to be fetched and the truth is known. `--kind judge` has rows of a judge of two replies, `--kind score` of one that scores a
-reply at a time, in the formats of the run files of `launch/runs/pairwise_judge` and `launch/runs/bt_grpo`. The warm-up rows
+reply at a time, in the formats of the run files of `pairwise_judge` and `bt_grpo`. The warm-up rows
 are answers of a teacher who knows the form better than the rule.
 """
 

@@ -1,19 +1,19 @@
 """Tunes MODPO with several workers: trials are stopped early at rungs, dead workers' trials are continued by others."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from datasets_builders.choices import nearest
 from datasets_builders.command_line import Parser
 from datasets_builders.yaml_file import read_mapping
 from launch.cli.verbs import verb_parser
+from launch.common.installed import PACK
 from launch.tune.objective import KINDS, make_objective
 from launch.tune.run_file import margin_specs, resolved
 from launch.tune.settings import TuneSettings, make_settings
 from launch.tune.space import read_space
 
-DEFAULT_CONFIG = Path(__file__).parents[1] / "runs" / "modpo_trl" / "tune_helpsteer.yaml"
+DEFAULT_CONFIG = PACK / "launch" / "runs" / "modpo_trl" / "tune_helpsteer.yaml"
 
 
 def make_parser() -> Parser:

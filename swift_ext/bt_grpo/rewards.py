@@ -71,7 +71,7 @@ def group_pairs(
         if not sides[0] or not sides[1]:
             raise ValueError(
                 f"pair {identity} has only side {1 if sides[1] else 0} in this reward call: these rewards compare the two "
-                "sides, which PairGRPOTrainer keeps together (--external_plugins with swift_ext/plugins/bt_grpo.py)"
+                "sides, which PairGRPOTrainer keeps together (--external_plugins $(python -m swift_ext bt_grpo))"
             )
         ours, theirs = sides[preferred], sides[1 - preferred]
         grouped[identity] = Pair(ours, theirs, [scores[row] for row in ours], [scores[row] for row in theirs])

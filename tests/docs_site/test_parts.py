@@ -4,7 +4,7 @@ import argparse
 
 from docs_site.commands import section
 from docs_site.links import rewritten, with_blank_lines
-from docs_site.run_files import header, is_command
+from docs_site.run_files import is_command
 from docs_site.text import plain
 
 PLACES = {
@@ -41,9 +41,7 @@ def test_signs_of_markdown_are_shown_as_they_are():
     assert plain("a_b | <c> [d] `e_f|g`") == "a\\_b \\| \\<c\\> \\[d\\] `e_f\\|g`"
 
 
-def test_a_header_ends_where_the_file_begins():
-    text = "#!/bin/bash\n# Purpose:  one\n#           two\n# Launch:   python -m launch x \\\n#               --y 1\n#SBATCH --n=1\n# no: more\n"
-    assert header(text) == {"Purpose": ["one", "two"], "Launch": ["python -m launch x \\", "    --y 1"]}
+def test_a_command_is_told_from_a_sentence():
     assert is_command("python -m launch x") and not is_command("one GPU, as python has it")
 
 

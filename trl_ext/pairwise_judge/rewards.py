@@ -103,7 +103,7 @@ def pairwise_consistency(
         if not first or not second:
             raise ValueError(
                 f"pair {identity} is here in the {'swapped' if second else 'original'} order alone: this reward compares "
-                "the orders, which must be generated together (swift_ext/plugins/pairwise_judge.py does it)"
+                "the orders, which must be generated together (ms-swift's plugin does it: python -m swift_ext pairwise_judge)"
             )
         for own, other in ((first, second), (second, first)):
             shares = agreement_with_swapped([verdicts[row] for row in own], [verdicts[row] for row in other])

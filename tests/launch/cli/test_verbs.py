@@ -24,7 +24,7 @@ HEAVY = (
     "asyncio", "yaml", "jinja2", "tqdm", "pyarrow", "pydantic",
 )  # fmt: skip
 # Their flags are the fields of a model.
-OF_A_MODEL = ("helpsteer-modpo", "tune-modpo", "discriminator-server")
+OF_A_MODEL = ("helpsteer-modpo", "tune-modpo", "discriminator-server", "quickstart")
 
 
 def parser_of(verb):
@@ -108,6 +108,8 @@ READS_A_FILE = {
     "label": ["--samples", "FOLDER/gens", "--function", "brevity", "--out", "FOLDER/o.jsonl"],
     "steer-rows": ["--samples", "FOLDER/s", "--model", "FOLDER/m", "--out", "FOLDER/o.jsonl"],
     "helpsteer-modpo": ["--out", "FOLDER/o", "--config", "FOLDER/none.yaml"],
+    "quickstart": ["--out", "FOLDER/o", "--config", "FOLDER/none.yaml"],
+    "runs": ["show", "FOLDER/run"],
     "merge-lora": ["--adapter", "FOLDER/a", "--out", "FOLDER/o"],
     "merge-rm": ["--adapter", "FOLDER/a", "--out", "FOLDER/o"],
     "soup": ["--adapters", "a=FOLDER/a", "b=FOLDER/b", "--weights", "a=1,b=0", "--out", "FOLDER/o"],
@@ -190,7 +192,7 @@ def test_one_vocabulary(verb, capsys):
     parser = parser_of(verb)
     options = {name for action in parser._actions for name in action.option_strings}
     # A setting of the pipeline's YAML files, which stands beside train_limit there.
-    own = {"--eval_size"} if verb == "helpsteer-modpo" else set()
+    own = {"--eval_size"} if verb in ("helpsteer-modpo", "quickstart") else set()
     assert options & set(OLD_NAMES) == own
     for old, new in OLD_NAMES.items():
         given = parser._with_new_names([old, "1", f"{old}=2"])

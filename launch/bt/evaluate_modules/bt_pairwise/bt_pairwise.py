@@ -23,7 +23,7 @@ Returns:
     The dictionary of `launch.bt.metrics.evaluate_pairs`. Rates and means are dictionaries with `value`, the ends `low`
     and `high` of a 95% interval, and `n`; what is undefined is None.
 Examples:
-    >>> metric = evaluate.load("launch/bt/evaluate_modules/bt_pairwise")
+    >>> metric = evaluate.load(str(importlib.resources.files("launch.bt.evaluate_modules") / "bt_pairwise"))
     >>> result = metric.compute(first=[[80.0], [40.0]], second=[[60.0], [70.0]], references=[0, 1], bt_temp=20)
     >>> result["accuracy"]["value"]
     1.0

@@ -22,7 +22,7 @@ Returns:
     The dictionary of `launch.judge.metrics.evaluate_rows`. Shares are dictionaries with `value`, the ends `low` and
     `high` of a 95% interval, and `n`; what is undefined is None.
 Examples:
-    >>> metric = evaluate.load("launch/judge/evaluate_modules/judge_pairwise")
+    >>> metric = evaluate.load(str(importlib.resources.files("launch.judge.evaluate_modules") / "judge_pairwise"))
     >>> rows = {"pair_ids": ["p", "p"], "sides": [0, 1], "verdicts": [["A"], ["A"]], "references": ["A", "B"]}
     >>> metric.compute(**rows)["position_bias"]["value"]
     1.0
