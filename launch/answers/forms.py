@@ -116,16 +116,20 @@ class TokenizerForm:
             return self.tokenizer(prompt, add_special_tokens=self.kind is None)["input_ids"]
         return self._tokens(self._written(prompt, add_generation_prompt=True))
 
+    def written(self, messages: Messages) -> str | Messages:
+        """The prompt as the policy reads it."""
+        return self.plain(messages)
+
     def encode_prompt(self, messages: Messages) -> list[int]:
         """See `Form`."""
-        return self.encode(self.plain(messages))
+        return self.encode(self.written(messages))
 
     def encode_pair_row(self, messages: Messages) -> EncodedRow:
         """See `Form`."""
         *before, answer = messages or [{"role": ""}]
         if answer["role"] != "assistant" or not before:
             raise ValueError("a row to score must end with an assistant message, after its prompt")
-        prompt = self.plain(before)
+        prompt = self.written(before)
         if isinstance(prompt, str):
             end = self.tokenizer.eos_token_id
             scored = self._tokens(answer["content"]) + ([] if end is None else [end])

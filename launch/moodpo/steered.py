@@ -84,10 +84,6 @@ class SteeredForm(TokenizerForm):
         """The prompt as the policy reads it, its weights included once they are set."""
         return self.plain(messages) if self.weights is None else self.asked(messages, self.names, self.weights)
 
-    def encode_prompt(self, messages: Messages) -> list[int]:
-        """Tokens (T,) of the prompt, its weights included."""
-        return self.encode(self.written(messages))
-
 
 def load_form(model: str, adapter: str | None = None, kind: str = "assistant") -> SteeredForm:
     """The form of a policy, without weights of any kind. No file of weights is read."""

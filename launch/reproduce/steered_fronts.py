@@ -1,4 +1,4 @@
-"""What the claim `moodpo-steering` says of its policies, from what `pareto` and `steered_divergence` measured of them."""
+"""What the claim `moodpo-steering` says of its policies, from what `pareto` and a measure of their distance found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,18 +31,38 @@ def fixed_label(w: float) -> str:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """In what scores are told.
+
+    Attributes:
+        names: of the two objectives, as `pareto` has them; a weight is that of the first one.
+        first: the first objective, as a reader calls it.
+        in_spreads: scores are counted in standard deviations of the untouched model's answers above their mean.
+    """
+
+    names: Sequence[str]
+    first: str
+    in_spreads: bool = False
+
+
+WORDS = Scale(NAMES, "the sea")
+
+
+@dataclass(frozen=True)
 class Front:
     """What the evaluation of one seed says.
 
     Attributes:
         summary: of `pareto`.
         nats: label of a point -> distance from the untouched model.
-        fixed: weights of the sea at which fronts are compared.
+        fixed: weights of the first objective at which fronts are compared.
+        scale: of all numbers but the distance.
     """
 
     summary: Mapping[str, Any]
     nats: Mapping[str, float]
     fixed: Sequence[float]
+    scale: Scale = WORDS
 
     def label(self, arm: str, w: float) -> str:
         """Of the point that answers a wish."""
@@ -51,14 +71,18 @@ class Front:
         return f"{arm}_{percentages((w, 1 - w))}"
 
     def point(self, arm: str, w: float) -> list[float]:
-        """Mean score of the sea and of the garden."""
+        """Mean scores by both objectives."""
         (row,) = [row for row in self.summary["points"] if row["label"] == self.label(arm, w)]
-        return [row["scores"][name]["value"] for name in NAMES]
+        means = [row["scores"][name]["value"] for name in self.scale.names]
+        if not self.scale.in_spreads:
+            return means
+        before = [self.summary["normalisation"][name] for name in self.scale.names]
+        return [(mean - one["mean"]) / one["std"] for mean, one in zip(means, before, strict=True)]
 
     def worth(self, arm: str, w: float) -> float:
         """What a wish asks for: its weighted score."""
-        sea, garden = self.point(arm, w)
-        return w * sea + (1 - w) * garden
+        first, second = self.point(arm, w)
+        return w * first + (1 - w) * second
 
     def correlation(self, arm: str) -> float:
         """The smaller of the objectives' correlations; 0 where a score never moves, which follows no weight."""
@@ -77,7 +101,7 @@ class Front:
     def volume(self, arm: str) -> float:
         """Hypervolume above the reference point that `pareto` took for all policies, of the points at the five weights."""
         points = [self.point(arm, w) for w in self.fixed]
-        return hypervolume(points, self.summary["hv_reference"]["raw"])
+        return hypervolume(points, self.summary["hv_reference"]["normalised" if self.scale.in_spreads else "raw"])
 
     def distance(self, arm: str) -> float:
         """Nats from the untouched model, mean over the five weights."""
@@ -88,9 +112,9 @@ def _difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     return student_mean([one - other for one, other in zip(ours, theirs, strict=True)])
 
 
-def read_front(pareto: Path, distances: Path, fixed: Sequence[float]) -> Front:
-    """A seed's evaluation out of the folder of `pareto` and the file of `steered_divergence`."""
-    return Front(read_object(pareto / "summary.json"), read_object(distances), fixed)
+def read_front(pareto: Path, distances: Path, fixed: Sequence[float], scale: Scale = WORDS) -> Front:
+    """A seed's evaluation out of the folder of `pareto` and a file of distances, label of a point -> nats."""
+    return Front(read_object(pareto / "summary.json"), read_object(distances), fixed, scale)
 
 
 def compared(found: Mapping[int, Front]) -> Measured:
@@ -99,6 +123,7 @@ def compared(found: Mapping[int, Front]) -> Measured:
         arm: Arm(title, {seed: [(w, one.worth(arm, w)) for w in reversed(one.fixed)] for seed, one in found.items()})
         for arm, title in TITLES.items()
     }
+    scale = next(iter(found.values())).scale
     others: dict[str, Estimate] = {}
     for arm in (*STEERED, "soup"):
         values = [one.correlation(arm) for one in found.values()]
@@ -117,8 +142,7 @@ def compared(found: Mapping[int, Front]) -> Measured:
         nats = [one.distance(arm) for one in found.values()]
         others[f"KL from the untouched model in nats: {TITLES[arm]}"] = student_mean(nats)
     ends = [[one.worth(arm, 1.0) for one in found.values()] for arm in ("fixed", "soup")]
-    others["score in the sea of the policy for the sea, asked with its sentence minus without one, as a soup is"] = (
-        _difference(*ends)
-    )
+    both = f"score in {scale.first} of the policy for {scale.first}"
+    others[f"{both}, asked with its sentence minus without one, as a soup is"] = _difference(*ends)
     estimate = student_mean([one.correlation("steered") - ENOUGH for one in found.values()])
     return Measured(arms, estimate, lies(estimate, "greater"), others)

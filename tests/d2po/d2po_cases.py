@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import (
@@ -26,7 +27,7 @@ from tests.tiny import SENTENCES, build_classifier, build_model
 from trl_ext import D2POConfig, D2POTrainer
 from trl_ext.d2po.answers import log_ratios
 from trl_ext.d2po.discriminator import DiscriminatorSettings, load_discriminator
-from trl_ext.d2po.judge import WindowJudge, discriminator_settings
+from trl_ext.d2po.judge import WindowJudge, build_discriminator
 from trl_ext.d2po.labelling import Window
 from trl_ext.d2po.ledger import LEDGER_FILE
 from trl_ext.d2po.script import PromptArguments
@@ -245,7 +246,15 @@ def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(ba
 
 def test_the_defaults_of_a_discriminator_stand_in_one_place(tmp_path):
     args = D2POConfig(**settings(tmp_path, window_pairs=8, mode="opo", gold=LETTERS))
-    assert discriminator_settings(args) == DiscriminatorSettings(seed=5)
+    assert args.discriminator_settings() == DiscriminatorSettings(seed=5)
+
+
+def test_a_discriminator_in_the_process_of_training_has_the_type_that_is_asked_for(rm, tmp_path):
+    own = {"mode": "opo", "discriminator": str(rm), "window_pairs": 8, "discriminator_dtype": "bfloat16"}
+    args = D2POConfig(**settings(tmp_path, **own))
+    model = build_discriminator(args, Accelerator(cpu=True)).own.model
+    frozen = {value.dtype for value in model.parameters() if not value.requires_grad}
+    assert frozen == {torch.bfloat16}
 
 
 def test_answers_are_drawn_in_the_mode_of_stock_online_dpo_after_an_evaluation_too(base, tmp_path):
@@ -577,6 +586,7 @@ def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_
         ({"mode": "opo", "discriminator": "x", "discriminator_replay": 2, "discriminator_first_pairs": "f.csv"}, "f.csv: no such file"),
         ({"mode": "opo", "discriminator": "./nowhere"}, "--discriminator: ./nowhere does not exist"),
         ({"mode": "opo", "gold": "tests.d2po.golds:nothing"}, "gold function 'tests.d2po.golds:nothing' cannot be imported"),
+        ({"mode": "opo", "gold": LETTERS, "discriminator_dtype": "bfloat16", "discriminator_lora_rank": 0}, "which needs 'float32'"),
         ({"mode": "opo", "gold": LETTERS, "completions": 3}, "--completions is 3: an even number"),
         ({"mode": "opo", "gold": LETTERS, "missing_eos_penalty": 1.0}, "it would act after the pairs are chosen"),
         ({"mode": "opo", "gold": LETTERS, "gold_arguments": "{"}, "is not JSON"),

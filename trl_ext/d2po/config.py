@@ -83,6 +83,10 @@ class D2POConfig(OnlineConfig):
     discriminator_text_format: str = field(
         default=_OWN["text_format"], metadata={"help": "Its texts: question_answer, chat or plain."}
     )
+    discriminator_dtype: str = field(
+        default=_OWN["dtype"],
+        metadata={"help": "Its frozen weights and arithmetic: float32 or bfloat16, half the memory."},
+    )
     discriminator_first_pairs: str | None = field(
         default=None, metadata={"help": "File of the pairs it was trained on before; replay draws from them too."}
     )
@@ -113,6 +117,7 @@ class D2POConfig(OnlineConfig):
                 f"--missing_eos_penalty is {self.missing_eos_penalty}: it would act after the pairs are chosen; "
                 "use --keep_long or a gold function that judges unfinished answers"
             )
+        self.discriminator_settings()
         self._check_sources()
         super().__post_init__()
         self._check_window()
@@ -170,6 +175,15 @@ class D2POConfig(OnlineConfig):
     @property
     def shaping(self) -> ShapingSettings:
         return ShapingSettings(self.keep_long, self.length_penalty, self.scale_reward, self.token_bonus)
+
+    def discriminator_settings(self) -> DiscriminatorSettings:
+        """What the fields `discriminator_...` say; ValueError for one that cannot work."""
+        given = {
+            name: getattr(self, f"discriminator_{name}")
+            for name in _OWN
+            if f"discriminator_{name}" in self.__dataclass_fields__
+        }
+        return DiscriminatorSettings(**given, seed=self.seed)
 
     def build_gold(self) -> Any:
         """The gold function or None; ValueError for an unknown name or argument."""

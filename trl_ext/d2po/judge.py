@@ -14,7 +14,7 @@ from datasets_builders.journal import read_lines
 from .collective import OnMain, Replicas, on_main
 from .config import D2POConfig
 from .discriminator import load_discriminator
-from .discriminator_interface import Discriminator, DiscriminatorSettings
+from .discriminator_interface import Discriminator
 from .first_pairs import read_first_pairs
 from .gold import get_gold
 from .gold_labels import GoldLabels
@@ -26,13 +26,6 @@ ROLLOUTS_FILE = "rollouts.jsonl"
 DISCRIMINATOR_FOLDER = "discriminator"
 
 
-def discriminator_settings(args: D2POConfig) -> DiscriminatorSettings:
-    """The settings of `args` whose names begin with `discriminator_`."""
-    names = ("kind", "loss", "learning_rate", "epochs", "batch_size", "max_length", "lora_rank", "replay")
-    given = {name: getattr(args, f"discriminator_{name}") for name in names}
-    return DiscriminatorSettings(**given, text_format=args.discriminator_text_format, seed=args.seed)
-
-
 def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain | None:
     """The discriminator that `args` name, as all ranks use it."""
     if args.discriminator_url is not None:
@@ -42,7 +35,7 @@ def build_discriminator(args: D2POConfig, accelerator: Any) -> Replicas | OnMain
     if args.discriminator is None:
         return None
     device = "cpu" if args.device.type == "cpu" else args.device  # torch cannot load to the "cpu:0" of a gloo rank
-    own = load_discriminator(args.discriminator, discriminator_settings(args), device)
+    own = load_discriminator(args.discriminator, args.discriminator_settings(), device)
     own.shared_prefix = args.shared_prefix
     if args.discriminator_first_pairs is not None:
         own.learnt += read_first_pairs(args.discriminator_first_pairs, args.discriminator_loss)

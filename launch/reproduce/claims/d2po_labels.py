@@ -134,11 +134,16 @@ def _over_seeds(place: Place, arm: str, value: str) -> tuple[Estimate, Estimate]
     return tuple(student_mean([seed[end][f"eval_{value}"] for seed in rows]) for end in (0, -1))
 
 
-def measure(place: Place) -> Measured:
-    """The default learner against the fixed reward model with the same number of labels, seed by seed."""
+def compare(place: Place, titles: Mapping[str, str], failing: Mapping[str, str]) -> Measured:
+    """The default learner against the fixed reward model with the same number of labels, seed by seed.
+
+    Args:
+        titles: of the arms that were trained online, by name.
+        failing: beginning of two arms' names -> the design in which the claim should fail, in words.
+    """
     arms = {
         arm: Arm(title, {seed: by_step(read_run(place.of(seed, arm))) for seed in place.seeds})
-        for arm, (title, _) in ONLINE.items()
+        for arm, title in titles.items()
     }
     arms[OFFLINE] = Arm(
         "offline DPO, all labels", {seed: _offline_curve(place.of(seed, f"{OFFLINE}_gold")) for seed in place.seeds}
@@ -151,11 +156,12 @@ def measure(place: Place) -> Measured:
     others = {
         f"{arms[arm].title} minus fixed reward model, all labels": minus(arm, "fixed_all")
         for arm in ("random", "clear", "few", "fixed_first", OFFLINE, "gold")
+        if arm in arms
     }
     others["D2PO, least certain minus random labels"] = minus("confidence", "random")
     others |= {
         f"where it should fail, {why}: D2PO minus fixed reward model": minus(f"{arm}_confidence", f"{arm}_fixed")
-        for arm, why in (("near", "a tenth of the learning rate"), ("sea", "gold of common words"))
+        for arm, why in failing.items()
     }
     for arm, said in (("fixed_all", "fixed reward model"), ("confidence", "discriminator that learns")):
         for value, text in (("agreement", "agreement with gold on new pairs"), ("score", "its own mean score")):
@@ -163,6 +169,12 @@ def measure(place: Place) -> Measured:
             others |= {f"{said}: {text}, before the first step": before, f"{said}: {text}, at the end": after}
     estimate = minus("confidence", "fixed_all")
     return Measured(arms, estimate, lies(estimate, "greater"), others)
+
+
+def measure(place: Place) -> Measured:
+    """See `compare`."""
+    titles = {arm: title for arm, (title, _) in ONLINE.items()}
+    return compare(place, titles, {"near": "a tenth of the learning rate", "sea": "gold of common words"})
 
 
 CLAIM = Claim(

@@ -21,8 +21,9 @@ from launch.reproduce.reproduce import check, claim_of, environment
 from launch.reproduce.result import make_result, table
 from tests.documented import commands
 from tests.launch.reproduce.test_claims_on_replies import cell, store
-from tests.test_documented_commands import here, script, take
+from tests.test_documented_commands import SCRIPTS, here, script, take
 from trl_ext.objectives.bradley_terry import log_sigmoid, scaled_margin
+from trl_ext.script import ScriptParser
 
 assert here  # a fixture
 SEEDS = (0, 1)
@@ -49,6 +50,27 @@ def run_files(name: str, place: Place) -> list[tuple[str, list[str]]]:
     return [(file, argv) for file, argv in found if file]
 
 
+PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
+
+
+def make_what_is_read_early(argv: list[str]) -> None:
+    """Folders of models that earlier stages leave, and a file of pairs: what settings are checked against."""
+    for place in filter(None, (flag(argv, "--discriminator"), flag(argv, "--model_path"))):
+        if place != "null":
+            Path(place).mkdir(parents=True, exist_ok=True)
+    if pairs := flag(argv, "--discriminator_first_pairs"):
+        Path(pairs).parent.mkdir(parents=True, exist_ok=True)
+        Path(pairs).write_text(json.dumps(PAIR) + "\n")
+
+
+def script_as_it_is(argv: list[str]) -> None:
+    """`MODULE flags` by its own parser, gold and all: no model is loaded for it."""
+    module = import_module(argv[0])
+    ScriptParser(tuple(getattr(module, name) for name in SCRIPTS[argv[0]].split())).parse_args_and_config(
+        [*argv[1:], "--use_cpu", "true"]
+    )
+
+
 @ALL
 @pytest.mark.parametrize("rehearsal", [False, True], ids=["whole", "rehearsal"])
 def test_every_command_is_taken_by_the_parser_of_its_program(name, rehearsal, tmp_path, here, capsys):
@@ -56,8 +78,12 @@ def test_every_command_is_taken_by_the_parser_of_its_program(name, rehearsal, tm
     for stage in claim(name).stages(Place(tmp_path, (0,), rehearsal)):
         for command in command_lines(stage):
             if command.argv[1:2] == ["-m"] and command.argv[2].split(".")[0] in ("trl_ext", "trl"):
-                # A margin's adapter has to be there before all of its settings can be read: names and values alone.
-                script(command.argv[1:], "--margin_adapter" in command.argv)
+                make_what_is_read_early(command.argv)
+                if "--gold" in command.argv:
+                    script_as_it_is(command.argv[2:])
+                else:
+                    # A margin's adapter has to be there before all of its settings can be read: names and values alone.
+                    script(command.argv[1:], "--margin_adapter" in command.argv)
                 continue
             if command.argv[1:2] == ["-m"] and command.argv[2].startswith("launch."):
                 import_module(command.argv[2]).make_parser().parse_args(command.argv[3:])
@@ -92,6 +118,18 @@ def test_hours_are_those_of_the_stages_that_need_the_gpu(name, tmp_path):
     trainings = {stage.name for stage in claim(name).stages(two) if any(isinstance(c, Resumed) for c in stage.commands)}
     assert trainings <= set(estimated) and all(0.05 < value < 24 for value in estimated.values())
     assert sum(estimated.values()) < 24 * 7 and max(claim(name).hours(Place(tmp_path, (0,), True)).values()) < 0.75
+
+
+@ALL
+def test_its_page_says_how_many_hours_five_seeds_take(name, tmp_path):
+    (page,) = [
+        text
+        for path in (RUNS.parents[1] / "docs").glob("*.md")
+        if f"<!-- claim: {name}-gpu -->\n" in (text := path.read_text("utf-8"))
+    ]
+    before = page.partition(f"<!-- claim: {name}-gpu -->")[0].rpartition("\n## ")[2]
+    said = re.search(r"About\s+(\d+)\s+hours", before)
+    assert int(said[1]) == round(sum(claim(name).hours(Place(tmp_path, tuple(range(5)))).values()))
 
 
 @ALL
@@ -139,7 +177,7 @@ def test_the_plan_says_hours_and_that_they_are_estimates(tmp_path, capsys):
     [
         (
             ["eval-agrees", "--scale", "gpu", "--out", "x"],
-            "eval-agrees has no runs for it; those that have: bt-judgement, judge-consistency, mod",
+            "eval-agrees has no runs for it; those that have: bt-judgement, d2po-labels, judge-c",
         ),
         (["judge-consistency", "--scale", "gpu", "--out", "x", "--processes", "2"], "with --scale gpu 1 is valid"),
     ],
