@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from datasets_builders.teacher.requests import SYSTEM
 from launch.__main__ import main
 from tests import tiny
 from tests.conftest import free_port
@@ -147,6 +148,48 @@ def test_the_page_asks_the_server(model, adapter, url):
     local = Desk(load_policy(model, adapter), names, decoding)
     served = Desk(ServedPolicy(load_form(model), url, "tuned"), names, decoding)
     assert served.generate([], "Why?", (70, 30)) == local.generate([], "Why?", (70, 30))
+
+
+def test_win_rate_asks_the_server_what_judge_asks_a_model_here(model, url, tmp_path):
+    """The model says no verdict, so the texts are compared, with the tokens of prompts and answers."""
+    from tests.launch.generations import generation
+
+    gens = []
+    for label, reply in (("one", "A reply {}."), ("two", "One, {} and more.")):
+        (tmp_path / label).mkdir()
+        rows = [generation(n, label, response=reply.format(n)) for n in range(3)]
+        tiny.write_rows(tmp_path / label / "00001-of-00001.jsonl", rows)
+        gens.append(str(tmp_path / label))
+    wins, pairs, here = (tmp_path / name for name in ("wins", "pairs", "here"))
+    asked = [
+        "--backend",
+        "openai",
+        "--base_url",
+        url,
+        "--api_model",
+        "base",
+        "--temperature",
+        "0",
+        "--max_attempts",
+        "1",
+    ]
+    assert main(["win-rate", "--gens", *gens, *asked, *TOKENS, "--out", str(wins)]) == 0
+    assert main(["win-rate", "--gens", *gens, "--write_pairs", "--out", str(pairs)]) == 0
+    asks = [
+        "--model",
+        model,
+        "--system",
+        SYSTEM,
+        "--pairs",
+        str(pairs / "pairs.jsonl"),
+    ]  # the system message of win-rate
+    assert main(["judge", *asks, *TOKENS, "--out", str(here)]) == 0
+    paid = [json.loads(line) for line in (wins / "answers.jsonl").read_text().splitlines()]
+    drawn = [json.loads(line) for line in (here / "answers.jsonl").read_text().splitlines()]
+    assert len(paid) == 6
+    assert sorted((one["text"].rstrip("\ufffd"), one["tokens_in"], one["tokens_out"]) for one in paid) == sorted(
+        (one["response"].rstrip("\ufffd"), one["prompt_tokens"], one["response_tokens"]) for one in drawn
+    )
 
 
 def test_draws_at_the_server_follow_their_seed(url, files, tmp_path):
