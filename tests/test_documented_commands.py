@@ -96,7 +96,7 @@ def verb(argv: list[str], is_open: bool, patch) -> None:
     name, *rest = argv
     assert current_verb(name, rest) == name, f"the old spelling of {current_verb(name, rest)}"
     if name == "helpsteer-modpo" and not is_open:
-        from launch.pipelines.config import load_config
+        from launch.pipelines.read_config import load_config
 
         load_config(rest)
     elif name == "tune-modpo" and not is_open:

@@ -111,7 +111,7 @@ def _plugin(setup: Setup) -> list[Finding]:
 
 
 def _pipeline(run: Run) -> list[Finding]:
-    from launch.pipelines.config import PRESETS, load_config
+    from launch.pipelines.read_config import PRESETS, load_config
 
     preset = run.file is not None and run.file.resolve().parent == PRESETS
     argv = ["--preset", run.file.stem] if preset else ["--config", str(run.file)] if run.file else []

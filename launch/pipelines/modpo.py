@@ -13,8 +13,9 @@ from datasets_builders.io import write_json
 from launch.answers.checkpoints import latest_checkpoint
 from launch.common.processes import Lease
 from launch.pipelines.command_lines import CommandLines, launch, place, shared_environment
-from launch.pipelines.config import PipelineConfig, load_config
-from launch.pipelines.config import make_parser as make_parser
+from launch.pipelines.config import PipelineConfig
+from launch.pipelines.read_config import load_config
+from launch.pipelines.read_config import make_parser as make_parser
 from launch.pipelines.stages import Command, Resumed, Stage, StageRunner
 
 

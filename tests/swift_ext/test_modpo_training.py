@@ -222,6 +222,7 @@ def test_the_checkpoint_holds_the_policy_adapter_alone(stock, with_adapter):
     assert len(states[0]["state"]) == len(states[1]["state"]) == len(weights)
     settings = json.loads((ours / "modpo_settings.json").read_text())
     assert settings["w"] == 0.5 and settings["beta"] == BETA and settings["margins"][0]["weight"] == 0.5
+    assert settings["start"] == "reference"
 
 
 def test_the_model_card_names_the_paper_the_objectives_the_data_and_the_claim(with_adapter, stock, adapter):

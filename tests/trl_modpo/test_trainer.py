@@ -442,7 +442,7 @@ def test_the_checkpoint_holds_the_policy_alone_and_the_settings(train, with_marg
     assert names == {path.relative_to(stock).as_posix() for path in stock.rglob("*")} | {"modpo_settings.json"}
     assert load_file(ours / "adapter_model.safetensors").keys() == load_file(stock / "adapter_model.safetensors").keys()
     settings = json.loads((ours / "modpo_settings.json").read_text())
-    assert settings["w"] == 0.4 and settings["beta"] == BETA
+    assert settings["w"] == 0.4 and settings["beta"] == BETA and settings["start"] == "reference"
     assert [(m["name"], m["role"], m["weight"], m["beta"]) for m in settings["margins"]] == [
         ("a", "reward", 0.2, BETA), ("short", "reward", 0.05, 1.0), ("b", "cost", 0.3, BETA), ("judge", "reward", 0.1, 1.0)
     ]  # fmt: skip

@@ -22,7 +22,8 @@ def refuse_other_settings(folder: Path, settings: dict) -> None:
     path = folder / SETTINGS_FILE
     if not path.is_file():
         return
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    # A checkpoint from before `start` was kept says nothing of it.
+    saved = {"start": settings.get("start")} | json.loads(path.read_text(encoding="utf-8"))
     for name, value in json.loads(json.dumps(settings)).items():
         if saved.get(name) != value:
             raise ValueError(f"{path}: the run had {name} = {saved.get(name)}, this one has {value}")

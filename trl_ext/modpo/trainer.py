@@ -287,7 +287,8 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixDPO, DPOTrain
     # --- checkpoints ---
 
     def _described(self) -> dict:
-        return {"w": self.args.w, "beta": self.args.beta, "margins": [asdict(margin) for margin in self.margins]}
+        margins = [asdict(margin) for margin in self.margins]
+        return {"w": self.args.w, "beta": self.args.beta, "start": self.args.start, "margins": margins}
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         if resume_from_checkpoint:

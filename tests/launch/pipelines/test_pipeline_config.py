@@ -13,9 +13,10 @@ pytest.importorskip("doit")
 from datasets_builders.io import write_json
 from launch.__main__ import main as launch
 from launch.cli.verbs import VERBS
-from launch.pipelines.config import CRITICAL, PRESETS, PipelineConfig, load_config
+from launch.pipelines.config import CRITICAL, PipelineConfig
 from launch.pipelines.modpo import ModpoPipeline, shared_environment
 from launch.pipelines.preflight import check_folder, kept_of_preset, preflight
+from launch.pipelines.read_config import PRESETS, load_config
 from launch.pipelines.stages import Command, StageRunner
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))

@@ -71,7 +71,7 @@ def test_pipeline_ends_in_a_report(undisturbed):
     page = (out / "report" / "report.html").read_text()
     assert "data:image/png;base64," in page
     saved = json.loads((out / "modpo_w0.5" / "checkpoint-4" / "modpo_settings.json").read_text())
-    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward"
+    assert saved["w"] == 0.5 and saved["margins"][0]["role"] == "reward" and saved["start"] == "margins"
     assert "the policy starts where the margins vanish" in (out / "logs" / "modpo_w0.5.log").read_text()
 
 
