@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 from tests.tiny import build_model, preference_rows, write_rows
 
 pytestmark = pytest.mark.integration
@@ -69,7 +69,10 @@ class Elsewhere:
 
 def ended(run: subprocess.Popen) -> str:
     """All that a run prints which ends well."""
-    out, err = run.communicate(timeout=300)
+    try:
+        out, err = run.communicate(timeout=600)
+    finally:
+        run.terminate()  # one that has ended does not mind
     assert run.returncode == 0, f"{run.args}\n{out[-2000:]}{err[-3000:]}"
     return out + err
 
@@ -187,15 +190,27 @@ def test_a_copied_run_file_passes_the_doctor_and_takes_a_step_by_swift(tiny_run)
 
 
 @pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")
-def test_copied_files_take_a_step_by_accelerate(tiny_run):
-    here = tiny_run
-    for name in ("modpo_trl/smollm2", "accelerate/cpu"):
+def test_copied_files_take_a_step_of_zero_two_by_accelerate(tiny_run):
+    """Without DeepSpeed a plain step; accelerate's file for a CPU would leave DeepSpeed out without a word."""
+    here, zero = tiny_run, find_spec("deepspeed") is not None
+    config = "deepspeed_zero2" if zero else "cpu"
+    for name in ("modpo_trl/smollm2", f"accelerate/{config}"):
         here.run("swift-trl-ext", "runs", "copy", name)
-    edit(here.folder / "smollm2.yaml", **SMALL, model_name_or_path="model", dtype="float32")
-    here.run(
-        "accelerate", "launch", "--config_file", "cpu.yaml", "-m", "trl_ext.modpo.script", "--config", "smollm2.yaml"
-    )
-    assert (here.folder / "runs" / "modpo_trl" / "checkpoint-1" / "modpo_settings.json").is_file()
+    edit(here.folder / "smollm2.yaml", **SMALL, model_name_or_path="model", dtype="float32", ddp_backend="gloo")
+    launched = [
+        "accelerate",
+        "launch",
+        "--config_file",
+        f"{config}.yaml",
+        "--num_processes",
+        1,
+        "--main_process_port",
+        free_port(),
+    ]
+    here.run(*launched, "-m", "trl_ext.modpo.script", "--config", "smollm2.yaml")
+    checkpoint = here.folder / "runs" / "modpo_trl" / "checkpoint-1"
+    assert (checkpoint / "modpo_settings.json").is_file()
+    assert bool([*checkpoint.glob("global_step1/*zero_pp_rank_0*optim_states.pt")]) == zero
 
 
 @needs_swift
