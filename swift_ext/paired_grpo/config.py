@@ -8,6 +8,7 @@ from swift.rlhf_trainers import GRPOConfig
 
 from swift_ext.settings import read_settings
 from swift_ext.shared_prefix.config import RefusesFlags
+from trl_ext.weight_transfer import refuse_server_without_gpu
 
 from .sampling import refuse_lost_sampling_flags
 from .settings import PairedSettings
@@ -46,6 +47,7 @@ class PairedGRPOConfig(RefusesFlags, GRPOConfig):
     def __post_init__(self):
         refuse_lost_sampling_flags(self)
         super().__post_init__()
+        refuse_server_without_gpu(self)
 
     def _init_generation_batch_params(self):
         read_settings(self.settings_class)

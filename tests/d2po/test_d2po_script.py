@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -163,6 +164,13 @@ def test_mistakes_exit_with_2(start, overrides, message, tmp_path):
         overrides = {"dataset_name": str(write_rows(tmp_path / "null.jsonl", lines))}
     code, output = start("wrong", **overrides).finish(200)
     assert code == 2 and message in output and "Traceback" not in output
+
+
+@pytest.mark.skipif(version("trl").startswith("0."), reason="server mode is refused there for another reason")
+def test_a_server_on_a_cpu_is_refused_before_the_model_is_looked_for(start):
+    overrides = {"use_vllm": True, "vllm_mode": "server", "model_name_or_path": "nowhere"}
+    code, output = start("served", **overrides).finish(200)
+    assert code == 2 and "--vllm_mode server on the device cpu: the policy's weights" in output, output
 
 
 def losses(output: str) -> list[float]:

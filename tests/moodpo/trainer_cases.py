@@ -669,6 +669,10 @@ def test_a_mistake_ends_with_code_2_and_one_line(base, world, capsys, flags, mes
             "no.json: cannot be read",
         ),
         (["--reward_models", "brevity", "--model_path", "../nowhere"], "--model_path: ../nowhere does not exist"),
+        (
+            ["--reward_models", "brevity", "--use_vllm", "True", "--vllm_mode", "server"],
+            "--vllm_mode server (on the device cpu: the policy's weights reach|of trl 0.29.1 trains on meaningless pairs)",
+        ),
     ],
 )
 def test_what_is_not_there_is_told_before_a_model_or_a_row_is_asked_for(tmp_path, capsys, monkeypatch, given, message):

@@ -94,6 +94,24 @@ def test_min_p_without_vllm_is_refused_with_the_arguments_before_a_model_is_load
             config(output_dir=str(tmp_path), min_p=0.1, use_cpu=True, num_generations=2, generation_batch_size=8)
 
 
+def test_a_server_is_refused_on_a_cpu_before_a_model_is_loaded(tmp_path):
+    """vLLM would switch its communicator off, and the server would answer with the weights of the start."""
+    from swift_ext.bt_grpo import PairGRPOConfig
+    from swift_ext.pairwise_judge import JudgeGRPOConfig
+
+    valid = {
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "bf16": False,
+        "num_generations": 2,
+        "generation_batch_size": 8,
+    }
+    for config in (PairGRPOConfig, JudgeGRPOConfig):
+        with pytest.raises(ValueError, match=r"--vllm_mode server on the device cpu: .* by NCCL"):
+            config(**valid, use_vllm=True, vllm_mode="server")
+        assert config(**valid, use_vllm=True, vllm_mode="colocate").vllm_mode == "colocate"
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{Path(path).parent.name}/{path.stem}")
 def test_shipped_runs_draw_from_all_tokens_and_say_so(path):
     run = yaml.safe_load(path.read_text())

@@ -32,6 +32,7 @@ from trl_ext.modpo.model_dir import check_whole
 from trl_ext.online_dpo.prompts import count_tokens, prompts_and_columns, sift_prompts, split_prompts
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
+from trl_ext.weight_transfer import refuse_server_without_gpu
 
 from .config import D2POConfig
 from .trainer import D2POTrainer
@@ -133,6 +134,7 @@ def build_trainer(argv: list[str] | None) -> tuple[D2POTrainer, str | None]:
     script_args, options, args, model_args, mixture = parser.parse_args_and_config(argv)
     if not model_args.model_name_or_path:
         raise ValueError("model_name_or_path is needed: the model to train")
+    refuse_server_without_gpu(args)
     check_whole(model_args.model_name_or_path)
     resume = resume_folder(args.resume_from_checkpoint, args.output_dir, D2POTrainer.state_file)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)

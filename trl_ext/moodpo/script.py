@@ -30,6 +30,7 @@ from trl_ext.modpo.model_dir import check_whole
 from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
 from trl_ext.script import ScriptParser
 from trl_ext.shutdown import let_gloo_finish_at_exit
+from trl_ext.weight_transfer import refuse_server_without_gpu
 
 from .config import MOODPOConfig
 from .instruction import annotate, has_system_role
@@ -129,6 +130,7 @@ def load_model(path: str, options: ScriptArguments, args: MOODPOConfig):
 
 def build_trainer(options: ScriptArguments, args: MOODPOConfig) -> MOODPOOnlineDPOTrainer:
     """Policy, reference, data and trainer of the run."""
+    refuse_server_without_gpu(args)
     check_whole(options.sft_model_path)
     tokenizer = AutoTokenizer.from_pretrained(options.sft_model_path)
     training, evaluation = load_data(options, args, tokenizer)

@@ -25,6 +25,7 @@ from datasets_builders.io import write_json
 from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint, refuse_occupied
 from trl_ext.model_card import DescribesItself
 from trl_ext.shared_prefix.trainer import SharedPrefixOnlineDPO
+from trl_ext.weight_transfer import refuse_server_without_gpu
 
 from .adapters import REFERENCE, ReferenceAdapter, load_policy, read_previous_config
 from .config import OnlineConfig
@@ -121,6 +122,7 @@ class OnlineTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixOnlineDPO, O
                 "model is a PeftModel, for which TRL copies the whole base as the reference; pass the base model with "
                 "peft_config, or with args.model_path for the adapter of an earlier iteration"
             )
+        refuse_server_without_gpu(args)
         if args.model_path is not None:
             if peft_config is not None:
                 raise ValueError(f"--model_path {args.model_path} brings its own LoRA settings: leave out peft_config")

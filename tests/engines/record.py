@@ -1,0 +1,49 @@
+"""What was run with which engine: tests record it, `docs/engines.md` shows it.
+
+With the variable `ENGINES_RECORD`, the path of a JSON file, a test that ends well replaces its cell there:
+`ENGINES_RECORD=docs/results/engines.json bash launch/test_engines.sh`. Afterwards `python -m tests.engines.table` writes the page.
+A cell that is not in the file was not recorded by any test.
+"""
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from filelock import FileLock
+
+from datasets_builders.choices import check_choice
+from datasets_builders.io import read_object, write_json
+
+METHODS = ("MODPO (ms-swift)", "MODPO (TRL)", "MOODPO", "D2PO", "Generative reward model", "Pairwise judge")
+ENGINES = (
+    "transformers", "vLLM colocate", "vLLM server", "DDP", "ZeRO-1", "ZeRO-2", "ZeRO-3", "FSDP1", "FSDP2", "two nodes", "Ray", "verl",
+)  # fmt: skip
+OUTCOMES = ("ran", "refused")
+RECORD = "ENGINES_RECORD"
+
+
+def cell(outcome: str, seen: str, packages: tuple[str, ...]) -> dict:
+    """One cell: `seen` is what was seen, or the reason of a refusal; packages are those whose versions matter."""
+    check_choice("outcome", outcome, OUTCOMES)
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"outcome": outcome, "seen": seen, "versions": found, "date": datetime.now(UTC).date().isoformat()}
+
+
+def record(method: str, engine: str, outcome: str, seen: str, packages: tuple[str, ...] = ("trl", "vllm")) -> None:
+    """Writes a cell where `ENGINES_RECORD` says, and nothing without it; several processes may write at a time."""
+    check_choice("method", method, METHODS)
+    check_choice("engine", engine, ENGINES)
+    made = cell(outcome, seen, packages)
+    if not (path := os.environ.get(RECORD)):
+        return
+    with FileLock(f"{path}.lock"):
+        cells = read_object(path) if Path(path).is_file() else {}
+        cells.setdefault(method, {})[engine] = made
+        write_json(path, {name: dict(sorted(cells[name].items())) for name in sorted(cells)})
+    Path(f"{path}.lock").unlink(missing_ok=True)
