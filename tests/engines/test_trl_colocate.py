@@ -58,7 +58,7 @@ def moodpo_flags(world, name, lora, **more):
     return shared_flags(
         world / name, csv_path=world / "prompts.jsonl", sft_model_path=world / "model", reward_models=rewards,
         min_prompt_tokens=1, max_prompt_tokens=60, use_lora=str(lora).lower(), lora_rank=4, disable_wandb="true",
-        learning_rate=2e-2 if lora else 2e-3, **more,
+        per_device_train_batch_size=8, learning_rate=1e-2 if lora else 1e-3, **more,
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def d2po_flags(world, name, lora, **more):
     return shared_flags(
         world / name, model_name_or_path=world / "model", dataset_name=world / "prompts.jsonl", mode="d2po",
         gold="tests.engines.tastes:gold", discriminator=world / "rm", discriminator_learning_rate=1e-3, window_pairs=8,
-        labels_per_window=4, learning_rate=2e-2 if lora else 2e-3, **(adapter if lora else {}), **more,
+        labels_per_window=4, learning_rate=1e-2 if lora else 1e-3, **(adapter if lora else {}), **more,
     )  # fmt: skip
 
 
