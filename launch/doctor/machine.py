@@ -108,6 +108,9 @@ def _vllm(setup: Setup) -> list[Finding]:
     if not setup.value("use_vllm"):
         return []
     mode = setup.value("vllm_mode")
+    if mode == "server" and setup.value("use_cpu"):
+        found = "vllm_mode server and use_cpu: the policy's weights reach the server by NCCL, which needs a GPU on both sides"
+        return error(NAME, found, "vllm_mode: colocate, or use_vllm: false")
     if find_spec("vllm") is None and mode != "server":
         return error(
             NAME,

@@ -193,6 +193,10 @@ PLANTS = [
         r"24 of 24 pairs have a side without a scored token", "max_length",
     ),
     Plant(
+        "a vLLM server for a CPU", "bt_grpo", setting(use_vllm=True, vllm_mode="server", vllm_server_host="127.0.0.1"), "machine",
+        r"vllm_mode server and use_cpu: .* by NCCL", "vllm_mode: colocate",
+    ),
+    Plant(
         "TensorBoard is missing", "modpo-trl", planting.no_tensorboard, "machine",
         r"report_to names 1 of 1 trackers that are not installed: tensorboard", "pip install tensorboard",
     ),
