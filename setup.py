@@ -85,6 +85,7 @@ setup(
             "reproduce/published/*",
             "accelerate/*",
             "deepspeed/*",
+            "fsdp/*",
             "slurm/*",
         ],
         **{package: ["py.typed"] for package in PACKAGES if package != "launch"},

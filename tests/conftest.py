@@ -243,10 +243,12 @@ def warm(request) -> WarmPython:
 def run_swift(warm_swift):
     """run_swift(folder, flags, environment, plugin="modpo", processes=1): what `swift rlhf` does with these flags.
 
-    `plugin` False loads none. `until`, a file name in the run's folder, kills the run as soon as that file is there.
+    `plugin` False loads none. `sharded` makes `--fsdp` work on ranks of CPUs. `until`, a file name in the run's folder, kills the run as soon as that file is there.
     With `command_line` it is started by the installed command line itself, which costs twenty seconds, or for several
     processes by that and `torchrun` in forks of the warm server; without, each rank runs the module that it starts.
     """
+
+    from tests import fsdp
 
     def run(
         folder,
@@ -256,8 +258,11 @@ def run_swift(warm_swift):
         processes=1,
         until: str | None = None,
         command_line=False,
+        sharded=False,
     ):
-        flags = list(flags)
+        flags, module = list(flags), "swift.cli.rlhf"
+        if sharded:
+            flags, module = [module, *flags, "--accelerator_config", fsdp.AS_JSON], fsdp.RANK
         if plugin:
             name = plugin if isinstance(plugin, str) else "modpo"
             flags += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py")]
@@ -276,7 +281,7 @@ def run_swift(warm_swift):
             return SwiftRun(done.returncode, done.stdout + done.stderr, folder)
         log = folder.parent / f"{folder.name}.log"
         log.unlink(missing_ok=True)
-        runs = [warm_swift.start("swift.cli.rlhf", flags, env | rank, folder.parent, log) for rank in ranks(processes)]
+        runs = [warm_swift.start(module, flags, env | rank, folder.parent, log) for rank in ranks(processes)]
         code = finish(runs, folder / until if until else None)
         return SwiftRun(code, log.read_text(encoding="utf-8", errors="replace"), folder)
 

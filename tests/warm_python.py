@@ -92,6 +92,13 @@ class WarmPython:
             self._seen, self._spent = len(text), sum(map(float, text.split()))
         return self._imports + self._spent
 
+    @property
+    def commands(self) -> Path:
+        """The folder of `python` and `swift`, with which others than the tests start runs of this server."""
+        if self._server is None:
+            self._open()
+        return Path(self._folder.name)
+
     def _open(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm_")
         place = Path(self._folder.name)

@@ -79,7 +79,7 @@ _SHARED_GRPO = [
     Seam(
         "swift.infer_engine:TransformersEngine._infer_full",
         ("inputs", "generation_config", "adapter_request"),
-        why="a prompt is prefilled once for its answers",
+        why="a prompt is prefilled once for its answers, and FSDP2's weights are gathered outside inference mode",
     ),
 ]
 PAIRED = [
@@ -118,6 +118,7 @@ MODPO_TRL = [
         _prepare_inputs=("inputs", "reference columns stay fp32"),
         train=("resume_from_checkpoint", "settings compared on resume"),
         _load_from_checkpoint=("resume_from_checkpoint", "trainable set restored after loading"),
+        save_model=("output_dir _internal_call", "FSDP leaves a whole model"),
         _save=("output_dir state_dict", "a checkpoint holds the policy alone"),
         _save_checkpoint=("model trial", "settings saved beside a checkpoint"),
     ),
@@ -152,6 +153,7 @@ ONLINE = [
         get_train_dataloader=("", "a window of prompts"),
         log=("logs", "metrics of the judge"),
         _load_from_checkpoint=("resume_from_checkpoint", "trainable set restored after loading"),
+        save_model=("output_dir _internal_call", "FSDP leaves a whole model"),
         _save=("output_dir state_dict", "the reference adapter is left out"),
         _save_checkpoint=("model trial", "state saved last"),
     ),

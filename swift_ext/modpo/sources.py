@@ -11,6 +11,7 @@ from trl_ext.modpo.adapters import MarginAdapters
 from trl_ext.modpo.classifier import ClassifierReward
 from trl_ext.modpo.margins import Margin
 from trl_ext.objectives.text import call_text_function
+from trl_ext.sharding import loaded_whole
 
 from .texts import TEXTS
 
@@ -43,7 +44,7 @@ class LiveMargins:
             self.adapters = MarginAdapters(host, adapter_margins, host.model_info.model_dir)
             if host is reference:
                 self.reference = self.adapters.host
-        with disable_deepspeed_zero3():
+        with disable_deepspeed_zero3(), loaded_whole():
             self.classifiers = {
                 m.name: ClassifierReward(m.source, m.head, device) for m in margins if m.kind == "classifier"
             }

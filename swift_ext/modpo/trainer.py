@@ -21,6 +21,7 @@ from trl_ext.objectives.logps import selective_logps
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
 from trl_ext.papers import MODPO
+from trl_ext.sharding import refuse_joined_weights, refuse_shards
 
 from .settings import MODPOSettings, refuse_what_cannot_work
 from .sources import LiveMargins
@@ -60,6 +61,9 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharesPairs, DPOTrainer):
         refuse_what_cannot_work(self.modpo, self.margins, training_args, template)
         if self.modpo.w == 1 and not self.margins:  # the run is DPO, and its tags and model card say so
             self._name, self._paper, self._tag_names = DPOTrainer._name, DPOTrainer._paper, DPOTrainer._tag_names
+        refuse_shards(training_args)
+        if self.margins and self.modpo.store is None:
+            refuse_joined_weights(training_args)
         self.store = self.live = None
         if self.modpo.store is not None:
             self.store = MarginStore(self.modpo.store, (ref_model or model).model_info.model_dir, self.margins)

@@ -14,6 +14,7 @@ from swift_ext.settings import read_settings
 from swift_ext.shared_prefix.grpo import SharesCompletions
 from trl_ext.checkpoints import EndsAtItsLastStep
 from trl_ext.model_card import DescribesItself, Objective
+from trl_ext.sharding import refuse_shards
 
 from .pair_index import PairColumns, PairIndex, index_pairs
 from .sampler import PairRepeatSampler
@@ -46,6 +47,7 @@ class PairedGRPOTrainer(EndsAtItsLastStep, DescribesItself, SharesCompletions, G
 
     def __init__(self, model=None, ref_model=None, reward_model=None, reward_funcs=None, *args, **kwargs):
         self.settings = read_settings(self.settings_class)
+        refuse_shards(kwargs["args"])
         rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs] if reward_funcs else []
         classes = [orms[one] for one in rewards if isinstance(one, str) and one in orms]
         train_dataset, eval_dataset = kwargs.get("train_dataset"), kwargs.get("eval_dataset")

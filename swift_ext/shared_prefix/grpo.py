@@ -13,7 +13,7 @@ from trl_ext.shared_prefix.attention import config_of, why_not
 from trl_ext.shared_prefix.choice import PRECISIONS, SharedPrefixes, choose
 from trl_ext.shared_prefix.model import SharedPrefixModel
 
-from .prefill import SharedPrefillEngine
+from .prefill import SharedPrefillEngine, TrainingEngine
 from .settings import SharedPrefixSettings, hindrances
 
 logger = get_logger()
@@ -44,8 +44,11 @@ class SharesCompletions:
             PRECISIONS.get(self.accelerator.mixed_precision),
             left_padded=self.template.padding_side == "left",
         )
-        if self.prefixes is not None and not (self.use_fast_infer or self.multi_turn_scheduler):
-            self.engine = SharedPrefillEngine(self.model, template=self.engine.template, max_batch_size=0)
+        if (self.prefixes is not None or self.is_fsdp_enabled) and not (
+            self.use_fast_infer or self.multi_turn_scheduler
+        ):
+            engine = TrainingEngine if self.prefixes is None else SharedPrefillEngine
+            self.engine = engine(self.model, template=self.engine.template, max_batch_size=0)
 
     def _other_models(self) -> Iterator[str]:
         """Why the models beside the policy keep rows from sharing, in words that follow "because"."""

@@ -2,17 +2,33 @@
 
 from typing import Any
 
+import torch
 from swift.infer_engine import TransformersEngine
 from swift.utils import get_logger
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from trl_ext.sharding import is_sharded
 from trl_ext.shared_prefix.prefill import prefilled
 
 logger = get_logger()
 
 
-class SharedPrefillEngine(TransformersEngine):
-    """The change to [`swift.infer_engine.TransformersEngine`]: rows with the same prompt begin with copies of one cache.
+class TrainingEngine(TransformersEngine):
+    """The change to [`swift.infer_engine.TransformersEngine`]: no `torch.inference_mode` around a model that FSDP2 has sharded.
+
+    FSDP2 gathers weights into buffers that it writes again in training, which is forbidden to tensors of that mode.
+    """
+
+    def _infer_full(self, inputs, **kwargs):
+        if not is_sharded(self.model):
+            return super()._infer_full(inputs, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            copies = {name: one.clone() if isinstance(one, torch.Tensor) else one for name, one in inputs.items()}
+            return super()._infer_full(copies, **kwargs)
+
+
+class SharedPrefillEngine(TrainingEngine):
+    """The change to [`TrainingEngine`]: rows with the same prompt begin with copies of one cache.
 
     The tokens drawn are the parent's for the same seed.
     """
@@ -42,4 +58,6 @@ class SharedPrefillEngine(TransformersEngine):
             return "use_cache is false"
         if is_deepspeed_zero3_enabled():
             return "ZeRO-3 has the weights in pieces"
+        if is_sharded(self.model):
+            return "FSDP has the weights in pieces"
         return None

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from tests import fsdp
 from tests.conftest import REPOSITORY, swift_flags
 from tests.tiny import build_scoring_model, scoring_rows, write_rows
 
@@ -42,9 +43,8 @@ def train(model, rows, run_swift, tmp_path_factory):
             "per_device_train_batch_size": 2, "max_completion_length": 2, "temperature": 1.0, "beta": 0.04,
         } | flags  # fmt: skip
         options = swift_flags(model, flags.pop("dataset", rows), run_folder, **flags)
-        done = run_swift(
-            run_folder, options, BT if environment is None else environment, plugin, processes, until, command_line
-        )
+        settings, sharded = BT if environment is None else environment, "fsdp" in flags
+        done = run_swift(run_folder, options, settings, plugin, processes, until, command_line, sharded)
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -125,6 +125,17 @@ def test_deepspeed_takes_the_steps_of_ddp(stage, train, tmp_path):
     rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
     assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
     assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-3)
+
+
+def test_fsdp2_takes_the_steps_of_ddp(train):
+    """launch/fsdp/fsdp2.json, the answers drawn by transformers from gathered layers: the same rewards and losses."""
+    flags = {"processes": 2, "max_steps": 4, "fp16": False}
+    ddp, run = train(**flags), train(**flags, fsdp=fsdp.SWIFT_FILE, save_strategy="steps", save_steps=4)
+    assert generations(run, ranks=2) == generations(ddp, ranks=2)
+    rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
+    assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
+    assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-6)
+    assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
 
 
 def test_reuse_of_generations_generates_each_pair_once(train):

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from tests import fsdp
 from tests.conftest import swift_flags
 from tests.tiny import VERDICTS, build_scoring_model, judging_rows, write_rows
 
@@ -43,7 +44,9 @@ def train(model, rows, run_swift, tmp_path_factory):
         } | flags  # fmt: skip
         options = swift_flags(model, flags.pop("dataset", rows), run_folder, **flags)
         settings = {"JUDGE_LOG_PAIRS": "true"} if environment is None else environment
-        done = run_swift(run_folder, options, settings, "pairwise_judge", processes, until, command_line)
+        done = run_swift(
+            run_folder, options, settings, "pairwise_judge", processes, until, command_line, "fsdp" in flags
+        )
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -143,6 +146,20 @@ def test_two_processes_resumed_in_the_second_epoch_have_its_order(train, tmp_pat
     )
     later = [[one for one in rank if one[0] >= 16] for rank in whole]
     assert len(later[0]) == 3 and generations(resumed, ranks=2) == later
+
+
+@pytest.mark.long
+def test_fsdp2_takes_the_steps_of_ddp(train):
+    """launch/fsdp/fsdp2.json, the answers drawn by transformers from gathered layers, prompts not shared: the same rewards and
+    losses."""
+    off = {"JUDGE_LOG_PAIRS": "true", "JUDGE_SHARED_PREFIX": "off"}
+    flags = {"processes": 2, "max_steps": 4, "fp16": False, "environment": off}
+    ddp, run = train(**flags), train(**flags, fsdp=fsdp.SWIFT_FILE, save_strategy="steps", save_steps=4)
+    assert generations(run, ranks=2) == generations(ddp, ranks=2)
+    rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
+    assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
+    assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-6)
+    assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

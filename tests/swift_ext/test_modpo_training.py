@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 
+from tests import fsdp
 from tests.conftest import REPOSITORY, swift_flags
 from tests.tiny import build_adapter, build_classifier, build_model, preference_rows, write_rows
 
@@ -39,7 +40,8 @@ def train(tiny, data, run_swift, tmp_path_factory):
     def run(environment, plugin=True, processes=1, succeed=True, command_line=False, **flags):
         run_folder = folder / str(next(count))
         options = swift_flags(tiny, data, run_folder, **IN_ORDER | flags)
-        done = run_swift(run_folder, options, environment, plugin, processes, command_line=command_line)
+        how = {"command_line": command_line, "sharded": "fsdp" in flags}
+        done = run_swift(run_folder, options, environment, plugin, processes, **how)
         assert (done.returncode == 0) == succeed, done.output[-3000:]
         return done
 
@@ -327,6 +329,27 @@ def test_deepspeed_on_two_processes(stage, train, with_adapter, adapter, two_pro
     for name in ("margin_rewards/margin/chosen", "margin_rewards/margin/rejected"):
         assert run.series(name) == pytest.approx(with_adapter.series(name)[:3], abs=0.01), name
     assert run.steps[0]["loss"] == pytest.approx(with_adapter.steps[0]["loss"], abs=0.01)
+
+
+def test_fsdp2_on_two_processes(train, with_adapter, adapter, two_processes, tmp_path):
+    """launch/fsdp/fsdp2.json in fp32. Found: 0 in the loss of DDP."""
+    sharded = {"fsdp": fsdp.SWIFT_FILE, "fp16": False, "max_steps": 4, "save_strategy": "steps", "save_steps": 4}
+    run = train(modpo(adapter=str(adapter)), **sharded, **two_processes())
+    for name in ("loss", "rewards/margins", "margin_rewards/margin/gap", "margin_rewards/margin/chosen"):
+        assert run.series(name) == pytest.approx(with_adapter.series(name)[:4], rel=1e-5, abs=1e-5), name
+    assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
+    preset = train(modpo(adapter=str(adapter)), succeed=False, fsdp="fsdp2", fp16=False, max_steps=1, **two_processes())
+    assert "ValueError: FSDP's state_dict_type is SHARDED_STATE_DICT" in preset.output
+
+
+@pytest.mark.long
+def test_fsdp2_with_all_weights_and_the_margin_on_the_reference(train, adapter, two_processes):
+    full = {"tuner_type": "full", "learning_rate": 1e-4, "max_steps": 3, "fp16": False, **two_processes()}
+    saved = {"save_strategy": "steps", "save_steps": 3}
+    ddp, run = (train(modpo(adapter=str(adapter)), **full, **more) for more in ({}, {"fsdp": fsdp.SWIFT_FILE, **saved}))
+    for name in ("loss", "rewards/margins", "margin_rewards/margin/gap"):
+        assert run.series(name) == pytest.approx(ddp.series(name), rel=1e-5, abs=1e-5), name
+    assert (run.folder / "checkpoint-3" / "model.safetensors").is_file()
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,13 @@ from trl_ext.model_card import DescribesItself
 from trl_ext.objectives.modpo import shift_reference
 from trl_ext.objectives.unscored import UnscoredPairs
 from trl_ext.papers import MODPO
+from trl_ext.sharding import (
+    SavesWhole,
+    loaded_whole,
+    refuse_empty_reference,
+    refuse_joined_weights,
+    refuse_late_adapters,
+)
 from trl_ext.shared_prefix.trainer import TAKES_MODEL, SharedPrefixDPO
 
 from .adapters import MarginAdapters
@@ -57,7 +64,7 @@ class Float32Logits:
         return outputs
 
 
-class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixDPO, DPOTrainer):
+class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SavesWhole, SharedPrefixDPO, DPOTrainer):
     """Multi-objective DPO (arXiv 2310.03708).
 
     The only change to [`SharedPrefixDPO`], TRL's trainer that computes a prompt once, is the reference term: `compute_loss` hands its parent
@@ -95,6 +102,11 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixDPO, DPOTrain
         adapters = any(margin.kind == "adapter" for margin in self.margins)
         full = not isinstance(model, PeftModel) and kwargs.get("peft_config") is None
         refuse_what_cannot_work(args, self.margins, full, ref_model is not None)
+        refuse_empty_reference(args, full or ref_model is not None)
+        if self.margins and not args.precompute_ref_log_probs:
+            refuse_joined_weights(args)
+        if adapters and full:
+            refuse_late_adapters(args)
         if self.margins:
             refuse_stored_columns(kwargs)
             refuse_occupied(args.output_dir, map(MarginAdapters.adapter_name, self.margins))
@@ -139,7 +151,7 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixDPO, DPOTrain
             if not isinstance(self.model, PeftModel) and any(margin.kind == "adapter" for margin in self.margins):
                 host = self.accelerator.unwrap_model(self.ref_model)
             base, device = get_config_model_id(self.model.config), self.accelerator.device
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            with torch.random.fork_rng([device] if device.type == "cuda" else []), loaded_whole():
                 self.sources = MarginSources(self.margins, host, base, device)
             if self.sources.adapters is not None and _FUSED_HEAD:
                 self._refuse_adapted_head(self.sources.adapters.host)

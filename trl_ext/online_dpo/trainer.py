@@ -24,6 +24,7 @@ from trl.experimental.online_dpo import OnlineDPOTrainer
 from datasets_builders.io import write_json
 from trl_ext.checkpoints import EndsAtItsLastStep, newest_checkpoint, refuse_occupied
 from trl_ext.model_card import DescribesItself
+from trl_ext.sharding import SavesWhole, loaded_whole, refuse_empty_reference
 from trl_ext.shared_prefix.trainer import SharedPrefixOnlineDPO
 from trl_ext.weight_transfer import refuse_server_without_gpu
 
@@ -94,10 +95,11 @@ def refuse_without_effect(trainer: str, args: Any, config_class: type, given: di
 
 @contextmanager
 def whole_models(args: OnlineConfig) -> Iterator[None]:
-    """Models loaded inside are complete on every rank; ZeRO-3 would shard them like the policy."""
+    """Models loaded inside are complete on every rank; ZeRO-3 would shard them, FSDP leave all ranks but one without weights."""
     settings = getattr(args, "hf_deepspeed_config", None) or getattr(args.deepspeed_plugin, "dschf", None)
     if not deepspeed.is_deepspeed_zero3_enabled():
-        yield
+        with loaded_whole():
+            yield
         return
     deepspeed.unset_hf_deepspeed_config()
     try:
@@ -106,7 +108,7 @@ def whole_models(args: OnlineConfig) -> Iterator[None]:
         deepspeed.set_hf_deepspeed_config(settings)
 
 
-class OnlineTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixOnlineDPO, OnlineDPOTrainer):
+class OnlineTrainer(EndsAtItsLastStep, DescribesItself, SavesWhole, SharedPrefixOnlineDPO, OnlineDPOTrainer):
     """The parent, plus four things: rows carry their number, a pair has a loss weight, the reference may be the
     previous iteration's adapter, and a checkpoint holds `state_dict()`.
 
@@ -127,6 +129,7 @@ class OnlineTrainer(EndsAtItsLastStep, DescribesItself, SharedPrefixOnlineDPO, O
             if peft_config is not None:
                 raise ValueError(f"--model_path {args.model_path} brings its own LoRA settings: leave out peft_config")
             peft_config = read_previous_config(args.model_path)
+        refuse_empty_reference(args, peft_config is None)
         self.pair_weights: torch.Tensor | None = None
         train_dataset = with_row_numbers(train_dataset, "train_dataset")
         check_held_out(kwargs.get("eval_dataset"))
