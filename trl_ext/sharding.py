@@ -89,7 +89,7 @@ def refuse_shards(args: Any) -> None:
     if fsdp is not None and fsdp.saves_shards:
         raise ValueError(
             "FSDP's state_dict_type is SHARDED_STATE_DICT: the checkpoints would hold each rank's shards and no adapter or model "
-            "that could be loaded; FULL_STATE_DICT is valid, as in launch/fsdp/fsdp2.json (--fsdp takes the file)"
+            "that could be loaded; state_dict_type: FULL_STATE_DICT is valid (`python -m launch runs show accelerate/fsdp2` has it)"
         )
 
 
@@ -104,7 +104,7 @@ def refuse_empty_reference(args: Any, own_reference: bool) -> None:
         raise ValueError(
             "FSDP's cpu_ram_efficient_loading is true, and all weights are trained, so that the reference is a model of its own: "
             "transformers gives its weights to the first rank alone, and TRL does not send them to the others; set "
-            "fsdp_cpu_ram_efficient_loading: false (as launch/accelerate/fsdp2.yaml does), or train a LoRA"
+            "fsdp_cpu_ram_efficient_loading: false, or train a LoRA"
         )
 
 
@@ -119,7 +119,7 @@ def refuse_joined_weights(args: Any) -> None:
         raise ValueError(
             "FSDP is version 1, which joins the weights of a layer into one tensor: switching adapters off and on in a step, as "
             "margins and their reference need it, changes what is trained, and nothing says so; fsdp_version: 2 is valid "
-            "(launch/accelerate/fsdp2.yaml), or reference and margins that are computed before (precompute_ref_log_probs)"
+            "(`python -m launch runs show accelerate/fsdp2`), or reference and margins that are computed before (precompute_ref_log_probs)"
         )
 
 

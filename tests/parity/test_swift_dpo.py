@@ -23,7 +23,7 @@ LIMITS = {
     "adapter": {"MODPO_W": "1", "MODPO_MARGIN_ADAPTER": "@adapter", "MODPO_MARGIN_WEIGHT": "0"},
     "shared prefixes": {"MODPO_W": "1"},
 }
-ROUNDING = {"shared prefixes": 1e-5}
+ROUNDING = {"shared prefixes": 5e-5}
 WORKER = "tests.parity.swift_worker"
 
 

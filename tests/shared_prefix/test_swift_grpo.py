@@ -106,4 +106,4 @@ def test_shared_runs_are_the_plain_ones(answers, method, name):
     for one, other in zip(before, after, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():
-            assert other[key] == pytest.approx(value, rel=1e-5, abs=1e-6, nan_ok=True), (key, one, other)
+            assert other[key] == pytest.approx(value, rel=5e-5, abs=1e-6, nan_ok=True), (key, one, other)

@@ -506,7 +506,7 @@ def test_gradient_checkpointing_and_policy_dropout_do_not_touch_the_margins(trai
         for rate in (0.0, 0.5)
     )
     assert series(wild, "margin_rewards/margin/chosen") == pytest.approx(
-        series(plain, "margin_rewards/margin/chosen"), abs=1e-6
+        series(plain, "margin_rewards/margin/chosen"), abs=5e-6
     )
     assert wild["losses"][1:] != pytest.approx(plain["losses"][1:], abs=1e-6)
 

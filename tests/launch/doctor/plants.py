@@ -45,7 +45,7 @@ PLANTS = [
     ),
     Plant(
         "settings without their plugin", "modpo", setting(external_plugins=None), "plugin",
-        r"3 settings MODPO_\*.*plain DPO would be trained", "python -m swift_ext modpo",
+        r"3 settings MODPO_\*.*plain DPO would be trained", r"external_plugins: .*plugins/modpo\.py",
     ),
     Plant(
         "a batch that cuts pairs", "bt_grpo", setting(generation_batch_size=12, num_generations=4), "batches",
