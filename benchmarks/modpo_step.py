@@ -244,10 +244,9 @@ def main() -> None:
             )
             for name in options.variants
         }
-        text = json.dumps(result, indent=2)
-        print(text)
-        if options.out:
-            options.out.write_text(text + "\n", encoding="utf-8")
+        from benchmarks.turns import show
+
+        show(result, options.out)
 
 
 if __name__ == "__main__":

@@ -174,10 +174,9 @@ def main() -> None:
             }
             for place, name in enumerate(("ours", "plain"))
         }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    from benchmarks.turns import show
+
+    show(result, options.out)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,9 @@ def main() -> None:
         write_rows(folder / "rows.jsonl", options)
         random_adapter(options.model, folder / "adapter")
         result = measure(options, folder)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    from benchmarks.turns import show
+
+    show(result, options.out)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,14 @@ def _ratio(own: list[float], reference: list[float]) -> dict:
     }
 
 
+def show(result: Mapping[str, Any], out: Path | None) -> None:
+    """The result as JSON on the terminal and, where a file is asked for, in it."""
+    text = json.dumps(result, indent=2)
+    print(text)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
 def report(result: dict, out: Path | None) -> None:
     """Prints the result with machine, versions and command, and writes it to `out` if given."""
     import torch
@@ -160,7 +168,4 @@ def report(result: dict, out: Path | None) -> None:
         "versions": {"trl": trl.__version__, "torch": torch.__version__},
         "command": " ".join(["python", *sys.argv]),
     }
-    text = json.dumps(head | result, indent=2)
-    print(text)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
+    show(head | result, out)

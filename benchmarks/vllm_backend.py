@@ -9,7 +9,6 @@ is the steady one; it counts because the engine runs in this process (`VLLM_ENAB
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -99,10 +98,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    text = json.dumps(measure(options), indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    from benchmarks.turns import show
+
+    show(measure(options), options.out)
 
 
 if __name__ == "__main__":
