@@ -30,8 +30,13 @@ def settings_of_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
+    """Before its fixtures: what a test draws without a seed of its own is the same in every run (imports of ms-swift seed torch
+    by the clock)."""
     freeze_imports()
+    if (torch := sys.modules.get("torch")) and hasattr(torch, "manual_seed"):
+        torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items):

@@ -63,6 +63,15 @@ def random_llama(name: str, seed: int, **settings):
     return model
 
 
+def add_rows(model, tokens: int, seed: int) -> None:
+    """Embeddings for `tokens` tokens; the new rows are drawn, the same for the same seed."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+
+
 def build_model(
     folder: Path, seed: int = 0, pad_token: str = "<|endoftext|>", end_gain: float = 1.0, **settings
 ) -> Path:
@@ -158,7 +167,7 @@ def build_scoring_model(
     tokenizer.save_pretrained(folder)
     tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     model = random_llama("LlamaForCausalLM", seed, tie_word_embeddings=False, **tokens, **settings)
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    add_rows(model, len(tokenizer), seed)
     weights = model.lm_head.weight.data
     model.model.embed_tokens.weight.data[:, 0] = 3.0
     weights[:, 0] = -2.0
@@ -174,7 +183,6 @@ def build_tiny_judge(folder: Path, seed: int = 0) -> Path:
 
     Sampled with the three likeliest tokens it always gives a verdict. Its limit is above what a judge's prompt takes.
     """
-    import torch
     from transformers import AutoTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,9 +193,7 @@ def build_tiny_judge(folder: Path, seed: int = 0) -> Path:
     model = random_llama(
         "LlamaForCausalLM", seed, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # draws the new rows
+    add_rows(model, len(tokenizer), seed)
     weights = model.lm_head.weight.data
     model.model.embed_tokens.weight.data[:, 0] = 3.0
     weights[:, 0] = -4.0

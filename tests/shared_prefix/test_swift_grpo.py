@@ -106,4 +106,6 @@ def test_shared_runs_are_the_plain_ones(answers, method, name):
     for one, other in zip(before, after, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():
-            assert other[key] == pytest.approx(value, rel=5e-5, abs=1e-6, nan_ok=True), (key, one, other)
+            # fp32 rounds log-probs of size 5 at 5e-7, and each step's weights carry the difference of those before it.
+            limits = {"rel": 1e-5, "abs": 1e-6} if key == "loss" else {"rel": 5e-5, "abs": 5e-6}
+            assert other[key] == pytest.approx(value, nan_ok=True, **limits), (key, one, other)

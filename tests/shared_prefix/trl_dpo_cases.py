@@ -104,12 +104,18 @@ def rows_of(trainer) -> list[dict[str, float]]:
     return [row for row in rows if row]
 
 
+def decided(row: dict[str, float], plain: dict[str, float]) -> dict[str, float]:
+    """Without accuracies where `plain` has no margin: before the first step rounding alone says which of a pair is higher."""
+    undecided = abs(plain.get("rewards/margins", 1.0)) < 1e-5
+    return {name: value for name, value in row.items() if not (undecided and "accuracies" in name)}
+
+
 def assert_same(plain, shared, share: float = 0.9) -> None:
     """Losses to 1e-5, everything else that is logged nearly so; and at most `share` of the places were computed."""
     assert len(plain.losses) == len(shared.losses) >= STEPS and len(set(plain.losses)) > 10
     np.testing.assert_allclose(shared.losses, plain.losses, rtol=1e-5, atol=1e-6)
     for expected, found in zip(rows_of(plain), rows_of(shared), strict=True):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        assert decided(found, expected) == pytest.approx(decided(expected, expected), rel=1e-4, abs=1e-4)
     assert sum(shared.places) < share * sum(plain.places), sum(shared.places) / sum(plain.places)
 
 
