@@ -15,14 +15,17 @@ from launch.reproduce.small_runs import data_stage, evaluation_stage, grpo_stage
 RUN_FILE = "bt_grpo/smollm2_hh_scoreonly.yaml"
 LENGTH, TEMPERATURE = 128, 20
 WARM_UP_STEPS, STEPS = 120, 150
-# Flags and settings that differ from the run file, which divides by the batch's spread.
+# Flags and settings that differ from the run file, which divides by the batch's spread. That spread is mostly between pairs, so
+# steps of the same rate are smaller than those that divide by a group's: "fast" tells a scaling from the size of its steps.
 SCALINGS = {
     "batch": {},
+    "fast": {"learning_rate": 1e-3},
     "group": {"scale_rewards": "group"},
     "none": {"scale_rewards": "none"},
     "floor": {"scale_rewards": "group", "model_kwargs": '{"BT_MIN_REWARD_STD": 0.5}'},
 }
 LABELS = {"right": ("train.jsonl", "right labels"), "wrong": ("flipped.jsonl", "a fifth of the labels wrong")}
+TITLES = {"fast": "batch at 1e-3"}
 ARMS = [(scaling, labels) for labels in LABELS for scaling in SCALINGS]
 
 
@@ -114,7 +117,7 @@ def measure(place: Place) -> Measured:
     start = {seed: (0, value(seed, "warmup", strict_accuracy)) for seed in place.seeds}
     arms = {"warmup": Arm("after the warm-up", {seed: [point] for seed, point in start.items()})}
     for scaling, labels in ARMS:
-        name, title = f"{scaling}_{labels}", f"{scaling}, {LABELS[labels][1]}"
+        name, title = f"{scaling}_{labels}", f"{TITLES.get(scaling, scaling)}, {LABELS[labels][1]}"
         ends = {seed: (last, value(seed, name, strict_accuracy)) for seed in place.seeds}
         arms[name] = Arm(title, {seed: [start[seed], ends[seed]] for seed in place.seeds})
     gain = compared("batch_right", "warmup", strict_accuracy)
@@ -125,12 +128,16 @@ def measure(place: Place) -> Measured:
         others[f"answers with a score, {arm.title}"] = mean(name, parsed)
         if name.endswith("wrong"):
             others[f"miscalibration (nats), {arm.title}"] = mean(name, miscalibration)
-    for scaling in SCALINGS:
+    for scaling, labels in ARMS:
         if scaling != "batch":
-            title = f"{scaling} minus batch, a fifth of the labels wrong"
-            new, old = f"{scaling}_wrong", "batch_wrong"
-            others[f"miscalibration (nats), {title}"] = compared(new, old, miscalibration)
+            title = f"{TITLES.get(scaling, scaling)} minus batch, {LABELS[labels][1]}"
+            new, old = f"{scaling}_{labels}", f"batch_{labels}"
+            if labels == "wrong":
+                others[f"miscalibration (nats), {title}"] = compared(new, old, miscalibration)
             others[f"strict accuracy, {title}"] = compared(new, old, strict_accuracy)
+    for labels, (_, said) in LABELS.items():
+        title = f"group minus batch at 1e-3, {said}"
+        others[f"strict accuracy, {title}"] = compared(f"group_{labels}", f"fast_{labels}", strict_accuracy)
     return Measured(arms, gain, lies(gain, "greater") and lies(fall, "less"), others)
 
 
