@@ -4,8 +4,8 @@ import os
 
 
 def is_path(name: str) -> bool:
-    """Whether a name can only be that of a folder here: no hub's begins with a slash, a dot or a tilde."""
-    return os.path.isabs(name) or name.startswith((".", "~"))
+    """Whether a name can only be that of a folder here: a hub's is `NAME` or `OWNER/NAME`, and begins with no dot or tilde."""
+    return os.path.isabs(name) or name.startswith((".", "~")) or name.rstrip("/").count("/") > 1
 
 
 def refuse_missing_folder(name: str | os.PathLike[str], what: str) -> None:

@@ -5,14 +5,14 @@ import pytest
 from datasets_builders.model_names import is_path, refuse_missing_folder
 
 
-@pytest.mark.parametrize("name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere"])
+@pytest.mark.parametrize("name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere", "runs/a"])
 def test_what_can_only_be_a_folder_must_be_there(name):
-    assert is_path(name)
+    assert is_path(f"{name}/checkpoint-5")
     with pytest.raises(ValueError, match=r"^--model: .* does not exist; the folder of a model or an adapter is needed"):
-        refuse_missing_folder(f"{name}/no-model-is-here", "--model")
+        refuse_missing_folder(f"{name}/checkpoint-5", "--model")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "meta-llama/Llama-2-7b-hf", "runs/a", "runs/a/checkpoint-5", "embedded"])
+@pytest.mark.parametrize("name", ["gpt2", "meta-llama/Llama-2-7b-hf", "runs/a", "runs/a/", "embedded"])
 def test_what_may_be_a_hub_name_passes(name):
     assert not is_path(name)
     refuse_missing_folder(name, "--model")

@@ -51,6 +51,8 @@ def test_keys_of_a_run_file_are_known_and_nothing_breaks(path, tmp_path, monkeyp
     assert [one["level"] for one in keys] == ["ok" if known else "skipped"]
     errors = [one for one in findings if one["level"] == "error"]
     errors = [one for one in errors if "vllm_mode server of trl 0.29.1" not in one["found"]]  # a run file for TRL 1.x
+    # What an earlier command makes, such as the adapter of a margin, is not there yet.
+    errors = [one for one in errors if "does not exist; the folder of a model or an adapter" not in one["found"]]
     assert {one["check"] for one in errors} <= MAY_LACK, errors
     assert not [one for one in findings if "the check itself failed" in one["found"]]
 
