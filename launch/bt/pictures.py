@@ -12,14 +12,15 @@ CURVES = (
 )
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+def draw_curves(rows: Sequence[Mapping[str, Any]], title: str = "", narrow: bool = False) -> bytes:
     """PNG of the means of checkpoints against their steps, with bars of one standard deviation between seeds.
 
     Args:
         rows: of `summary.summarize`; those whose name has no step are left out.
+        narrow: for a narrow window.
     """
     rows = sorted((row for row in rows if row["step"] is not None), key=lambda row: row["step"])
-    figure, panels = _figure(len(CURVES), title)
+    figure, panels = _figure(len(CURVES), title, narrow)
     for axes, (name, curves) in zip(panels, CURVES, strict=True):
         for key, label, colour in curves:
             cells = [(row["step"], row["metrics"][key]) for row in rows if row["metrics"][key]["mean"] is not None]
@@ -66,5 +67,5 @@ def draw_histograms(wrong: Mapping[str, int], correct: Mapping[str, int], width:
     return to_png(figure)
 
 
-def _figure(panels: int, title: str):
-    return panel_figure(panels, title, (1.6 + 4.2 * panels, 3.8))
+def _figure(panels: int, title: str, narrow: bool = False):
+    return panel_figure(panels, title, (1.6 + 4.2 * panels, 3.8), narrow)

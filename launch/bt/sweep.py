@@ -17,6 +17,7 @@ from launch.answers.trained_model import START, resolve_run_dir
 from launch.bt import eval_bt
 from launch.bt.device_queue import DeviceQueue, Job
 from launch.bt.pictures import draw_curves
+from launch.bt.sweep_page import render_page
 from launch.bt.tracker import upload
 from launch.cli.verbs import verb_parser
 from launch.common.picture import can_draw
@@ -137,7 +138,7 @@ def run_jobs(
 
 
 def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: list[str]) -> None:
-    """Writes summary.json, summary.csv, summary.md and curves.png, prints the table, and uploads where configured."""
+    """Writes summary.json, summary.csv, summary.md, summary.html and curves.png, prints the table, and uploads where configured."""
     results = {(one.label, one.seed): found for one in evaluations if (found := one.result()) is not None}
     if not results:
         print("no result, so there is no summary", file=sys.stderr)
@@ -154,11 +155,14 @@ def write_summary(out: Path, title: str, evaluations: list[Evaluation], failed: 
         write_text(out / name, text)
     write_json(out / "summary.json", {"run": title, "checkpoints": rows, "failed": failed})
     files = [out / name for name in ("summary.json", *texts)]
+    shapes: list[bytes] = []
     if can_draw():
+        shapes = [draw_curves(rows, narrow=narrow) for narrow in (False, True)]
         write_bytes(out / "curves.png", draw_curves(rows, title))
         files.append(out / "curves.png")
     else:
         print("no picture: matplotlib is not installed (extra eval)")
+    write_text(out / "summary.html", render_page(title, cells, failed, shapes))
     print(aligned(cells))
     print(f"written: {out}")
     print(upload(f"{title}-eval", cells, files))

@@ -9,6 +9,8 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from launch.common.look import DARK, FONTS, LIGHT, NARROW, variables
+
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
@@ -16,19 +18,26 @@ if TYPE_CHECKING:
 # A text, or a text and a smaller one under it.
 Cell = str | tuple[str, str]
 
-_STYLE = """:root { color-scheme: light dark; --ink: #1f2430; --soft: #5b6472; --line: #d9dde3; --paper: #ffffff; --band: #f4f6f9; --mark: #1d4ed8; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ef; --soft: #a3acba; --line: #363d49; --paper: #15181e; --band: #1e232c; --mark: #8fb4ff; }
-}
-body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem; margin: 2rem auto; padding: 0 1.2rem; }
+_LOOK = f""":root {{ color-scheme: light dark; {variables(LIGHT)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}
+body {{ font: 16px/1.55 {", ".join(FONTS)}; }}
+@media (max-width: {NARROW}px) {{ body {{ margin: 1rem auto; padding: 0 .9rem; }} 
+  h1 {{ font-size: 1.35rem; }} table {{ font-size: .9rem; }} th, td {{ padding: .35rem .5rem; }}
+  .wide table:not(.answers) :is(th, td):first-child {{ white-space: normal; overflow-wrap: anywhere; min-width: 6.5rem; max-width: 40vw; }}
+}}
+"""
+_STYLE = """body { color: var(--ink); background: var(--paper); max-width: 72rem; margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, li { max-width: 46rem; } .soft { color: var(--soft); } a { color: var(--mark); }
-.wide { overflow-x: auto; }
+h1, h2, h3, p, li, summary { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } :focus-visible { outline: 2px solid var(--mark); outline-offset: 2px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .8rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
+th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
 td small { color: var(--soft); display: block; } .front { color: var(--mark); font-weight: 600; }
 img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line); background: #fff; }
+.wide > img { max-width: none; }
+.wide table:not(.answers) :is(th, td):first-child { position: sticky; left: 0; padding-left: 0; background: var(--paper); }
 pre { overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; max-height: 30rem; }
 summary { cursor: pointer; color: var(--soft); margin: .8rem 0; }
 .answers { table-layout: fixed; width: 100%; }
@@ -52,13 +61,20 @@ _DOCUMENT = """<!doctype html>
 </body>
 </html>
 """
-_TABLE = """<div class="wide"><table><thead><tr>
+_TABLE = """<div class="wide" tabindex="0"><table><thead><tr>
 {%- for text in head %}<th>{{ text }}</th>{% endfor -%}
 </tr></thead><tbody>
 {%- for row in rows %}<tr>
 {%- for text, small in row %}<td>{{ text }}{% if small %}<small>{{ small }}</small>{% endif %}</td>{% endfor -%}
 </tr>{% endfor -%}
 </tbody></table></div>"""
+
+_PICTURE = """{% if narrow %}<picture><source media="(max-width: {{ limit }}px)" srcset="{{ narrow }}">
+<img alt="{{ alt }}" src="{{ source }}" style="max-width: min(100%, {{ most }}px)"></picture>{% else -%}
+<div class="wide" tabindex="0"><img alt="{{ alt }}" src="{{ source }}" style="width: min(100%, {{ most }}px); min-width: {{ least }}px"></div>
+{%- endif %}"""
+# CSS pixels for each pixel of a picture: at 160 dots an inch, letters of 9.5 points are then 13 and 10 pixels high.
+LARGEST, SMALLEST = 0.62, 0.48
 
 
 @functools.cache
@@ -90,7 +106,7 @@ def document(title: str, subtitle: str, body: "Markup") -> str:
     """A whole page."""
     from markupsafe import Markup
 
-    return str(render(_DOCUMENT, title=title, subtitle=subtitle, body=body, style=Markup(_STYLE)))
+    return str(render(_DOCUMENT, title=title, subtitle=subtitle, body=body, style=Markup(_STYLE + _LOOK)))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> "Markup":
@@ -120,10 +136,27 @@ def code(text: str) -> "Markup":
     return render("<pre>{{ text }}</pre>", text=text)
 
 
-def picture(description: str, png: bytes) -> "Markup":
-    """A picture inside the page."""
-    data = base64.b64encode(png).decode("ascii")
-    return render('<p><img alt="{{ alt }}" src="data:image/png;base64,{{ data }}"></p>', alt=description, data=data)
+def picture(description: str, png: bytes, narrow: bytes | None = None) -> "Markup":
+    """A picture inside the page.
+
+    Args:
+        narrow: the same in a shape for narrow windows; without it the picture is scrolled there, rather than shrunk until
+            nobody reads its letters.
+    """
+    width = int.from_bytes(png[16:20], "big")
+    return render(
+        _PICTURE,
+        alt=description,
+        source=_data(png),
+        narrow=narrow and _data(narrow),
+        most=int(width * LARGEST),
+        least=int(width * SMALLEST),
+        limit=NARROW,
+    )
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def number(value: float) -> str:

@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, Literal
 
-INK, SOFT, GRID = "#1f2430", "#6b7280", "#e5e7eb"
-ACCENT, FRONT, UNTOUCHED = "#2563eb", "#93b4f5", "#d97706"
+from launch.common import look
+
+INK, SOFT, GRID, ACCENT = (look.LIGHT[name] for name in ("ink", "soft", "line", "mark"))
+FRONT, UNTOUCHED, SERIES = look.FRONT, look.UNTOUCHED, look.SERIES
+NARROW = 4.6  # inches across, of a picture for a narrow window
 
 
 def can_draw() -> bool:
@@ -19,24 +22,31 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def new_figure(panels: int, size: tuple[float, float], dpi: int = 160, **shared: Any) -> tuple[Any, list[Any]]:
+def new_figure(
+    panels: int, size: tuple[float, float], dpi: int = 160, narrow: bool = False, **shared: Any
+) -> tuple[Any, list[Any]]:
     """A figure of its own, not pyplot (no global state, no display), and its panels side by side. Size in inches.
 
     Args:
+        narrow: for a narrow window: panels above each other, NARROW wide, each as high as `size` says.
         shared: `sharex`, `sharey` of matplotlib's `subplots`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if narrow:
+        size = (NARROW, size[1] * panels)
     figure = Figure(figsize=size, dpi=dpi, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, panels, squeeze=False, **shared)[0])
+    rows, columns = (panels, 1) if narrow else (1, panels)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
 
 
-def panel_figure(panels: int, title: str, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    """As `new_figure`, with a title above all panels."""
-    figure, axes = new_figure(panels, size, dpi=150)
-    figure.suptitle(plain(title), color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
+def panel_figure(panels: int, title: str, size: tuple[float, float], narrow: bool = False) -> tuple[Any, list[Any]]:
+    """As `new_figure`, with a title above all panels, unless it is empty."""
+    figure, axes = new_figure(panels, size, 150, narrow)
+    if title:
+        figure.suptitle(plain(title), color=INK, fontsize=12, fontweight="bold", x=0.01, ha="left")
     return figure, axes
 
 

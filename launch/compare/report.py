@@ -179,7 +179,8 @@ def main(argv: list[str]) -> int:
     out = Path(args.out)
     write_json(out / "report.json", {**report, "title": args.title, "units": units})
     write_bytes(out / "tradeoff.png", draw_tradeoff(report, units, args.title))
-    write_text(out / "report.html", render_page(report, draw_tradeoff(report, units), units, args.title, examples))
+    wide, narrow = (draw_tradeoff(report, units, narrow=shape) for shape in (False, True))
+    write_text(out / "report.html", render_page(report, wide, narrow, units, args.title, examples))
     print_table(report, units)
     print(f"written: {out / 'report.html'}")
     return 0

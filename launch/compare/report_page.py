@@ -17,13 +17,13 @@ _HOW = """<ul>
 <li>Differences are to <b>{{ reference }}</b>, prompt by prompt. An interval that holds 0 means: not told apart on these prompts.</li>
 <li>The second table leaves out every prompt that was truncated, or whose answer was cut off, for any of the models: there, length limits favour nobody.</li>
 </ul>"""
-_SUMMARY = """<p class="soft">{{ prompts }}. Models on the front are set in colour.</p><div class="wide"><table>
+_SUMMARY = """<p class="soft">{{ prompts }}. Models on the front are set in colour.</p><div class="wide" tabindex="0"><table>
 <thead><tr><th>model</th>{% for name, unit in columns %}<th>{{ name }}<br>{{ unit }}</th><th>difference</th>{% endfor %}</tr></thead>
 <tbody>{% for name, on_front, cells in rows %}<tr><td{% if on_front %} class="front"{% endif %}>{{ name }}</td>
 {%- for text, small in cells %}<td>{{ text }}{% if small %}<small>{{ small }}</small>{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>"""
 # Columns share the width of the page; only more of them than are readable side by side are scrolled.
-_ANSWERS = """<div class="wide"><table class="answers" style="min-width: {{ narrowest * (labels|length + 1) }}rem">
+_ANSWERS = """<div class="wide" tabindex="0"><table class="answers" style="min-width: {{ narrowest * (labels|length + 1) }}rem">
 <thead><tr><th>prompt</th>{% for label in labels %}<th>{{ label }}</th>{% endfor %}</tr></thead>
 <tbody>{% for item in examples %}<tr><td>{{ item.prompt }}</td>
 {%- for label in labels %}<td>{{ item.responses[label] }}</td>{% endfor %}</tr>
@@ -101,6 +101,7 @@ def _answers(examples: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> "M
 def render_page(
     report: Mapping[str, Any],
     png: bytes,
+    narrow: bytes,
     units: Mapping[str, str],
     title: str,
     examples: Sequence[Mapping[str, Any]] = (),
@@ -109,13 +110,13 @@ def render_page(
 
     Args:
         report: of `build_report`.
-        png: the picture, without the title that the page has.
+        png: the picture, without the title that the page has; narrow: the same for a narrow window.
         examples: `{"prompt": text, "responses": {label: text}}`, every text is escaped.
     """
     x, y = report["x"], report["y"]
     body = [
         paragraph(" ".join(happened(report))),
-        picture(f"Scatter of {y} against {x}, one point per model, numbers in the table below", png),
+        picture(f"Scatter of {y} against {x}, one point per model, numbers in the table below", png, narrow),
         heading("How to read it"),
         render(_HOW, reference=report["reference"]),
         heading("All prompts"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from launch.common.names import Name, place_names
 from launch.common.picture import ACCENT, FRONT, INK, SOFT, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_png
 from launch.common.table import counted
 
@@ -16,19 +17,20 @@ def point_name(label: str, report: Mapping[str, Any]) -> str:
     return f"soup {report['soups'][label]:g}" if label in report["soups"] else label
 
 
-def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> bytes:
+def draw_tradeoff(report: Mapping[str, Any], units: Mapping[str, str], title: str = "", narrow: bool = False) -> bytes:
     """PNG of the full table of a report: means with 95% intervals, the front, the reference as a diamond.
 
     Args:
         units: objective -> unit, for the axes.
         title: above the picture; empty where what stands around it has one.
+        narrow: for a narrow window.
     """
-    return to_png(tradeoff_figure(report, units, title))
+    return to_png(tradeoff_figure(report, units, title, narrow))
 
 
-def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: str = "") -> Any:
+def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: str = "", narrow: bool = False) -> Any:
     """The matplotlib figure of `draw_tradeoff`."""
-    figure, (axes,) = new_figure(1, (7.6, 5.2))
+    figure, (axes,) = new_figure(1, (7.6, 5.2), narrow=narrow)
     summary, weights, x, y = report["full"], report["weights"], report["x"], report["y"]
     cells = {label: (summary["labels"][label][x], summary["labels"][label][y]) for label in report["labels"]}
     _draw_front(axes, [(cells[label][0]["mean"], cells[label][1]["mean"]) for label in summary["pareto"]])
@@ -55,24 +57,14 @@ def tradeoff_figure(report: Mapping[str, Any], units: Mapping[str, str], title: 
             zorder=4 if is_reference else 3,
             label=plain(f"reference: {label}") if is_reference else legend.get(label),
         )
-        axes.annotate(
-            plain(point_name(label, report)),
-            (across["mean"], up["mean"]),
-            xytext=(-9, -8) if label in report["soups"] else (9, 8),  # a soup often lies on the policy of its weight
-            textcoords="offset points",
-            ha="right" if label in report["soups"] else "left",
-            va="top" if label in report["soups"] else "baseline",
-            fontsize=9.5,
-            color=INK,
-            zorder=5,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
-        )
     plot_frame(axes, f"{x}  [{units.get(x, 'score')}]  better →", f"{y}  [{units.get(y, 'score')}]  better →", 10)
     head(axes, title, f"mean of {counted(summary['n'], 'prompt')}, bars: 95% bootstrap interval")
     axes.margins(0.14)
-    handles, names = axes.get_legend_handles_labels()
+    handles, series = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles, names, frameon=False, fontsize=9, labelcolor=INK, loc="best")
+        axes.legend(handles, series, frameon=False, fontsize=9, labelcolor=INK, loc="best")
+    names = [Name(point_name(label, report), x["mean"], y["mean"], INK) for label, (x, y) in cells.items()]
+    place_names(axes, names, 9.5)
     return figure
 
 

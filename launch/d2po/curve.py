@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, cast
 
 from datasets_builders.command_line import Parser
-from datasets_builders.io import write_bytes, write_json
+from datasets_builders.io import write_bytes, write_json, write_text
 from launch.cli.verbs import verb_parser
-from launch.common.picture import ACCENT, INK, UNTOUCHED, arms, head, new_figure, plain, plot_frame, to_bytes
+from launch.common.picture import INK, SERIES, arms, head, new_figure, plain, plot_frame, to_bytes
 from launch.common.table import write_csv
 from launch.d2po.curve_data import Curves, Evaluation, Point, curves, read_run
+from launch.d2po.curve_page import render_page
 
-# Told apart without colour vision too; the first two are those of the other pictures of this pack.
-COLOURS = (ACCENT, UNTOUCHED, "#059669", "#7c3aed", "#db2777", "#475569", "#0891b2", "#ca8a04")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SUFFIXES = (".svg", ".png")
 
 
-def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
+def draw(
+    drawn: Curves, title: str, gold: str, picture_format: Literal["png", "svg"] = "png", narrow: bool = False
+) -> bytes:
     """SVG or PNG of mean curves; bands (bars, where a run spent one number of labels only) are 95% intervals of seeds.
 
     A run of one number of labels is a mark with a dotted line, so that others can be read against it. Where evaluations
@@ -25,11 +27,13 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
     panels = {"gold labels spent": drawn.labels}
     if any(len(drawn.steps[name]) > len(points) for name, points in drawn.labels.items()):
         panels["training step"] = drawn.steps
-    figure, all_axes = new_figure(len(panels), (7.6 if len(panels) == 1 else 13, 5.2), sharey=True)
+    figure, all_axes = new_figure(len(panels), (7.6 if len(panels) == 1 else 13, 5.2), narrow=narrow, sharey=True)
     for axes, (across, found) in zip(all_axes, panels.items(), strict=True):
         for index, (name, points) in enumerate(found.items()):
             draw_run(axes, name, points, index)
-        plot_frame(axes, across, "" if axes is not all_axes[0] else f"{gold} on held-out prompts  better →", 10)
+        plot_frame(
+            axes, across, "" if axes is not all_axes[0] and not narrow else f"{gold} on held-out prompts  better →", 10
+        )
         axes.margins(0.06)
     several = any(point.seeds > 1 for points in drawn.labels.values() for point in points)
     head(all_axes[0], title, "means over seeds, bands: 95% intervals (Student)" if several else "")
@@ -39,8 +43,8 @@ def draw(drawn: Curves, title: str, gold: str, picture_format: str) -> bytes:
 
 def look(index: int) -> tuple[str, str, str]:
     """Colour, mark and line of a run; where colours come again, other marks and dashes tell them apart."""
-    turn, place = divmod(index, len(COLOURS))
-    return COLOURS[place], MARKS[(place + turn) % len(MARKS)], "--" if turn else "-"
+    turn, place = divmod(index, len(SERIES))
+    return SERIES[place], MARKS[(place + turn) % len(MARKS)], "--" if turn else "-"
 
 
 def draw_run(axes, name: str, points: Sequence[Point], index: int) -> None:
@@ -149,7 +153,7 @@ def make_parser() -> Parser:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status 0 when the picture and its tables are written."""
+    """Exit status 0 when the picture, its page and its tables are written."""
     args = make_parser().parse_args(argv)
     if args.out.suffix not in SUFFIXES:
         raise ValueError(f"--out {args.out}: the name must end in {' or '.join(SUFFIXES)}")
@@ -162,10 +166,12 @@ def main(argv: list[str]) -> int:
     before = labels_before(args.labels_before, list(folders))
     runs = {name: [read_run(folder, before[name]) for folder in places] for name, places in folders.items()}
     drawn = curves(runs)
-    picture = draw(drawn, args.title, args.gold, args.out.suffix[1:])
+    picture = draw(drawn, args.title, args.gold, cast("Literal['png', 'svg']", args.out.suffix[1:]))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_tables(args.out, runs, drawn)
     write_bytes(args.out, picture)
+    shapes = (draw(drawn, "", args.gold, narrow=narrow) for narrow in (False, True))
+    write_text(args.out.with_suffix(".html"), render_page(drawn, args.title, args.gold, *shapes))
     for name in drawn.labels:
         print(told(name, drawn))
     print(args.out)

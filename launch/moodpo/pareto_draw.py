@@ -10,6 +10,7 @@ from datasets_builders.io import write_bytes, write_json, write_text
 from launch.cli.flags import parse_number
 from launch.cli.verbs import verb_parser
 from launch.common.table import markdown, write_csv
+from launch.moodpo.pareto_page import render_page
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
 from launch.scores.score_files import read_score_file
@@ -212,6 +213,8 @@ def main(argv: list[str]) -> int:
     write_csv(options.out / "summary.csv", list(table[0]), table)
     write_text(options.out / "summary.md", write_markdown(summary))
     write_bytes(options.out / "pareto.png", picture)
+    shapes = (draw(summary, "", narrow) for narrow in (False, True))
+    write_text(options.out / "pareto.html", render_page(summary, options.title, *shapes))
     print(write_markdown(summary), end="")
     if left_out:
         print(f"{left_out} prompts left out: a score of some answer is not finite")

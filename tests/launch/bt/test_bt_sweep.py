@@ -178,6 +178,8 @@ def test_finished_results_of_the_same_settings_are_not_made_again(flags, monkeyp
     assert found["run"] == "v10-20260101-000000" and found["failed"] == []
     assert (tmp_path / "sweep/curves.png").read_bytes()[:4] == b"\x89PNG"
     assert "| checkpoint-10 |" in (tmp_path / "sweep/summary.md").read_text()
+    page = (tmp_path / "sweep/summary.html").read_text()
+    assert "<td>checkpoint-10</td>" in page and page.count("<picture>") == 1
     # Another temperature or another length: not the same result.
     for extra in (["--bt_temp", "10"], ["--max_new_tokens", "5"]):
         ran.clear()
@@ -225,6 +227,7 @@ def test_a_job_that_stays_failed_is_named_and_the_others_are_summed_up(flags, mo
     assert "checkpoint-200 seed 0: failed 3 times" in capsys.readouterr().err
     found = json.loads((tmp_path / "sweep/summary.json").read_text())
     assert found["failed"] == ["checkpoint-200 seed 0"] and len(found["checkpoints"]) == 2
+    assert "not in the means: checkpoint-200 seed 0." in (tmp_path / "sweep/summary.html").read_text()
 
 
 def test_a_sweep_without_any_result_says_so(flags, monkeypatch, capsys, tmp_path):

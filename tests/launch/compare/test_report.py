@@ -229,9 +229,10 @@ def test_the_page_is_self_contained_and_escapes_every_answer(run, write_rows, re
     assert "script" not in page.tags
     assert "link" not in page.tags
     assert page.tags.count("img") == 1
-    (source,) = page.loads
-    assert source.startswith("data:image/png;base64,")
+    narrow, source = page.loads
+    assert source.startswith("data:image/png;base64,") and narrow.startswith("data:image/png;base64,")
     found = json.loads((tmp_path / "out/report.json").read_text())
+    assert base64.b64decode(narrow.split(",")[1]) == draw_tradeoff(found, found["units"], narrow=True)
     titled, untitled = (draw_tradeoff(found, found["units"], title) for title in ("Short <or> helpful", ""))
     assert base64.b64decode(source.split(",")[1]) == untitled  # the page has the title itself
     assert (tmp_path / "out/tradeoff.png").read_bytes() == titled != untitled

@@ -191,6 +191,9 @@ def test_picture_and_tables(runs, name, magic, capsys):
         ("d2po", "16.0", "4.5", "2"),
         ("static $1", "16.0", "3.0", "1"),
     ]
+    page = (runs / "curve.html").read_text()
+    assert "<td>d2po</td><td>2</td><td>16</td><td>4.5<small>" in page
+    assert "<td>static $1</td><td>1</td><td>16</td><td>3</td><td>3</td><td>20</td>" in page
     assert rows[-1]["low"] == "" and float(rows[0]["low"]) < 1.5
     data = json.loads((runs / "curve.json").read_text())
     assert data["d2po"]["seeds"][1][2] == {"step": 20, "labels": 16.0, "gold": 5.0}

@@ -11,7 +11,7 @@ from launch.__main__ import main as launch
 from launch.answers.backends import Decoding
 from launch.moodpo.page import Card, Desk, check_access
 from launch.moodpo.steered import ask, asking, load_policy
-from tests.launch.moodpo.browser import needs_browser, open_browser
+from tests.launch.browser import needs_browser, open_browser
 from tests.launch.moodpo.conftest import NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]

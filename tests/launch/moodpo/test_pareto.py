@@ -181,6 +181,7 @@ def test_drawing_needs_no_model_and_follows_its_flags(copied, capsys):
     )
     summary = json.loads((out / "summary.json").read_text())
     assert summary["hv_reference"]["raw"] == pytest.approx([-20, -1]) and summary["resamples"] == 100
+    assert "<h1>Mine</h1>" in (out / "pareto.html").read_text()
     assert all(policy["hypervolume"]["value"] > 0 for policy in summary["policies"].values())
     assert launch(["pareto-draw", "--out", str(out), "--resamples", "10"]) == 0  # too few for an interval
     assert "NaN" not in (out / "summary.json").read_text() and "nan" not in (out / "summary.md").read_text()
@@ -198,6 +199,7 @@ def test_a_prompt_without_a_finite_score_is_left_out_everywhere(copied, capsys):
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["prompts"], summary["prompts_left_out"]) == (2, 1)
     assert "1 prompts left out" in capsys.readouterr().out
+    assert "1 prompts left out" in (out / "pareto.html").read_text()
     kept = [
         row["scores"]["brevity"]
         for row in rows(out / "scores" / "untouched.jsonl")
