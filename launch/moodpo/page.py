@@ -13,6 +13,7 @@ from typing import Literal
 from datasets_builders.command_line import Parser
 from launch.answers.backends import Decoding
 from launch.cli.verbs import verb_parser
+from launch.common.look import DARK, FONTS, LIGHT, variables
 from launch.common.page import render
 from launch.common.serving import RequestGuard, check_host
 from launch.moodpo.steer import add_decoding_options, add_policy_options, open_policy, read_decoding
@@ -22,13 +23,30 @@ from launch.moodpo.weights import balance
 AUTH_VARIABLE = "STEER_PAGE_AUTH"
 LONGEST_PROMPT = 20_000  # characters
 MOST_BYTES = 2**20  # of one request
-CSS = """
+# The look of the other pages (`launch.common.look`), by the names that Gradio has for its parts.
+PARTS = {
+    "body_background_fill": "paper", "background_fill_primary": "paper", "background_fill_secondary": "band",
+    "block_background_fill": "paper", "block_title_text_color": "ink", "block_label_text_color": "soft",
+    "input_background_fill": "band", "body_text_color": "ink", "body_text_color_subdued": "soft",
+    "border_color_primary": "line", "block_border_color": "line", "input_border_color": "line",
+    "input_border_color_focus": "mark", "slider_color": "mark", "button_primary_background_fill": "mark",
+    "button_primary_background_fill_hover": "mark", "button_primary_text_color": "paper",
+    "button_secondary_background_fill": "band", "button_secondary_background_fill_hover": "line", "button_secondary_text_color": "ink",
+}  # fmt: skip
+CSS = (
+    f":root {{ {variables(LIGHT)} }} .dark {{ {variables(DARK)} }}"
+    + """
+body { color: var(--ink) !important; background: var(--paper) !important; }
+input[type=range]::-webkit-slider-thumb { border: 2px solid var(--mark); }
+input[type=range]::-moz-range-thumb { border: 2px solid var(--mark); }
+:focus-visible { outline: 2px solid var(--mark) !important; outline-offset: 2px; }
 .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
-.card { min-width: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
-.card.current { border-color: var(--color-accent); border-width: 2px; }
-.card h3 { margin: 0 0 .2rem; font-size: .95rem; } .card .asked { opacity: .75; font-size: .85rem; }
+.card { min-width: 0; border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; }
+.card.current { border-color: var(--mark); border-width: 2px; }
+.card h3 { margin: 0 0 .2rem; font-size: .95rem; } .card .asked { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
 .card .answer { white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0 0; }
 """
+)
 CARDS = """<section class="cards" aria-live="polite">
 {%- for card, wish in cards %}<article class="card {{ card.kind }}"><h3>{{ titles[card.kind] }}: {{ wish }}</h3>
 <div class="asked">{{ card.prompt }}{% if card.cut %} · cut off at the longest answer{% endif %}</div>
@@ -109,11 +127,10 @@ def build_page(desk: Desk):
             raise gr.Error(text, print_exception=False)
         return prompt
 
-    def generate(cards, prompt, *percents):
-        # Two sliders that are moved at once may reach the server before either has moved the others.
-        total = sum(percents)
-        shares = [percent / total if total else 1 / len(percents) for percent in percents]
-        cards = desk.generate(cards, checked(prompt), grid_units(shares, 100))
+    def generate(cards, prompt, hand, *percents):
+        # Both are the browser's at the press. The other sliders follow through the server, so they may not have yet.
+        place = min(max(int(hand or 0), 0), len(percents) - 1)
+        cards = desk.generate(cards, checked(prompt), balance(percents, place))
         return cards, desk.show(cards)
 
     def generate_alone(cards, prompt):
@@ -135,6 +152,7 @@ def build_page(desk: Desk):
                     100,
                     value,
                     step=1,
+                    min_width=260,  # in a narrow window one beside another would not leave room for its name
                     buttons=[],  # a reset would not move the others
                     interactive=len(desk.names) > 1,
                     label=f"{name} [%]",
@@ -149,7 +167,9 @@ def build_page(desk: Desk):
             clear = gr.Button("Clear", elem_id="clear")
         shown = gr.HTML(elem_id="answers")
         cards = gr.State([])
+        hand = gr.Number(0, visible=False)  # the slider that was moved last, which only the browser knows at once
         for place, slider in enumerate(sliders if len(sliders) > 1 else []):
+            slider.input(None, None, hand, js=f"() => {place}", api_visibility="private")
             # `input` is the hand of the user; what `balance` sets does not come back as another event. The slider in
             # the hand is left alone, for it has moved on when the answer comes.
             slider.input(
@@ -163,7 +183,7 @@ def build_page(desk: Desk):
         outputs = [cards, shown]
         private = {"api_visibility": "private"}
         one = {"concurrency_limit": 1, "concurrency_id": "model", **private}  # the model answers one visit at a time
-        go.click(generate, [cards, prompt, *sliders], outputs, **one)
+        go.click(generate, [cards, prompt, hand, *sliders], outputs, **one)
         alone.click(generate_alone, [cards, prompt], outputs, **one)
         keep.click(pin, [cards], outputs, **private)
         clear.click(lambda: ([], desk.show([])), None, outputs, **private)
@@ -191,6 +211,14 @@ def check_access(host: str, environment: Mapping[str, str]) -> tuple[str, str] |
     return None
 
 
+def theme():
+    """Gradio's theme with the look of the other pages, in light and in dark."""
+    import gradio as gr
+
+    colours = {name: f"var(--{colour})" for name, colour in PARTS.items()}
+    return gr.themes.Default(font=FONTS).set(**colours, **{f"{name}_dark": value for name, value in colours.items()})
+
+
 def serve(page, host: str, port: int | None, login: tuple[str, str] | None) -> str:
     """Serves the page in threads of this process, behind the guard; returns its address."""
     from starlette.middleware import Middleware
@@ -204,6 +232,7 @@ def serve(page, host: str, port: int | None, login: tuple[str, str] | None) -> s
         ssr_mode=False,
         footer_links=[],
         css=CSS,
+        theme=theme(),
         quiet=True,  # it would advertise public links
         prevent_thread_lock=True,
         app_kwargs={"middleware": [guard]},

@@ -11,10 +11,11 @@ from launch.__main__ import main as launch
 from launch.answers.backends import Decoding
 from launch.moodpo.page import Card, Desk, check_access
 from launch.moodpo.steered import ask, asking, load_policy
-from tests.launch.browser import needs_browser, open_browser
+from tests.launch.browser import check_layout, look_like, needs_browser, open_browser
 from tests.launch.moodpo.conftest import NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+IS_DARK = "return document.body.classList.contains('dark')"
 PROMPT = "Name three <b>animals</b> & more."
 
 
@@ -94,6 +95,7 @@ def visible(texts: list[str]) -> list[str]:
 @pytest.mark.integration
 def test_the_page_in_a_browser(base, steered, desk, tmp_path):
     """Sliders share 100%, an answer is pinned, a second one appears beside it, and nothing is fetched from elsewhere."""
+    pytest.importorskip("gradio")
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
@@ -133,10 +135,24 @@ def test_the_page_in_a_browser(base, steered, desk, tmp_path):
             assert visible(answers) == visible(expected) and len(set(visible(expected))) == 2
             driver.find_element(By.ID, "alone").click()
             wait.until(lambda _: len(cards(".alone")) == 2)
+            for width in (1280, 390):
+                for scheme in ("light", "dark"):
+                    look_like(driver, width, scheme)
+                    wait.until(lambda _, dark=scheme == "dark": driver.execute_script(IS_DARK) == dark)
+                    check_layout(driver, width, scheme)
+            tops = [slider.rect["y"] for slider in sliders()]
+            assert len(set(tops)) == 2, "in a narrow window each slider has a line of its own"
             hosts = "return [...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name).hostname))]"
             assert driver.execute_script(hosts) == ["127.0.0.1"]
             driver.find_element(By.ID, "clear").click()
             wait.until(lambda _: not cards())
+            # The other slider follows through the server; here the server is slower than the user.
+            driver.set_network_conditions(latency=3000, download_throughput=10**7, upload_throughput=10**7)
+            sliders()[0].send_keys(Keys.ARROW_RIGHT * 80)
+            driver.find_element(By.ID, "generate").click()
+            assert values() == [80, 100]
+            wait.until(lambda _: len(cards(".current")) == 1)
+            assert "80% brevity, 20% rich_vocabulary" in cards()[0].text
     finally:
         process.terminate()
         process.wait()

@@ -91,3 +91,5 @@ def test_sliders_always_sum_to_100():
         moved = draw.randrange(len(before))
         after = balance(before, moved)
         assert sum(after) == 100 and after[moved] == before[moved] and min(after) >= 0
+        # What is balanced stays, whichever slider is said to have moved: `Generate` balances once more.
+        assert all(balance(after, place) == after for place in range(len(after)))
