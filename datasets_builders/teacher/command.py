@@ -12,6 +12,7 @@ from datasets_builders.choices import one_of, positive_integer, share, whole_num
 from datasets_builders.command_line import Parser
 from datasets_builders.comparisons import SETS, Comparison, get_set, read_comparisons, sample_comparisons
 from datasets_builders.io import SkipCounter, write_json, write_jsonl
+from datasets_builders.progress import progress
 from datasets_builders.scoring.parsers import SCALES
 from datasets_builders.scoring.prompt import PointwisePrompt
 from datasets_builders.scoring.prompts import PAIRWISE, PairwisePrompt, dataset_of, get_pairwise_prompt, get_prompt
@@ -262,15 +263,13 @@ def _preview(options: argparse.Namespace, task: Task) -> dict[str, Any]:
 def _collect(options: argparse.Namespace, host: str, client: Client, task: Task, ledger: Ledger) -> dict[str, Any]:
     import asyncio
 
-    from tqdm import tqdm
-
     findings = _findings(options, task)
     for record in ledger.records:
         findings.add(record)
     wanted = {item.key for item in task.items}
     open_items = {item.key for item in findings.missing(task.items)}
     kept = len(ledger.records)
-    with tqdm(total=len(wanted), initial=len(wanted & findings.verdicts.keys()), unit="item", disable=None) as bar:
+    with progress(len(wanted), "the teacher", "verdicts", len(wanted & findings.verdicts.keys())) as bar:
         try:
             failed, lost = asyncio.run(_ask(options, client, task, ledger, findings, bar))
         except (KeyboardInterrupt, asyncio.CancelledError):

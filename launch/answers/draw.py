@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from datasets_builders.io import read_rows, write_jsonl
+from datasets_builders.progress import progress
 from launch.answers.backends import Answer, Backend, Item, is_failed
 from launch.answers.policy import resolve_adapter
 from launch.answers.prompts import Prompt
@@ -16,8 +17,6 @@ from launch.answers.records import MAX_FAILED_SHARE, NO_COUNTS, check_label
 from launch.common.resume import PartialFile, check_settings, key_of
 from trl_ext.modpo.digest import model_digest
 from trl_ext.modpo.model_dir import resolve_model
-
-SAID = 100  # answers between two lines about them, where a back end batches by itself
 
 
 def draw(
@@ -86,18 +85,21 @@ def _draw_missing(
     from datasets_builders.teacher.collect import FAILURES_IN_A_ROW
 
     items = [Item(prompt, sample) for prompt in prompts for sample in range(num_samples)]
-    with PartialFile(_partial_of(target)) as partial:
+    with PartialFile(_partial_of(target)) as partial, ExitStack() as stack:
         if target.exists():
             partial.append(record for _, record in read_rows(target) if key_of(record) not in partial.records)
         again = {key for key, record in partial.records.items() if retry_failed and _failed(record)}
         failed, in_a_row, drawn = {}, 0, 0
+        new = {_key(item) for item in items if _key(item) not in partial.records} | again
+        bar = stack.enter_context(progress(len(items), label, "answers", len(items) - len(new)))
 
         def keep(asked: Sequence[Item], answers: Sequence[Answer]) -> None:
             nonlocal drawn
             partial.append(make_record(item, answer, label) for item, answer in zip(asked, answers, strict=True))
-            if backend.own_batches and drawn // SAID < (drawn + len(asked)) // SAID:
-                print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
             drawn += len(asked)
+            came = new & set(map(_key, asked))  # a batch that is drawn as a whole holds old ones too
+            new.difference_update(came)
+            bar.update(len(came))
 
         for batch in plan_batches(items, backend, batch_size) if items else []:
             missing = [item for item in batch if _key(item) not in partial.records or _key(item) in again]
@@ -107,9 +109,10 @@ def _draw_missing(
             for item, answer in backend.draw(batch if backend.whole_batches else missing, keep):
                 failed[_key(item)] = make_record(item, answer, label)
             in_a_row = 0 if drawn > before else in_a_row + len(missing)
-            print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
             if in_a_row >= FAILURES_IN_A_ROW:
                 raise ValueError(f"{target}: {in_a_row} requests in a row got no answer; {_first(failed)}")
+        bar.close()
+        print(f"{target.name}: {len(partial.records)} of {len(items)} answers", flush=True)
         records = [failed.get(_key(item)) or partial.records[_key(item)] for item in items]
         _check_failed(records, target, max_failed_share)
         write_jsonl(target, records)

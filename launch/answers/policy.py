@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets_builders.messages import Messages
+from datasets_builders.progress import progress
 from launch.answers.forms import EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
 from launch.models.merge_lora import with_adapter
 from trl_ext.modpo.model_dir import check_dtype, check_finite, check_finite_weights, resolve_model
@@ -158,7 +159,7 @@ class Policy:
         yield
 
     def sequence_logps(
-        self, rows: Sequence[EncodedRow], adapter: str | None = None, batch_size: int = 8
+        self, rows: Sequence[EncodedRow], adapter: str | None = None, batch_size: int = 8, what: str = ""
     ) -> "torch.Tensor":
         """Sum of the log-probabilities of each row's scored tokens. Unit: nats.
 
@@ -166,6 +167,7 @@ class Policy:
             rows: B rows of `encode_pair_row`.
             adapter: the name of a loaded adapter; None is the base model.
             batch_size: rows a forward pass; rows of one prompt go together, which is then computed once.
+            what: names the work in a progress bar; none without.
 
         Returns:
             (B,) fp32 on the CPU, in the order of `rows`. Logits are cast to fp32 before the softmax.
@@ -180,9 +182,11 @@ class Policy:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         result = torch.zeros(len(rows), dtype=torch.float32)
-        with torch.no_grad(), self.using(adapter):
+        bar = progress(len(rows), what, "answers", shown=bool(what))
+        with torch.no_grad(), self.using(adapter), bar:
             for batch in batches_by_prompt(rows, batch_size):
                 result[batch] = sums(self.model, [rows[index] for index in batch], self.pad_id, self._prefixes).cpu()
+                bar.update(len(batch))
         return result
 
 

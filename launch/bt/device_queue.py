@@ -3,11 +3,13 @@
 import os
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets_builders.progress import left
 from launch.common.processes import Guarded, Lease, end, start, wait
 
 
@@ -40,7 +42,7 @@ class DeviceQueue:
 
     Args:
         retries: how often a failed job is started again, on whichever device is free by then.
-        report: gets a line at the start and the end of every attempt.
+        report: gets a line at the start and the end of every attempt, the latter with what is left.
         lease: held by every job as well, so that it outlasts this process while one of them runs.
     """
 
@@ -50,12 +52,14 @@ class DeviceQueue:
         self.devices, self.retries, self.report, self.lease = devices, retries, report, lease
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
+        self._jobs: Sequence[Job] = ()
+        self._began = 0.0
         self._running: set[Guarded] = set()
         self._stopping = False
 
     def run(self, jobs: Sequence[Job]) -> list[Job]:
         """Runs all `jobs`; returns those that failed to the last. An interrupt ends the running ones and is passed on."""
-        self._waiting = deque(jobs)
+        self._waiting, self._jobs, self._began = deque(jobs), jobs, time.monotonic()
         workers = [threading.Thread(target=self._work, args=(device,), daemon=True) for device in self.devices]
         for worker in workers:
             worker.start()
@@ -97,8 +101,12 @@ class DeviceQueue:
             job.returncode = wait(process)
         with self._lock:
             self._running.discard(process)
+            done = sum(
+                one.returncode == 0 or one.attempts > self.retries for one in self._jobs if one.returncode is not None
+            )
         if not self._stopping:
-            self.report(f"{job.name}: " + ("done" if job.returncode == 0 else f"failed with status {job.returncode}"))
+            outcome = "done" if job.returncode == 0 else f"failed with status {job.returncode}"
+            self.report(f"{job.name}: {outcome}; {left(done, len(self._jobs), time.monotonic() - self._began)}")
 
     def _stop(self) -> None:
         with self._lock:

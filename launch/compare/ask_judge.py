@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from datasets_builders.progress import progress
 from datasets_builders.teacher.clients import Client
 from datasets_builders.teacher.collect import Collector, Findings
 from datasets_builders.teacher.costs import Costs
@@ -63,7 +62,7 @@ def ask_judge(
         for record in ledger.records:
             findings.add(record)
         known, kept = len({item.key for item in items} & findings.verdicts.keys()), len(ledger.records)
-        with tqdm(total=len({item.key for item in items}), initial=known, unit="verdict", disable=None) as bar:
+        with progress(len({item.key for item in items}), "the judge", "verdicts", known) as bar:
 
             async def collect() -> dict[str, str]:
                 endpoint = Endpoint(client, rpm_limit=rpm_limit, max_retries=max_retries)

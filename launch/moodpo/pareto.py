@@ -116,6 +116,7 @@ def score_points(points: Sequence[Point], texts: Sequence[str], prompts: Sequenc
             [plain[record["prompt_id"]] for record in records],
             [record["response"] for record in records],
             response_tokens=[record["response_tokens"] for record in records],
+            what=point.label,
         )
         note.unlink(missing_ok=True)
         write_jsonl(target, (_score_row(*pair, rewards.names) for pair in zip(records, raw.tolist(), strict=True)))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets_builders.io import read_object, write_json
+from datasets_builders.progress import about
 from launch.common.processes import Guarded, Lease, end, start, wait
 from swift_ext import PREFIXES
 
@@ -279,8 +280,16 @@ class StageRunner:
         costs = {"seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1), "began": round(began, 1)}
         write_json(self.manifest_path(stage), {**self.signature(stage), "outputs": outputs, **costs})
         total = time.monotonic() - self.started
-        print(f"{head}: done in {_clock(seconds)} (all: {_clock(total)})", flush=True)
+        print(f"{head}: done in {_clock(seconds)} (all: {_clock(total)}{self._ahead()})", flush=True)
         return True
+
+    def _ahead(self) -> str:
+        """What is left if the other stages take as long as those that are done did on average."""
+        taken = [found.get("seconds", 0.0) for stage in self.stages if (found := self._manifest(stage))]
+        if not taken or len(taken) >= len(self.stages):
+            return ""
+        rest = sum(taken) / len(taken) * (len(self.stages) - len(taken)) / self.processes
+        return f"; {len(self.stages) - len(taken)} stages ahead, {about(rest)} at this pace"
 
     def _execute(self, command: Command, log: Path, head: str, begun: float) -> tuple[int, float]:
         """Exit status, and the CPU seconds of the command and all that it started."""

@@ -16,6 +16,7 @@ from datasets_builders.beside import check_new_folder, new_folder
 from datasets_builders.choices import positive_integer, whole_number
 from datasets_builders.command_line import Parser
 from datasets_builders.io import write_json, write_jsonl
+from datasets_builders.progress import progress
 from launch.cli.verbs import verb_parser
 
 from .grammar import sentences, vocabulary
@@ -86,15 +87,17 @@ def train(model: Any, tokens: "torch.Tensor", steps: int, seed: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1, pct_start=0.1)
     generator = torch.Generator().manual_seed(seed)
     model.train()
-    for step in range(steps):
+    bar = progress(steps, "the language model", "steps")
+    for _ in range(steps):
         loss = loss_of(model, windows(tokens, BATCH, generator))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 100 == 0:
-            print(f"step {step} of {steps}: loss {loss.item():.3f} nats a word", flush=True)
+        bar.set_postfix_str(f"loss {loss.item():.3f} nats a word", refresh=False)
+        bar.update()
+    bar.close()
     model.eval()
 
 

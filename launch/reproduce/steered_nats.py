@@ -37,7 +37,7 @@ def nats(
     rows = [[*record["messages"], {"role": "assistant", "content": record["response"]}] for record in records]
     asked = asking(policy, point.names, asked_weights(point, names)).form if point.names else policy.form
     adapter = next(iter(policy.adapters), None)
-    measured = partial(policy.sequence_logps, batch_size=batch_size)
+    measured = partial(policy.sequence_logps, batch_size=batch_size, what=point.label)
     drawn = measured([asked.encode_pair_row(row) for row in rows], adapter).double()
     return float((drawn - measured([policy.encode_pair_row(row) for row in rows], None).double()).mean())
 

@@ -11,6 +11,7 @@ from datasets_builders.choices import positive_integer
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object, write_json, write_jsonl
 from datasets_builders.old_variables import ARMORM, refuse_old_variables
+from datasets_builders.progress import progress
 from launch.answers.records import read_labels
 from launch.answers.validate_eval_set import compare_eval_sets
 from launch.cli.flags import add_batch_size, add_limit, add_torch_dtype
@@ -61,25 +62,30 @@ def check_same_prompts(directories: Sequence[str]) -> None:
 
 
 def score_label(
-    records: Records, model: Any, heads: Mapping[str, int], partial: PartialFile, batch_size: int
+    records: Records, model: Any, heads: Mapping[str, int], partial: PartialFile, batch_size: int, what: str
 ) -> list[dict[str, Any]]:
     """The score rows of one label, see `score_records`, with `reward_truncated`; finished batches are taken from disk.
 
     Batches are a function of all records, finished ones included, so that a restart meets the same padding and gives
     the same bytes.
+
+    Args:
+        what: names the work in the progress bar.
     """
     encoded = [model.encode_record(record) for record in records]
     order = sorted(range(len(records)), key=lambda place: (len(encoded[place][0]["input_ids"]), place))
     keys = [(record["prompt_id"], record["sample"]) for record in records]
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        if all(keys[place] in partial.records for place in batch):
-            continue
-        rewards = model.rewards([encoded[place][0] for place in batch]).tolist()
-        partial.append(
-            {"prompt_id": keys[place][0], "sample": keys[place][1], "rewards": row}
-            for place, row in zip(batch, rewards, strict=True)
-        )
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = [batch for batch in batches if any(keys[place] not in partial.records for place in batch)]
+    ahead = sum(map(len, batches))
+    with progress(len(order), what, "answers", len(order) - ahead) as bar:
+        for batch in batches:
+            rewards = model.rewards([encoded[place][0] for place in batch]).tolist()
+            partial.append(
+                {"prompt_id": keys[place][0], "sample": keys[place][1], "rewards": row}
+                for place, row in zip(batch, rewards, strict=True)
+            )
+            bar.update(len(batch))
     columns = {name: [partial.records[key]["rewards"][place] for key in keys] for name, place in heads.items()}
     rows = score_records(records, {name: lambda _, column=column: column for name, column in columns.items()})
     return [row | {"reward_truncated": cut} for row, (_, cut) in zip(rows, encoded, strict=True)]
@@ -119,7 +125,7 @@ def score_all(args: argparse.Namespace, gens: Mapping[str, Records], load: Calla
     write_json(out / SETTINGS_FILE, {"rewards": rewards, "head_names_from": model.table.source})
     for label in todo:
         with PartialFile(out / WORK / f"{label}.partial.jsonl") as partial:
-            rows = score_label(gens[label], model, heads, partial, args.batch_size)
+            rows = score_label(gens[label], model, heads, partial, args.batch_size, label)
             write_jsonl(out / f"{label}.jsonl", rows)
             partial.remove()
         print(f"{out / label}.jsonl: {len(rows)} answers scored", flush=True)

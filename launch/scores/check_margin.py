@@ -29,8 +29,8 @@ def implicit_rewards(
     Raises:
         ValueError: a value that is not finite (the row's index is named), or an unknown adapter.
     """
-    tuned = policy.sequence_logps(rows, adapter, batch_size).double()
-    base = policy.sequence_logps(rows, None, batch_size).double()
+    tuned = policy.sequence_logps(rows, adapter, batch_size, f"log-probs of {adapter}").double()
+    base = policy.sequence_logps(rows, None, batch_size, "log-probs of the base model").double()
     rewards = (beta * (tuned - base)).tolist()
     for index, reward in enumerate(rewards):
         if not math.isfinite(reward):

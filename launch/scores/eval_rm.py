@@ -83,7 +83,7 @@ def score_pairs(
         form: one of FORMS; `chat` is how both upstreams train on conversations.
     """
     rows = [_encode(reward, pair.prompt, text, form) for pair in pairs for text in (pair.chosen, pair.rejected)]
-    scores = reward.score(rows, batch_size).tolist()
+    scores = reward.score(rows, batch_size, "scores").tolist()
     return scores[::2], scores[1::2]
 
 

@@ -105,7 +105,7 @@ def classifier_scorer(path: str, batch_size: int = 8, **settings: Any) -> Scorer
         except ValueError as error:
             raise ValueError(f"{describe(record)}: {error} (--classifier_max_length)") from error
 
-    return lambda records: reward.score([encode(record) for record in records], batch_size).tolist()
+    return lambda records: reward.score([encode(record) for record in records], batch_size, path).tolist()
 
 
 def score_records(records: Sequence[dict[str, Any]], scorers: dict[str, Scorer]) -> list[dict[str, Any]]:

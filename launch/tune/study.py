@@ -157,6 +157,13 @@ def spent(study: "Study") -> int:
     return sum(trial.state not in free for trial in study.get_trials(deepcopy=False))
 
 
+def ended(study: "Study") -> int:
+    """Trials that were pruned or trained to the end."""
+    from optuna.trial import TrialState
+
+    return sum(trial.state in (TrialState.PRUNED, TrialState.COMPLETE) for trial in study.get_trials(deepcopy=False))
+
+
 def left_behind(study: "Study", settings: TuneSettings) -> list[Path]:
     """Leases of running trials whose worker is gone while its run is not yet: they will be free in a moment.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datasets_builders.io import write_text
+from datasets_builders.progress import left
 from datasets_builders.yaml_file import read_mapping
 from launch.common.processes import who_holds
 from launch.tune.objective import SANITY, Objective
@@ -15,7 +16,7 @@ from launch.tune.run_file import margin_specs, trial_run_file
 from launch.tune.rungs import GO, STOP, RungFiles
 from launch.tune.settings import TuneSettings
 from launch.tune.space import Space
-from launch.tune.study import Claim, claim, left_behind, trial_folder
+from launch.tune.study import Claim, claim, ended, left_behind, trial_folder
 from launch.tune.training import command, last_words, training
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Worker:
         self.run_file = read_mapping(settings.config)
         self.specs = margin_specs(settings, self.run_file)
         self.say = say
+        self.began, self.before = time.monotonic(), ended(study)
 
     def run(self) -> bool:
         """False when it gave up: after a set-up error, too many failed runs in a row, or a run that nobody answers."""
@@ -152,7 +154,10 @@ class Worker:
             trial.set_user_attr(f"final_{name}", metrics.get(name))
         values = self.objective.values(metrics) if state == "COMPLETE" else None
         self.study.tell(trial, values, TrialState[state])
-        self.say(f"trial {trial.number}: {state.lower()} at step {judged[-1]}")
+        # Of this call and of the workers beside it; trials that are stopped early count as any other.
+        done, wanted = ended(self.study) - self.before, self.settings.n_trials - self.before
+        ahead = left(min(done, wanted), wanted, time.monotonic() - self.began)
+        self.say(f"trial {trial.number}: {state.lower()} at step {judged[-1]}; trials: {ahead}")
 
     def _fail(self, claimed: Claim, reason: str) -> None:
         from optuna.trial import TrialState

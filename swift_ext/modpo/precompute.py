@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ import torch.distributed as dist
 from swift.cli.main import parse_yaml_args
 from swift.pipelines.train.rlhf import SwiftRLHF
 from swift.utils import get_dist_setting, json_parse_to_dict
-from tqdm import tqdm
 
 from datasets_builders.io import write_json, write_jsonl
+from datasets_builders.progress import progress
 from swift_ext.settings import read_settings, refuse_leftovers
 from trl_ext.modpo.digest import describe_margin, describe_model
 from trl_ext.objectives.unscored import UnscoredPairs
@@ -167,8 +168,9 @@ class PrecomputeMargins(SwiftRLHF):
         unscored = UnscoredPairs()
         part = self.folder / f"part.{split}.{rank}.jsonl"
         _cut_torn_line(part)
-        with part.open("a", encoding="utf-8") as handle:
-            for indices in tqdm(batches, desc=f"scoring {split}", disable=rank != 0):
+        with part.open("a", encoding="utf-8") as handle, ExitStack() as stack:
+            bar = stack.enter_context(progress(len(batches), f"scoring {split}", "batches", shown=rank == 0))
+            for indices in batches:
                 batch = trainer._prepare_inputs(trainer.data_collator([encoded(dataset, index) for index in indices]))
                 unscored.add((batch["labels"] != trainer.label_pad_token_id).sum(-1).tolist(), UNSCORED)
                 with trainer.template.forward_context(trainer.model, batch):
@@ -183,6 +185,7 @@ class PrecomputeMargins(SwiftRLHF):
                         row[column(margin, "rejected")] = rejected_values[position][k]
                     handle.write(json.dumps(row) + "\n")
                 handle.flush()
+                bar.update()
                 os.fsync(handle.fileno())
         if not done:  # else the rest alone would be judged
             unscored.end(UNSCORED)

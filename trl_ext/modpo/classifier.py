@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from datasets_builders.progress import progress
+
 from .model_dir import check_dtype, check_finite, resolve_model
 
 Encoded = dict[str, list[int]]
@@ -108,17 +110,23 @@ class ClassifierReward:
         if not self.cut_overlong:
             raise ValueError(f"{len(encoded['input_ids'])} tokens, the classifier takes {self.max_length}")
 
-    def score(self, rows: Sequence[Encoded], batch_size: int = 32) -> torch.Tensor:
-        """(N,) fp32 on the CPU, in the order of `rows`; rows of similar length share a batch."""
+    def score(self, rows: Sequence[Encoded], batch_size: int = 32, what: str = "") -> torch.Tensor:
+        """(N,) fp32 on the CPU, in the order of `rows`; rows of similar length share a batch.
+
+        Args:
+            what: names the work in a progress bar; none without.
+        """
         if self.pad_id is None:
             batch_size = 1
         scores = torch.zeros(len(rows))
         order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            with torch.no_grad():
-                logits = self.model(**self._pad([rows[index] for index in batch])).logits
-            scores[batch] = logits[:, self.head].float().cpu()
+        with progress(len(order), what, "answers", shown=bool(what)) as bar:
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                with torch.no_grad():
+                    logits = self.model(**self._pad([rows[index] for index in batch])).logits
+                scores[batch] = logits[:, self.head].float().cpu()
+                bar.update(len(batch))
         return scores
 
     def _pad(self, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:

@@ -17,9 +17,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import PeftModel
-from tqdm import tqdm
 
 from datasets_builders.io import atomic_writer
+from datasets_builders.progress import progress
 
 from .adapters import MarginAdapters
 from .digest import describe_margin, describe_model
@@ -75,10 +75,13 @@ def score_rows(
         score: batch -> reference (2B,) and raw margins (2B, K), chosen half first.
     """
     rows = []
-    for batch in tqdm(batches, desc=f"Reference and margins of {name}", disable=not accelerator.is_main_process):
-        reference, values = score(batch)
-        packed = torch.cat([reference.view(2, -1).T, *values.chunk(2)], -1)
-        rows.append(accelerator.gather_for_metrics(packed).float().cpu())
+    bar = progress(len(batches), f"reference and margins of {name}", "batches", shown=accelerator.is_main_process)
+    with bar:
+        for batch in batches:
+            reference, values = score(batch)
+            packed = torch.cat([reference.view(2, -1).T, *values.chunk(2)], -1)
+            rows.append(accelerator.gather_for_metrics(packed).float().cpu())
+            bar.update()
     return torch.cat(rows).numpy()
 
 

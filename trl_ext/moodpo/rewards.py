@@ -72,6 +72,7 @@ class RewardBundle:
         completions: Sequence[Prompt],
         *,
         response_tokens: Sequence[int] | None = None,
+        what: str = "",
     ) -> np.ndarray:
         """(N, K) float64 raw scores; each model passes once over the rows.
 
@@ -79,6 +80,7 @@ class RewardBundle:
             prompts: N texts or lists of messages as they were before the weights were written into them.
             completions: N texts or lists of assistant messages, without special tokens.
             response_tokens: N token counts, end token included; only `negative_response_tokens` needs them.
+            what: names the work in a progress bar for each model; none without.
 
         Returns:
             NaN where a score is not a finite number, counted in `not_finite`.
@@ -94,7 +96,7 @@ class RewardBundle:
             if spec.kind == "classifier":
                 model = self.models[spec.name]
                 rows = [model.encode(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-                scores[:, k] = model.score(rows, self.batch_size).double().numpy()
+                scores[:, k] = model.score(rows, self.batch_size, what and f"{what}, {spec.name}").double().numpy()
             else:
                 scores[:, k] = self._call(spec, prompts, texts, response_tokens)
             wrong = ~np.isfinite(scores[:, k])

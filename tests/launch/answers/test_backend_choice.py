@@ -195,8 +195,23 @@ def test_it_is_given_all_at_once_and_a_rerun_asks_for_what_is_missing(policy, tm
 
 
 def test_it_says_how_far_it_is(policy, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("launch.answers.draw.SAID", 4)
+    monkeypatch.setattr("datasets_builders.progress.BETWEEN_LINES", 0)
     prompts = [asked(text) for text in "abcdefg"]
     draw(prompts, lambda: InReverse(policy), tmp_path / "a.jsonl", settings={}, label="x", num_samples=1, batch_size=2)
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("a.jsonl: ")]
-    assert said == ["a.jsonl: 4 of 7 answers", "a.jsonl: 7 of 7 answers"]
+    printed = capsys.readouterr()
+    assert [line for line in printed.out.splitlines() if line.startswith("a.jsonl: ")] == ["a.jsonl: 7 of 7 answers"]
+    said = [line.partition(" answers, ") for line in printed.err.splitlines() if line.startswith("x: ")]
+    assert [counts for counts, _, _ in said][:4] == ["x: 0 of 7", "x: 2 of 7", "x: 4 of 7", "x: 6 of 7"]
+    assert all(rest.endswith(" left") for _, _, rest in said) and said[-1][0] == "x: 7 of 7"
+
+
+def test_what_is_there_already_counts_and_is_not_said_to_come_again(policy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("datasets_builders.progress.BETWEEN_LINES", 0)
+    prompts = [asked(text) for text in "abcdefg"]
+    how = {"settings": {}, "label": "x", "num_samples": 1, "batch_size": 2}
+    with pytest.raises(KeyboardInterrupt):
+        draw(prompts, lambda: InReverse(policy, last=4), tmp_path / "a.jsonl", **how)
+    capsys.readouterr()
+    draw(prompts, lambda: InReverse(policy), tmp_path / "a.jsonl", **how)
+    said = [line.partition(" answers, ")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("x: ")]
+    assert said[0] == "x: 4 of 7" and said[-1] == "x: 7 of 7"

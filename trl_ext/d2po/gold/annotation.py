@@ -143,6 +143,7 @@ class Annotator(GoldFunction):
         Raises:
             KeyboardInterrupt: after the answers that were under way; after a second interrupt without them.
         """
+        from datasets_builders.progress import progress
         from datasets_builders.teacher.clients import open_client
         from datasets_builders.teacher.collect import interrupts
         from datasets_builders.teacher.endpoints import Endpoint
@@ -157,9 +158,11 @@ class Annotator(GoldFunction):
             try:
                 # The same text is asked about once.
                 distinct = {text: (parser, text, pair) for parser, text, pair in asked}
-                with interrupts(run.interrupted):
+                with interrupts(run.interrupted), progress(len(distinct), "gold scores", "texts") as bar:
                     async with asyncio.TaskGroup() as group:
                         tasks = {text: group.create_task(run.scores(*one)) for text, one in distinct.items()}
+                        for task in tasks.values():
+                            task.add_done_callback(lambda _: bar.update())
                 if run.cause is not None:
                     raise run.cause
                 return [tasks[text].result() for _, text, _ in asked]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from datasets_builders.progress import progress
 from trl_ext.modpo.model_dir import check_whole
 
 from .base import BatchScore, Metadata
@@ -59,10 +60,12 @@ class _MeanLogProbability:
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         means = [0.0] * len(rows)
         order = sorted((place for place, row in enumerate(rows) if len(row) > 1), key=lambda place: len(rows[place]))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for place, mean in zip(batch, self._means([rows[place] for place in batch]), strict=True):
-                means[place] = mean
+        with progress(len(order), "likelihoods", "texts") as bar:
+            for start in range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                for place, mean in zip(batch, self._means([rows[place] for place in batch]), strict=True):
+                    means[place] = mean
+                bar.update(len(batch))
         return means
 
     def _means(self, rows: list[list[int]]) -> list[float]:
