@@ -1,5 +1,6 @@
 """Runs of the real command lines beside the real vLLM, on a CPU."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 
 HARNESS = Path(__file__).with_name("harness")
 SWITCHES = {
@@ -17,15 +18,24 @@ SWITCHES = {
 }  # fmt: skip
 
 
+def take_switches() -> None:
+    """Into this process, where tests build models, what those that it starts find on PYTHONPATH."""
+    spec = importlib.util.spec_from_file_location("engines_harness", HARNESS / "sitecustomize.py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+if importlib.util.find_spec("vllm") is not None:
+    take_switches()
+
+
 @pytest.fixture(scope="session")
 def run_beside_vllm():
     """run(module, flags, log, dtype=None, code=0) -> what a new interpreter printed; the witness writes to the folder `log`."""
 
     def run(module: str, flags: list, log: Path, dtype: str | None = None, code: int = 0, **environment: str) -> str:
         log.mkdir()
-        env = {**os.environ, **SWITCHES, **environment, "ENGINE_LOG": str(log)} | (
-            {"ENGINE_DTYPE": dtype} if dtype else {}
-        )
+        env = {**os.environ, **SWITCHES, **environment, "ENGINE_LOG": str(log), "MASTER_PORT": free_port()}
+        env |= {"ENGINE_DTYPE": dtype} if dtype else {}
         argv = [sys.executable, "-m", module, *map(str, flags)]
         done = subprocess.run(argv, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
         output = done.stdout + done.stderr
