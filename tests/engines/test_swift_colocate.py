@@ -56,15 +56,18 @@ def pairs_of(run) -> list[list]:
 
 
 def agreement(run) -> str:
-    """ms-swift's own correction, from its log: weights near 1, nothing clipped."""
-    weights, divergences = run.series("rollout_correction/is_weight_mean"), run.series("rollout_correction/k3_kl")
+    """ms-swift's own correction, from its log: the engine's log-probs are those of the policy that sampled, nothing is clipped."""
+    weights = run.series("rollout_correction/is_weight_mean")
+    # Of an answer's mean log-prob, policy against engine, averaged over a step's answers.
+    apart = max(run.series("rollout_correction/log_ppl_abs_diff"))
     assert len(weights) == STEPS
-    # the second step on a generation would have another policy, were it not compared with the one that sampled
-    assert all(abs(weight - 1) < 0.02 for weight in weights) and all(abs(one) < 1e-3 for one in divergences)
-    assert not any(run.series("rollout_correction/clipped_frac"))
+    # An engine with the weights of the start would be as far away as the policy is from its reference: kl is half its square.
+    assert apart < 1e-4 and (2 * max(run.series("kl"))) ** 0.5 > 1e-2
+    assert all(abs(weight - 1) < 1e-4 for weight in weights) and not any(run.series("rollout_correction/clipped_frac"))
     return (
-        f"{STEPS} steps, pairs whole, rewards those of the completions scored again; rollout_importance_sampling_mode token_truncate: "
-        f"mean weight of a step {min(weights):.4f} to {max(weights):.4f}, KL (k3) at most {max(divergences):.1g}, LoRA, fp32"
+        f"LoRA, engine and policy in fp32, a tiny random model: {STEPS} steps, two on each generation; pairs whole, rewards those of "
+        "the completions scored again; rollout_importance_sampling_mode token_truncate finds the engine's mean log-prob of an answer "
+        f"{apart:.0e} from the policy's on average in the worst step, and clips nothing"
     )
 
 
