@@ -52,6 +52,7 @@ def progress(total: int, what: str, unit: str, done: int = 0, shown: bool = True
         mininterval=0.2 if terminal else BETWEEN_LINES,
         maxinterval=float("inf"),  # no thread that watches
         miniters=1,
+        leave=terminal,  # a log has the last state already
         delay=SILENT if terminal else BETWEEN_LINES,
     )
 
