@@ -11,8 +11,8 @@ CORE = [
     "numpy>=1.26",
     "scipy>=1.15",
     "torch>=2.6",
-    "transformers>=4.56",
-    "peft>=0.19",
+    "transformers>=4.56.2,<5.25",
+    "peft>=0.19,<0.22",
     "accelerate>=1.6",
     "datasets>=4.0",
     "pyarrow>=15",
@@ -27,9 +27,9 @@ CORE = [
 ]
 EXTRAS = {
     # ms-swift 4.6.0 imports msgspec without declaring it, hence the second entry.
-    "swift": ["ms-swift>=4.6.0,<4.7", "msgspec>=0.19", "trl>=0.29.1,<1.0", "tensorboard>=2.16"],
-    # tensorboard is what the run files log to.
-    "trl": ["trl>=0.29.1,<1.17", "tensorboard>=2.16"],
+    "swift": ["ms-swift>=4.6.0,<4.7", "msgspec>=0.19", "trl>=0.29.1,<1.0", "tensorboard>=2.16.2"],
+    # tensorboard is what the run files log to; 2.16.0 brings TensorFlow along. TRL 0.29.1 imports requests without declaring it.
+    "trl": ["trl>=0.29.1,<1.17", "tensorboard>=2.16.2", "requests>=2.31"],
     # `LLM.enqueue`, which --backend vllm uses, is in 0.17 and not in 0.12.
     "vllm": ["vllm>=0.17"],
     "deepspeed": ["deepspeed>=0.18"],
@@ -82,6 +82,7 @@ setup(
             "*.txt",
             "runs/**/*",
             "data/*",
+            "doctor/*.json",
             "reproduce/published/*",
             "accelerate/*",
             "deepspeed/*",

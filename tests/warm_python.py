@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.warm_child import ask
@@ -30,7 +31,8 @@ SWIFT = (
     "transformers.models.llama.modeling_llama", "peft.utils.transformers_weight_conversion", "pydantic_settings", "scipy.io",
 )  # fmt: skip
 TRL = (
-    "trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.experimental.online_dpo", "trl.scripts.utils", "deepspeed",
+    "trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.experimental.online_dpo", "trl.scripts.utils",
+    *(("deepspeed",) if find_spec("deepspeed") else ()),  # an extra
     "transformers.models.llama.modeling_llama", "peft", "datasets", "pydantic_settings",
 )  # fmt: skip
 WARM_CHILD = str(REPOSITORY / "tests" / "warm_child.py")

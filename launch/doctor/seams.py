@@ -1,15 +1,15 @@
-"""Are the methods that the pack overrides still there, with the parameters that it hands over?"""
+"""Are the methods that the pack overrides still there, with the parameters that it hands over, and which of them moved?"""
 
-import importlib
 import inspect
 import sys
 
 from packaging.version import Version
 
 from launch.doctor.arguments import is_here
-from launch.doctor.findings import Finding, error, ok, skipped
+from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.methods import METHODS, Method
 from launch.doctor.seam_table import SEAMS, Seam
+from launch.doctor.seams_seen import moved, seen, seen_range, takes, upstream, walk
 from launch.doctor.versions import FOLDER, installed
 
 NAME = "seams"
@@ -17,17 +17,11 @@ NAME = "seams"
 
 def missing(seam: Seam) -> str | None:
     """What the installed upstream lacks of a seam, in words; None: all there."""
-    module, _, attributes = seam.path.partition(":")
     try:
-        target = importlib.import_module(module)
-    except ImportError as problem:
-        return f"{module} cannot be imported ({problem})"
-    owner = target
-    for name in attributes.split("."):
-        if not hasattr(target, name):
-            return f"no {seam.path.replace(':', '.')}"
-        owner, target = target, getattr(target, name)
-    if attributes.endswith(".__init__") and "__init__" not in vars(owner) and "swift.rlhf_trainers" in sys.modules:
+        owner, target = walk(seam)
+    except LookupError as problem:
+        return str(problem)
+    if seam.path.endswith(".__init__") and "__init__" not in vars(owner) and "swift.rlhf_trainers" in sys.modules:
         return None  # ms-swift deletes the constructors of TRL's trainers in its process
     if seam.entry is not None:
         return None if seam.entry in target else f"{seam.path.replace(':', '.')} has no entry {seam.entry!r}"
@@ -58,16 +52,30 @@ def check_seams(method: Method | None) -> list[Finding]:
 def _check(method: Method) -> list[Finding]:
     version = installed(method.upstream)
     seams = [one for one in SEAMS[method.name] if one.until is None or Version(version) < Version(one.until)]
-    upstream = f"{method.upstream} {version}"
+    here = f"{method.upstream} {version}"
     lost = [(seam, text) for seam in seams if (text := missing(seam)) is not None]
     if not lost:
-        return ok(NAME, f"{method.name}: all {len(seams)} seams are in {upstream}")
+        return [*ok(NAME, f"{method.name}: all {len(seams)} seams are in {here}"), *_moved(method.name, seams)]
     tested = FOLDER / f"constraints-{'swift' if method.upstream == 'ms-swift' else 'trl'}.txt"
     fix = f"install a version of the tested set ({tested})"
     return [
         one
         for seam, text in lost
-        for one in error(
-            NAME, f"{method.name}: {text} in {upstream}, needed for: {seam.why}; 1 of {len(seams)} seams", fix
-        )
+        for one in error(NAME, f"{_lost(method.name, seam, text, here)}; 1 of {len(seams)} seams", fix)
+    ]
+
+
+def _lost(method: str, seam: Seam, text: str, here: str) -> str:
+    where = seen_range(seam, seen())
+    return f"{method}: {text} in {here}, needed for: {seam.why}{f'; {where}' if where else ''}"
+
+
+def _moved(method: str, seams: list[Seam]) -> list[Finding]:
+    """A warning for each seam that takes something else than in the nearest version that was seen."""
+    fix = "the seam is there, so this may be fine: bash launch/compat.sh with this version says whether it works"
+    return [
+        one
+        for seam in seams
+        if (text := moved(seam, installed(upstream(seam)) or "0", takes(seam), seen())) is not None
+        for one in warning(NAME, f"{method}: moved: {text}; used for: {seam.why}", fix)
     ]

@@ -4,11 +4,15 @@ import importlib.metadata
 from importlib.util import find_spec
 
 import pytest
+from packaging.version import Version
 
 if find_spec("trl") is None:
     pytest.skip("TRL is not installed in this environment", allow_module_level=True)
 
+import trl
+
 from trl_ext.moodpo.config import MOODPOConfig, evaluation_grid, read_vectors
+from trl_ext.online_dpo.config import SERVER_MODE_WORKS
 
 OLD_TRL = importlib.metadata.version("trl").startswith("0.")
 
@@ -66,7 +70,7 @@ def test_wrong_paths_of_old_trl_are_refused(tmp_path, overrides, message):
         config(tmp_path, **overrides)
 
 
-@pytest.mark.skipif(OLD_TRL, reason="refused there")
+@pytest.mark.skipif(Version(trl.__version__) < SERVER_MODE_WORKS, reason="refused there")
 def test_server_mode_of_new_trl_is_taken(tmp_path):
     assert config(tmp_path, use_vllm=True, vllm_mode="server").vllm_mode == "server"
 

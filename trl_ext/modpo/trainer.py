@@ -31,7 +31,7 @@ from trl_ext.sharding import (
     refuse_joined_weights,
     refuse_late_adapters,
 )
-from trl_ext.shared_prefix.trainer import TAKES_MODEL, SharedPrefixDPO
+from trl_ext.shared_prefix.trainer import TAKES_MODEL, TRUNCATES, SharedPrefixDPO
 
 from .adapters import MarginAdapters
 from .config import MODPOConfig, refuse_what_cannot_work
@@ -234,7 +234,7 @@ class MODPOTrainer(EndsAtItsLastStep, DescribesItself, SavesWhole, SharedPrefixD
     def _scored_tokens(self, inputs: dict) -> list[int]:
         """Numbers of tokens of 2B responses that are scored."""
         mask = inputs["completion_mask"]
-        if not TAKES_MODEL:  # TRL 0.29 truncates in the step, 1.x in the collator
+        if TRUNCATES:  # TRL 0.29 in the step, 1.x in the collator
             _, _, mask = self._truncate_inputs(inputs["input_ids"], inputs["attention_mask"], mask)
         return mask.sum(-1).tolist()
 

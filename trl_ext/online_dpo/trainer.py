@@ -33,8 +33,8 @@ from .config import OnlineConfig
 from .prompt_check import check_prompts
 
 ROW = "row_number"
-# What `_generate` of the parent returns after the four tensors: the vision inputs, since trl 1.x.
-GENERATED_REST: tuple[None, ...] = (None,) if Version(trl.__version__) >= Version("1.0") else ()
+# What `_generate` of the parent returns after the four tensors: the vision inputs, since trl 1.16.
+GENERATED_REST: tuple[None, ...] = (None,) if Version(trl.__version__) >= Version("1.16.0") else ()
 Prompt = str | list[dict[str, Any]]
 
 

@@ -19,9 +19,10 @@ from .attention import config_of, why_not
 from .choice import PAYS_UP_TO, SharedPrefixes, choose
 from .model import SharedPrefixModel
 
-# TRL 1.x hands the model to compute_ref_log_probs and scores labels without logits; 0.29 truncates in the step and makes
-# logits of every column.
+# Newer TRL hands the model to compute_ref_log_probs and scores labels without logits (1.9 does, 1.8 does not); 0.29 truncates in
+# the step, all later ones in the collator.
 TAKES_MODEL = "model" in inspect.signature(DPOTrainer.compute_ref_log_probs).parameters
+TRUNCATES = hasattr(DPOTrainer, "_truncate_inputs")
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 
@@ -107,7 +108,7 @@ class SharedPrefixDPO(SharedPrefixTrainer):
         ids, mask, answers = (inputs[name] for name in ("input_ids", "attention_mask", "completion_mask"))
         rows = torch.arange(len(ids), device=ids.device)
         stream = rows % (len(ids) // 2)
-        if TAKES_MODEL:
+        if not TRUNCATES:
             yield lambda model: SharedPrefixModel(model, self.prefixes, stream)
             return
         ids, mask, answers = whole = self._truncate_inputs(ids, mask, answers)
