@@ -33,5 +33,5 @@ make_environment .venv-vllm-swift "swift,eval,dev" constraints-vllm-swift.txt
 make_engine .venv-vllm-swift constraints-vllm-swift.txt torchvision==0.28.0
 cd "$root"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-.venv-vllm/bin/python -m pytest -m engine tests/engines tests/launch/answers/test_vllm_backend.py "$@"
+.venv-vllm/bin/python -m pytest -m engine tests/engines tests/launch/answers/test_vllm_backend.py tests/launch/test_vllm_server.py "$@"
 .venv-vllm-swift/bin/python -m pytest -m engine tests/engines "$@"
