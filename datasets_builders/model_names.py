@@ -1,6 +1,7 @@
 """What the name of a model or an adapter can be: a folder on this machine, or a name that a hub is asked for."""
 
 import os
+from pathlib import Path
 
 
 def is_path(name: str) -> bool:
@@ -23,4 +24,17 @@ def refuse_missing_folder(name: str | os.PathLike[str], what: str) -> None:
     if os.path.isdir(os.path.expanduser(name)):
         raise ValueError(f"{what}: write {os.path.expanduser(name)} in place of {name}: loaders do not read the ~")
     found = "is a file" if os.path.exists(name) else "does not exist"
-    raise ValueError(f"{what}: {name} {found}; the folder of a model or an adapter is needed, or a name on the hub")
+    raise ValueError(
+        f"{what}: {name} {found}; the folder of a model or an adapter is needed, or a name on the hub{in_a_numbered_run(name)}"
+    )
+
+
+def in_a_numbered_run(folder: str | os.PathLike[str]) -> str:
+    """For a message that a folder is missing: where it is, if ms-swift put it into a numbered run (`v0-...`) beside.
+
+    Returns:
+        A sentence with the newest such folder; nothing where there is none.
+    """
+    wanted = Path(folder)
+    found = [path for path in wanted.parent.glob(f"v*-*/{wanted.name}") if path.is_dir()]
+    return f"; there is {max(found, key=os.path.getmtime)}" if found else ""

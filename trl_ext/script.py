@@ -86,7 +86,11 @@ def _load_by_name(script_args: ScriptArguments) -> DatasetDict | IterableDataset
         if streaming:
             raise ValueError(f"dataset_streaming: {name} is read as a whole; .json and .jsonl files can be streamed")
         return read_local(name, script_args.dataset_train_split)
-    return load_dataset(name, name=script_args.dataset_config, streaming=streaming)
+    try:
+        return load_dataset(name, name=script_args.dataset_config, streaming=streaming)
+    except (ConnectionError, FileNotFoundError) as error:
+        there = "it" if Path(name).exists() else "nothing of this name is here, and it"
+        raise ValueError(f"dataset_name {name}: {there} cannot be loaded: {error}") from error
 
 
 def read_local(source: str, alone: str) -> DatasetDict:

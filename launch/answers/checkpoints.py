@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datasets_builders.model_names import in_a_numbered_run
+
 _STEP = re.compile(r"(?:checkpoint-|step_)(\d+)")
 
 
@@ -74,7 +76,7 @@ def holds_adapter(folder: Path) -> bool:
     if not (folder / "config.json").is_file() or not _has_weights(folder, ""):
         raise ValueError(
             f"{folder}: neither an adapter (adapter_config.json) nor full weights (config.json with *.safetensors), this "
-            "is not a checkpoint"
+            f"is not a checkpoint{in_a_numbered_run(folder)}"
         )
     return False
 

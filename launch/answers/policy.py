@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets_builders.messages import Messages
+from datasets_builders.model_names import in_a_numbered_run
 from datasets_builders.progress import progress
 from launch.answers.forms import EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
 from launch.models.merge_lora import with_adapter
@@ -27,7 +28,7 @@ def resolve_adapter(path: str) -> str:
         ValueError: there is no `adapter_config.json` in it, or a weight that is not finite.
     """
     if not os.path.isfile(os.path.join(path, "adapter_config.json")):
-        raise ValueError(f"{path}: no adapter_config.json, this is not an adapter directory")
+        raise ValueError(f"{path}: no adapter_config.json, this is not an adapter directory{in_a_numbered_run(path)}")
     check_finite_weights(path)
     return path
 

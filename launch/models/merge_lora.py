@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets_builders.beside import check_new_folder
 from datasets_builders.command_line import Parser
 from datasets_builders.io import read_object
+from datasets_builders.model_names import in_a_numbered_run
 from launch.cli.flags import add_torch_dtype
 from launch.cli.verbs import verb_parser
 from launch.models.merging import write_merged
@@ -36,7 +37,9 @@ def read_adapter(folder: Path, task: str = "CAUSAL_LM") -> dict:
     """
     path = folder / "adapter_config.json"
     if not path.is_file():
-        raise ValueError(f"--adapter {folder}: no adapter_config.json there, this is not an adapter folder")
+        raise ValueError(
+            f"--adapter {folder}: no adapter_config.json there, this is not an adapter folder{in_a_numbered_run(folder)}"
+        )
     settings = read_object(path)
     if settings.get("peft_type") != "LORA":
         raise ValueError(f"{path}: peft_type {settings.get('peft_type')!r}: only LORA can be merged into the weights")

@@ -148,7 +148,10 @@ class PipelineConfig(BaseModel):
                 f"max_length {self.max_length} leaves no room for a prompt beside max_new_tokens {self.max_new_tokens}"
             )
         if self.max_input_length is not None and self.max_input_length > self.max_length:
-            problems.append(f"max_input_length {self.max_input_length} is above max_length {self.max_length}")
+            problems.append(
+                f"max_input_length {self.max_input_length} is above max_length {self.max_length}: lower it, or leave it "
+                "out (null in a file) for max_length - max_new_tokens"
+            )
         if self.margin == "function" and self.margin_function is None:
             problems.append("margin = function needs margin_function")
         if self.data == "preference" and self.dataset is None:

@@ -105,6 +105,8 @@ def preflight(config: PipelineConfig) -> list[str]:
     elif not Path(c.model).is_dir():
         refuse_missing_folder(c.model, "model")
         findings.append(f"model {c.model!r} is not a folder: it will be asked from the hub")
+    elif c.model_type is None and (Path(c.model) / "config.json").is_file():
+        refuse_unknown_type(c.model)
     if c.data == "sampled":
         for function in (c.preference, *([c.margin_preference] if c.margin == "adapter" else [])):
             get_text_function(function)
@@ -124,6 +126,20 @@ def preflight(config: PipelineConfig) -> list[str]:
         margin = resolve_margins([spec], w, c.beta, normalized_weights=False)[0]
         findings.append(f"w = {w:g}: {margin.direction()}")
     return findings
+
+
+def refuse_unknown_type(model: str) -> None:
+    """Asks ms-swift of which type the model of a folder is, as its first training stage will.
+
+    Raises:
+        ValueError: it cannot tell from the folder's name and architecture.
+    """
+    from swift.model import get_model_info_meta
+
+    try:
+        get_model_info_meta(model)
+    except ValueError as error:
+        raise ValueError(f"--model {model}: ms-swift cannot tell its type; give --model_type: {error}") from error
 
 
 def refuse_bad_rows(config: PipelineConfig) -> None:

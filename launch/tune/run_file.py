@@ -72,6 +72,8 @@ def trial_run_file(
     full = settings.rung_steps[-1]
     merged = {name: value for name, value in run_file.items() if name not in SHORT_FORM}
     merged |= {name: value for name, value in given.items() if value is not None} | parameters
+    if settings.gpu_id == "":
+        merged["use_cpu"] = True  # else transformers refuses bf16, for which it sees no GPU
     if ratio is not None:
         merged = {name: value for name, value in merged.items() if name != "warmup_ratio"}
         merged["warmup_steps"] = round(full * ratio)

@@ -46,7 +46,7 @@ class TuneSettings(BaseModel):
     save_steps: Positive | None = Field(None, description="further checkpoints every so many steps, beside the rungs'")
     # worker
     worker_id: str = Field("worker0", description="name of this worker; one alive at a time")
-    gpu_id: str | None = Field(None, description="CUDA_VISIBLE_DEVICES of its runs; '' for the processor")
+    gpu_id: str | None = Field(None, description="CUDA_VISIBLE_DEVICES of its runs; '' for the processor, with use_cpu")
     timeout: float = Field(0, ge=0, description="seconds after which this worker starts no further trial; 0: never")
     max_failures: Positive = Field(3, description="failed runs in a row after which this worker gives up")
     summarize_only: bool = Field(False, description="write the summary of what there is, train nothing")

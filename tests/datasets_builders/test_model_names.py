@@ -1,8 +1,10 @@
 """Which names can only be folders, and that such a name without a folder is refused before a hub is asked."""
 
+import os
+
 import pytest
 
-from datasets_builders.model_names import is_path, refuse_missing_folder
+from datasets_builders.model_names import in_a_numbered_run, is_path, refuse_missing_folder
 
 
 @pytest.mark.parametrize("name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere", "runs/a"])
@@ -28,3 +30,16 @@ def test_a_folder_passes_a_file_and_a_tilde_do_not(tmp_path, monkeypatch):
         ValueError, match=f"^--model: write {tmp_path} in place of ~/{tmp_path.name}: loaders do not read"
     ):
         refuse_missing_folder(f"~/{tmp_path.name}", "--model")
+
+
+def test_a_checkpoint_in_a_numbered_run_is_named(tmp_path, monkeypatch):
+    """Seen before: `no adapter_config.json there` for runs/sft/checkpoint-5, which ms-swift had put into runs/sft/v1-..."""
+    for run in ("v0-20260101-000000", "v1-20260102-000000"):
+        (tmp_path / "runs" / "sft" / run / "checkpoint-5").mkdir(parents=True)
+    os.utime(tmp_path / "runs/sft/v0-20260101-000000/checkpoint-5", (1, 1))
+    monkeypatch.chdir(tmp_path)
+    newest = "there is runs/sft/v1-20260102-000000/checkpoint-5"
+    assert in_a_numbered_run("runs/sft/checkpoint-5") == f"; {newest}"
+    assert in_a_numbered_run("runs/sft/checkpoint-6") == ""
+    with pytest.raises(ValueError, match=newest):
+        refuse_missing_folder("runs/sft/checkpoint-5", "--model")

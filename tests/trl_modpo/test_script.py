@@ -313,6 +313,17 @@ def test_a_folder_as_the_data_commands_leave_it(tmp_path):
         splits()
 
 
+def test_a_data_set_that_is_nowhere_is_a_message(tmp_path, monkeypatch):
+    """Seen before: a traceback, and a study that tried it again with other parameters."""
+    from trl import DatasetMixtureConfig, ScriptArguments
+
+    from trl_ext.script import load_splits
+
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="dataset_name data/nowhere: nothing of this name is here, and it cannot be"):
+        load_splits(ScriptArguments(dataset_name="data/nowhere"), DatasetMixtureConfig(datasets=[]))
+
+
 @pytest.mark.parametrize("way", ["file", "folder", "folder with reports", "datasets"])
 def test_a_broken_line_is_a_message_however_the_data_are_named(tmp_path, way, monkeypatch):
     """Seen before: a message where the file was named, a traceback where its folder was."""

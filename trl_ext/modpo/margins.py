@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasets_builders.choices import did_you_mean
 from datasets_builders.io import read_object
-from datasets_builders.model_names import refuse_missing_folder
+from datasets_builders.model_names import in_a_numbered_run, refuse_missing_folder
 from datasets_builders.old_variables import MODPO, refuse_old_variables
 from trl_ext.model_card import Objective, source_name
 from trl_ext.objectives.text import get_text_function
@@ -224,7 +224,7 @@ def read_adapter_config(path: str) -> dict:
     """
     config_path = Path(path) / "adapter_config.json"
     if not Path(path).is_dir():
-        raise ValueError(f"margin adapter {path!r} is not a folder")
+        raise ValueError(f"margin adapter {path!r} is not a folder{in_a_numbered_run(path)}")
     if not config_path.is_file():
         raise ValueError(
             f"margin adapter {path!r} holds no adapter_config.json: found {sorted(p.name for p in Path(path).iterdir())[:8]}"

@@ -1,6 +1,7 @@
 """The pipeline's settings: every preset is valid, and each mistake is named before anything is spent."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -172,7 +173,10 @@ def test_flags_override_file_overrides_preset(tmp_path):
         (["--margin_role", "bonus"], "margin_role"),
         (["--beta", "0"], "beta"),
         (["--max_length", "24"], "max_length 24 leaves no room"),
-        (["--max_length", "100", "--max_new_tokens", "50", "--max_input_length", "101"], "max_input_length 101"),
+        (
+            ["--max_length", "100", "--max_new_tokens", "50", "--max_input_length", "101"],
+            "max_input_length 101 is above max_length 100: lower it, or leave it out",
+        ),
         (["--require_w_values", "0.1", "0.9"], "require_w_values demands"),
         (["--require_margin_role", "cost"], "require_margin_role demands 'cost'"),
         (["--prompts", "nowhere.jsonl"], "prompts: nowhere.jsonl does not exist"),
@@ -349,6 +353,23 @@ def test_a_folder_whose_first_start_was_killed_is_not_refused(tmp_path):
     write_json(config.out / "run.json", {"preset": preset, "run_tag": config.run_tag})
     assert sorted(path.name for path in config.out.iterdir()) == [".lock", "run.json"]
     check_folder(config, preset)
+
+
+def test_a_model_whose_type_nobody_can_tell_is_refused_before_the_first_stage(tmp_path):
+    """Seen before: the preflight passed, and supervised training stopped after the data had been built."""
+    model = tmp_path / "my_model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    argv = ["--preset", "helpsteer", "--model", str(model), "--out", str(tmp_path / "run")]
+    assert re.search(r"ms-swift cannot tell its type; give --model_type: .*'llama'", problem(argv))
+    preflight(load_config([*argv, "--model_type", "llama"])[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shorter_answers_of_a_preset_need_no_third_length(name, tmp_path):
+    """Seen before: with a preset's own max_input_length a smaller max_length alone was refused."""
+    argv = ["--preset", name, "--out", str(tmp_path / "run"), "--max_length", "128", "--max_new_tokens", "16"]
+    assert load_config(argv)[0].max_input_length is None
 
 
 def test_preflight_only_prints_the_stages_and_spends_nothing(tmp_path, capsys):

@@ -155,6 +155,14 @@ def test_a_margin_of_the_run_file_keeps_its_role_and_is_scaled(base, tmp_path):
     assert (margin["function"], margin["role"], margin["beta"]) == ("brevity", "cost", pytest.approx(0.1))
 
 
+@pytest.mark.parametrize(("gpu_id", "use_cpu"), [(None, None), ("0", None), ("", True)])
+def test_no_gpu_means_the_processor_in_the_run_file_as_well(gpu_id, use_cpu, base, tmp_path):
+    """Seen before: `--gpu_id ""` hid the GPUs, and the run file's bf16 was refused for want of one."""
+    settings = settings_of("--config", str(base), *([] if gpu_id is None else ["--gpu_id", gpu_id]))
+    run = trial_run_file(settings, read_mapping(base), margin_specs(settings, read_mapping(base)), {}, tmp_path)
+    assert run.get("use_cpu") is use_cpu
+
+
 def test_no_margin_and_no_adapter_are_refused_before_anything_is_made(tmp_path, capsys):
     empty = tmp_path / "run.yaml"
     empty.write_text("max_length: 8\n")
