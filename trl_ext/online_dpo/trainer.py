@@ -162,7 +162,9 @@ class OnlineTrainer(EndsAtItsLastStep, DescribesItself, SavesWhole, SharedPrefix
 
     def answer_lengths(self, completion_ids: Sequence[Sequence[int]]) -> tuple[list[int], torch.Tensor]:
         """Tokens of each completion with its end token, without padding; and (N,) whether it has an end token."""
-        ends = set(getattr(self, "eos_token_ids", None) or [self.eos_token_id])  # several since trl 1.x
+        # Several since trl 1.15; trl 1.8 to 1.14 keep none of their own.
+        own = getattr(self, "eos_token_id", self.processing_class.eos_token_id)
+        ends = set(getattr(self, "eos_token_ids", None) or [own])
         firsts = [next((i for i, token in enumerate(ids) if token in ends), None) for ids in completion_ids]
         lengths = [len(ids) if first is None else first + 1 for ids, first in zip(completion_ids, firsts, strict=True)]
         return lengths, torch.tensor([first is not None for first in firsts], device=self.accelerator.device)
