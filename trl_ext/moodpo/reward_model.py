@@ -76,7 +76,7 @@ class RewardModel(ClassifierReward):
             encoded = self.tokenizer(*texts, truncation=context, max_length=self.max_length)
         return dict(encoded)
 
-    def score(self, rows: Sequence[Encoded], batch_size: int = 32) -> torch.Tensor:
+    def score(self, rows: Sequence[Encoded], batch_size: int = 32, what: str = "") -> torch.Tensor:
         """(N,) fp32 on the CPU, in the order of `rows`; NaN for a row without a token."""
         scores = torch.full((len(rows),), torch.nan)
         there = [place for place, row in enumerate(rows) if row["input_ids"]]
@@ -87,5 +87,5 @@ class RewardModel(ClassifierReward):
             used = {token for row in rows for token in row["input_ids"]}
             free = next((token for token in range(self.model.config.vocab_size) if token not in used), None)
             self.pad_id = self.model.config.pad_token_id = free
-        scores[there] = super().score(rows, batch_size)
+        scores[there] = super().score(rows, batch_size, what)
         return scores
