@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from tests import fsdp
 from tests.conftest import REPOSITORY
+from tests.engines.record import apart, record
 from tests.tiny import SENTENCES, build_classifier, build_model, write_rows
 from tests.warm_trl import TrlRun
 
@@ -192,6 +193,8 @@ def test_deepspeed_takes_the_steps_of_ddp(world, start):
         found = losses(finish(start(stage, 2, deepspeed=f"launch/deepspeed/{stage}.json", **short)))
         assert found == pytest.approx(expected, abs=1e-3), stage
         assert ledger(world / stage) == ledger(world / "ddp"), stage
+        seen = f"two CPU ranks in fp32, launch/deepspeed/{stage}.json: the labels of DDP, 4 losses {apart(found, expected)} apart at most"
+        record("D2PO", f"ZeRO-{stage[-1]}", "ran", seen, ("trl", "transformers", "torch", "deepspeed"))
 
 
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
@@ -205,6 +208,10 @@ def test_fsdp_takes_the_steps_of_ddp(version, world, start):
     found = losses(output)
     assert len(expected) == 4 and found == pytest.approx(expected, abs=1e-4)
     assert ledger(world / name) == ledger(world / "ddp_beside")
+    seen = f"two CPU ranks in fp32, launch/accelerate/{name}.yaml: the labels of DDP, 4 losses {apart(found, expected)} apart at most"
+    if version == 1:
+        seen += "; a CPU rank ends in torch when the whole model is saved"
+    record("D2PO", f"FSDP{version}", "ran", seen, ("trl", "transformers", "torch"))
     if version == 2:
         saved, ours = adapter(world / "ddp_beside"), adapter(world / name)
         assert all(ours[key].numpy() == pytest.approx(saved[key].numpy(), abs=1e-5) for key in saved)

@@ -7,6 +7,7 @@ A cell that is not in the file was not recorded by any test.
 
 import fcntl
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,11 @@ ENGINES = (
 )  # fmt: skip
 OUTCOMES = ("ran", "refused")
 RECORD = "ENGINES_RECORD"
+
+
+def apart(found: Iterable[float], expected: Iterable[float]) -> str:
+    """The largest difference of two series, as a cell says it."""
+    return f"{max(abs(one - other) for one, other in zip(found, expected, strict=True)):.1g}"
 
 
 def cell(outcome: str, seen: str, packages: tuple[str, ...]) -> dict:

@@ -20,6 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY, free_port, swift_flags
+from tests.engines.record import apart, record
 from tests.tiny import SENTENCES, build_classifier, build_model, preference_rows, write_rows
 from tests.trl_modpo.conftest import trl_rows
 from tests.warm_trl import SETTINGS
@@ -146,6 +147,9 @@ def test_two_nodes_of_two_processes_train_as_one_process(sbatch, fp32, tiny, war
     assert len(list(tmp_path.glob("four/checkpoint-2/rng_state_*.pth"))) == 4
     saved, expected = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("four", "one"))
     assert all(saved[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-5) for name in expected)
+    losses = apart(logged(tmp_path / "four"), logged(tmp_path / "one"))
+    seen = f"launch/slurm/accelerate.sbatch on one machine with stand-ins for SLURM, two ranks a node: losses of one process, {losses} apart at most"
+    record("MODPO (TRL)", "two nodes", "ran", seen, ("trl", "transformers", "torch"))
 
 
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed in this environment")
@@ -164,6 +168,9 @@ def test_two_nodes_train_as_one_process_on_ms_swift(sbatch, run_swift, tiny, tmp
     assert code == 0, output[-3000:]
     rows = [json.loads(line) for line in (tmp_path / "two" / "logging.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(one.series("loss"), abs=1e-5)
+    losses = apart([row["loss"] for row in rows if "loss" in row], one.series("loss"))
+    seen = f"launch/slurm/swift.sbatch on one machine with stand-ins for SLURM, a rank a node: losses of one process, {losses} apart at most"
+    record("MODPO (ms-swift)", "two nodes", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
     assert "WORLD_SIZE" not in written and output.count("MODPO: w = 0.5") >= 1
 
 

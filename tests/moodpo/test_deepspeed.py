@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests import fsdp
+from tests.engines.record import apart, record
 from tests.tiny import SENTENCES, build_model, write_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
@@ -66,6 +67,8 @@ def test_deepspeed_takes_the_steps_of_ddp(stage, run, ddp):
     saved, expected = (load_file(path / "adapter_model.safetensors") for path in (folder, ddp[2]))
     assert saved.keys() == expected.keys()
     assert all(saved[name] == pytest.approx(expected[name], abs=1e-2) for name in saved)
+    seen = f"two CPU ranks, LoRA in fp32, launch/deepspeed/{stage}.json: 4 losses of DDP, {apart(losses, ddp[0])} apart at most"
+    record("MOODPO", f"ZeRO-{stage[-1]}", "ran", seen, ("trl", "transformers", "torch", "deepspeed"))
 
 
 def test_fsdp2_takes_the_steps_of_ddp(run, ddp):
@@ -75,6 +78,8 @@ def test_fsdp2_takes_the_steps_of_ddp(run, ddp):
     saved, expected = (load_file(path / "adapter_model.safetensors") for path in (folder, ddp[2]))
     assert saved.keys() == expected.keys()
     assert all(saved[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-5) for name in saved)
+    seen = "two CPU ranks, LoRA in fp32, launch/accelerate/fsdp2.yaml: 4 losses of DDP, "
+    record("MOODPO", "FSDP2", "ran", f"{seen}{apart(losses, ddp[0])} apart at most", ("trl", "transformers", "torch"))
 
 
 @pytest.mark.long

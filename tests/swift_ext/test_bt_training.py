@@ -11,6 +11,7 @@ import pytest
 
 from tests import fsdp
 from tests.conftest import REPOSITORY, swift_flags
+from tests.engines.record import apart, record
 from tests.tiny import build_scoring_model, scoring_rows, write_rows
 
 pytest.importorskip("swift")
@@ -103,6 +104,8 @@ def test_two_processes_keep_pairs_whole(train):
     generated = generations(run, ranks=2)
     assert pairs_in(generated) == Counter(range(PAIRS))
     assert len(generated[0]) == len(generated[1]) == 6
+    seen = f"two CPU ranks: 12 steps, each of {PAIRS} pairs generated once and whole on one rank"
+    record("Generative reward model", "DDP", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
@@ -125,6 +128,14 @@ def test_deepspeed_takes_the_steps_of_ddp(stage, train, tmp_path):
     rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
     assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
     assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-3)
+    seen = f"two CPU ranks, LoRA in fp32, launch/deepspeed/{stage}.json: answers and rewards of DDP, 4 losses {apart(run.series('loss'), ddp.series('loss'))} apart at most"
+    record(
+        "Generative reward model",
+        f"ZeRO-{stage[-1]}",
+        "ran",
+        seen,
+        ("ms-swift", "trl", "transformers", "torch", "deepspeed"),
+    )
 
 
 def test_fsdp2_takes_the_steps_of_ddp(train):
@@ -136,6 +147,8 @@ def test_fsdp2_takes_the_steps_of_ddp(train):
     assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
     assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-6)
     assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
+    seen = f"two CPU ranks, LoRA in fp32, launch/fsdp/fsdp2.json: answers and rewards of DDP, 4 losses {apart(run.series('loss'), ddp.series('loss'))} apart at most"
+    record("Generative reward model", "FSDP2", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
 
 
 def test_reuse_of_generations_generates_each_pair_once(train):

@@ -7,6 +7,7 @@ import pytest
 
 from tests import fsdp
 from tests.conftest import swift_flags
+from tests.engines.record import apart, record
 from tests.tiny import VERDICTS, build_scoring_model, judging_rows, write_rows
 
 pytest.importorskip("swift")
@@ -136,6 +137,8 @@ def test_two_processes_keep_both_orders_on_one_rank_and_a_killed_run_takes_up_th
     continued = generations(resumed, ranks=2)
     # step 5 is in the middle of a generation batch: its pairs are generated again, then the others follow
     assert [rank[-len(one) :] for rank, one in zip(continued, later, strict=True)] == later
+    seen = "two CPU ranks: 12 steps, both orders of a pair on one rank; a killed run takes up the same pairs"
+    record("Pairwise judge", "DDP", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
 
 
 def test_two_processes_resumed_in_the_second_epoch_have_its_order(train, tmp_path):
@@ -160,6 +163,8 @@ def test_fsdp2_takes_the_steps_of_ddp(train):
     assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
     assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-6)
     assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
+    seen = f"two CPU ranks, LoRA in fp32, launch/fsdp/fsdp2.json: answers and rewards of DDP, 4 losses {apart(run.series('loss'), ddp.series('loss'))} apart at most"
+    record("Pairwise judge", "FSDP2", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 
 from tests import fsdp
 from tests.conftest import REPOSITORY, swift_flags
+from tests.engines.record import apart, record
 from tests.tiny import build_adapter, build_classifier, build_model, preference_rows, write_rows
 
 pytest.importorskip("swift")
@@ -315,6 +316,18 @@ def test_two_processes_train_as_one(train, with_adapter, adapter, two_processes)
     run = train(modpo(adapter=str(adapter)), max_steps=4, command_line=True, **two_processes())
     for name in ("loss", "grad_norm", "rewards/margins", "margin_rewards/margin/gap", "margin_rewards/margin/chosen"):
         assert run.series(name) == pytest.approx(with_adapter.series(name)[:4], rel=1e-5, abs=1e-5), name
+    record(
+        "MODPO (ms-swift)",
+        "DDP",
+        "ran",
+        f"two CPU ranks, LoRA in fp32: {of_one_process(run, with_adapter)}",
+        ("ms-swift", "trl", "transformers", "torch"),
+    )
+
+
+def of_one_process(run, one) -> str:
+    found = run.series("loss")
+    return f"{len(found)} losses of one process, {apart(found, one.series('loss')[: len(found)])} apart at most"
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
@@ -329,6 +342,11 @@ def test_deepspeed_on_two_processes(stage, train, with_adapter, adapter, two_pro
     for name in ("margin_rewards/margin/chosen", "margin_rewards/margin/rejected"):
         assert run.series(name) == pytest.approx(with_adapter.series(name)[:3], abs=0.01), name
     assert run.steps[0]["loss"] == pytest.approx(with_adapter.steps[0]["loss"], abs=0.01)
+    first = apart([run.steps[0]["loss"]], [with_adapter.steps[0]["loss"]])
+    seen = f"two CPU ranks, LoRA in bf16, upstream's {stage}: 3 steps; the first loss is one fp32 process's to {first}"
+    record(
+        "MODPO (ms-swift)", f"ZeRO-{stage[-1]}", "ran", seen, ("ms-swift", "trl", "transformers", "torch", "deepspeed")
+    )
 
 
 def test_fsdp2_on_two_processes(train, with_adapter, adapter, two_processes, tmp_path):
@@ -338,6 +356,8 @@ def test_fsdp2_on_two_processes(train, with_adapter, adapter, two_processes, tmp
     for name in ("loss", "rewards/margins", "margin_rewards/margin/gap", "margin_rewards/margin/chosen"):
         assert run.series(name) == pytest.approx(with_adapter.series(name)[:4], rel=1e-5, abs=1e-5), name
     assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
+    seen = f"two CPU ranks, LoRA in fp32, launch/fsdp/fsdp2.json: {of_one_process(run, with_adapter)}"
+    record("MODPO (ms-swift)", "FSDP2", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
     preset = train(modpo(adapter=str(adapter)), succeed=False, fsdp="fsdp2", fp16=False, max_steps=1, **two_processes())
     assert "ValueError: FSDP's state_dict_type is SHARDED_STATE_DICT" in preset.output
 

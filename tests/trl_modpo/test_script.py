@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests import fsdp
 from tests.conftest import REPOSITORY, swift_flags
+from tests.engines.record import apart, record
 from tests.tiny import preference_rows, write_rows
 from tests.warm_trl import SETTINGS
 
@@ -150,6 +151,14 @@ def test_two_processes_train_as_one(precomputed, launch, single):
         "margin_rewards/short/rejected",
     ):
         assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]], rel=1e-5, abs=1e-5), name
+    if not precomputed:
+        seen = f"two CPU ranks by accelerate, LoRA in fp32: {of_one_process(log, single)}"
+        record("MODPO (TRL)", "DDP", "ran", seen, ("trl", "transformers", "torch"))
+
+
+def of_one_process(log: list[dict], single: tuple) -> str:
+    losses, expected = ([row["loss"] for row in rows] for rows in (log, single[0]))
+    return f"{len(losses)} losses of one process, {apart(losses, expected)} apart at most"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +204,8 @@ def test_deepspeed_takes_the_steps_of_one_process(stage, launch, single):
         assert [row[name] for row in log] == pytest.approx([row[name] for row in single[0]], rel=1e-3, abs=1e-5), name
     saved, expected = (load_file(path / "adapter_model.safetensors") for path in (folder, single[2]))
     assert saved.keys() == expected.keys() and all(saved[name].shape == expected[name].shape for name in saved)
+    seen = f"two CPU ranks, LoRA in fp32, a live adapter margin, launch/deepspeed/{stage}.json: {of_one_process(log, single)}"
+    record("MODPO (TRL)", f"ZeRO-{stage[-1]}", "ran", seen, ("trl", "transformers", "torch", "deepspeed"))
 
 
 SERIES = ("loss", "rewards/margins", "margin_rewards/a/chosen", "margin_rewards/short/rejected")
@@ -214,6 +225,8 @@ def test_fsdp2_takes_the_steps_of_one_process_and_leaves_a_model(launch, single)
     assert saved.keys() == expected.keys()
     assert all(saved[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-5) for name in saved)
     assert (folder / "checkpoint-4" / "adapter_model.safetensors").is_file() and not list(folder.rglob("margin_a"))
+    seen = f"two CPU ranks, LoRA in fp32, launch/accelerate/fsdp2.yaml: {of_one_process(log, single)}; the model is saved whole"
+    record("MODPO (TRL)", "FSDP2", "ran", seen, ("trl", "transformers", "torch"))
 
 
 def test_fsdp1_would_train_something_else(launch):
@@ -221,6 +234,10 @@ def test_fsdp1_would_train_something_else(launch):
     the margin, losses of 0.2533 where DDP has 0.2498."""
     code, output, _, _ = launch(processes=2, sharded=1)
     assert code == 2 and "error: FSDP is version 1, which joins the weights" in output, output[-3000:]
+    seen = (
+        "with live margins: FSDP is version 1, which joins the weights; reference and margins computed before would run"
+    )
+    record("MODPO (TRL)", "FSDP1", "refused", seen, ("trl", "transformers", "torch"))
 
 
 @pytest.mark.long
