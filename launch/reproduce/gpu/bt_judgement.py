@@ -26,9 +26,9 @@ COMPLETIONS, SCORES = 256, 8  # of a step and of a prompt, by the run file
 TEST, DRAWN, BATCH = 1000, 4, 16  # pairs of a test, scores of each reply, pairs at a time
 PROMPT, ANSWER = 600, 90  # tokens: assumed, for the estimate alone
 AUTHORS = "authors"
-# What differs from the run file: the CPU claim's scalings, and the authors' reward under the scaling that they had.
+# What differs from the run file: the CPU claim's scalings at the run file's rate, and the authors' reward under the scaling that they had.
 ARMS = {
-    **{scaling: (scaling, other) for scaling, other in SCALINGS.items()},
+    **{scaling: (scaling, other) for scaling, other in SCALINGS.items() if "learning_rate" not in other},
     AUTHORS: (
         "group, T = 5, hard clip at 1.1 (the authors' reward)",
         {"scale_rewards": "group", "model_kwargs": '{"BT_DELTA_TEMP": 5, "BT_DELTA_NEG_CLIP": 1.1, "BT_REWARD_OFFSET": 0.693}'},

@@ -117,8 +117,8 @@ def test_the_page_counts_characters_itself(monkeypatch):
     with steering_page(None) as port:
         base = f"http://127.0.0.1:{port}"
         config = json.load(urllib.request.urlopen(f"{base}/config", timeout=20))
-        generate = next(one for one in config["dependencies"] if len(one["inputs"]) == 4)
-        data = [None, "a" * (page.LONGEST_PROMPT + 1), 50, 50]
+        generate = next(one for one in config["dependencies"] if len(one["inputs"]) == 5)
+        data = [None, "a" * (page.LONGEST_PROMPT + 1), 0, 50, 50]
         call = {"data": data, "fn_index": generate["id"], "session_hash": "visitor"}
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{base}/gradio_api/queue/join", json.dumps(call).encode(), headers)
