@@ -18,6 +18,9 @@ from launch.doctor.versions import installed
 
 SEEN = Path(__file__).with_name("seams_seen.json")
 ABSENT, PRESENT = "absent", "there"
+WRAPPED = (
+    "args, kwargs"  # ms-swift puts such functions around some of PEFT's: what those take cannot be seen behind them
+)
 _UPSTREAMS = {"trl": "trl", "swift": "ms-swift", "peft": "peft"}
 
 # {distribution: {path of the seam: {what it takes: versions}}}
@@ -96,7 +99,7 @@ def moved(seam: Seam, version: str, now: str, table: Seen) -> str | None:
     if not found or has_lost_its_constructor(seam):
         return None
     nearest = next((one for one in reversed(found) if Version(one) <= Version(version)), next(iter(found)))
-    if now == found[nearest]:
+    if now == found[nearest] or now.endswith(WRAPPED) or found[nearest].endswith(WRAPPED):
         return None
     return f"{seam.path.replace(':', '.')}: {now} in {upstream(seam)} {version}, {found[nearest]} in {nearest}"
 

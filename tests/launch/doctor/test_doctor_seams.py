@@ -95,6 +95,9 @@ def test_a_seam_that_takes_something_else_than_in_the_nearest_version_moved():
     assert moved(LOSS, "1.17.0", "c", known) == "trl.DPOTrainer.compute_loss: c in trl 1.17.0, b in 1.10.0"
     assert moved(LOSS, "1.0.0", "b", known).endswith("b in trl 1.0.0, a in 1.2.0")
     assert moved(LOSS, "1.17.0", "c", {}) is None
+    # Seen: a warning in a tested environment, where ms-swift had put a function of its own around PEFT's.
+    assert moved(LOSS, "1.17.0", "self, args, kwargs", known) is None
+    assert moved(LOSS, "1.17.0", "b", table(**{"self, args, kwargs": ["1.10.0"]})) is None
 
 
 def test_what_is_installed_is_noted_once():
