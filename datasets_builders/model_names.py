@@ -1,6 +1,7 @@
 """What the name of a model or an adapter can be: a folder on this machine, or a name that a hub is asked for."""
 
 import os
+from glob import escape
 from pathlib import Path
 
 
@@ -36,5 +37,5 @@ def in_a_numbered_run(folder: str | os.PathLike[str]) -> str:
         A sentence with the newest such folder; nothing where there is none.
     """
     wanted = Path(folder)
-    found = [path for path in wanted.parent.glob(f"v*-*/{wanted.name}") if path.is_dir()]
+    found = [path for path in wanted.parent.glob(f"v*-*/{escape(wanted.name)}") if path.is_dir()]
     return f"; there is {max(found, key=os.path.getmtime)}" if found else ""

@@ -2,6 +2,7 @@
 
 from datasets_builders.io import write_text
 from tests.compatibility.rows import OLDEST, REPOSITORY, SWIFT, TRL, outcomes
+from tests.engines.table import between
 
 PAGE = REPOSITORY / "docs/compatibility.md"
 START, END = "<!-- compatibility: made by tests -->\n", "<!-- end of compatibility -->\n"
@@ -35,10 +36,7 @@ def table(found: dict) -> str:
 
 def page(text: str, found: dict) -> str:
     """The page with the table between its two marks."""
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    assert rest and after, f"{PAGE} has not both marks"
-    return before + START + table(found) + END + after
+    return between(text, START, END, table(found))
 
 
 if __name__ == "__main__":

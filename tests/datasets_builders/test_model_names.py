@@ -40,6 +40,6 @@ def test_a_checkpoint_in_a_numbered_run_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     newest = "there is runs/sft/v1-20260102-000000/checkpoint-5"
     assert in_a_numbered_run("runs/sft/checkpoint-5") == f"; {newest}"
-    assert in_a_numbered_run("runs/sft/checkpoint-6") == ""
+    assert in_a_numbered_run("runs/sft/checkpoint-6") == "" == in_a_numbered_run("runs/sft/a**b")
     with pytest.raises(ValueError, match=newest):
         refuse_missing_folder("runs/sft/checkpoint-5", "--model")

@@ -32,12 +32,17 @@ def tables(cells: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def between(text: str, start: str, end: str, made: str) -> str:
+    """The text of a page with `made` between its two marks."""
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    assert rest and after, f"the page has not both marks: {start}"
+    return before + start + made + end + after
+
+
 def page(text: str, cells: dict) -> str:
     """The page with the tables between its two marks."""
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    assert rest and after, f"{PAGE} has not both marks"
-    return before + START + tables(cells) + END + after
+    return between(text, START, END, tables(cells))
 
 
 if __name__ == "__main__":
