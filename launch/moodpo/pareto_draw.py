@@ -10,7 +10,7 @@ from datasets_builders.io import write_bytes, write_json, write_text
 from launch.cli.flags import parse_number
 from launch.cli.verbs import verb_parser
 from launch.common.table import markdown, write_csv
-from launch.moodpo.pareto_page import render_page
+from launch.moodpo.pareto_page import policy_columns, render_page
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
 from launch.scores.score_files import read_score_file
@@ -140,15 +140,7 @@ def write_markdown(summary: Mapping[str, Any]) -> str:
     """Two tables, policies and points, with 95% intervals in brackets."""
     names = summary["objectives"]
     raw = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, summary["hv_reference"]["raw"], strict=True))
-    head = [
-        "policy",
-        "kind",
-        "points",
-        "hypervolume",
-        "mean inner product",
-        "dispersion",
-        *(f"Spearman {n}" for n in names),
-    ]
+    head = policy_columns(names)
     rows = [
         [
             name, m["kind"], str(m["points"]), _number(m["hypervolume"]), _number(m["mean_inner_product"]),

@@ -1,9 +1,22 @@
 """The page of `pareto`: its picture, and what each policy and each point reaches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.common.page import document, estimate, heading, joined, number, paragraph, picture, table
+
+
+def policy_columns(names: Sequence[str]) -> list[str]:
+    """Heads of the table of policies, here and in `summary.md`."""
+    return [
+        "policy",
+        "kind",
+        "points",
+        "hypervolume",
+        "mean inner product",
+        "dispersion",
+        *(f"Spearman {n}" for n in names),
+    ]
 
 
 def render_page(summary: Mapping[str, Any], title: str, wide: bytes, narrow: bytes) -> str:
@@ -20,21 +33,12 @@ def render_page(summary: Mapping[str, Any], title: str, wide: bytes, narrow: byt
          *([""] * len(names) if one["spearman"] is None else map(estimate, one["spearman"]))]
         for name, one in summary["policies"].items()
     ]  # fmt: skip
-    head = (
-        "policy",
-        "kind",
-        "points",
-        "hypervolume",
-        "mean inner product",
-        "dispersion",
-        *(f"Spearman {n}" for n in names),
-    )
     corner = ", ".join(f"{n} = {number(v)}" for n, v in zip(names, summary["hv_reference"]["raw"], strict=True))
     points = [[row["label"], *(estimate(row["scores"][name]) for name in names)] for row in summary["points"]]
     body = [
         picture(f"Scores of {', '.join(names)}, one colour a policy; numbers in the tables below", wide, narrow),
         heading("Policies"),
-        table(head, policies),
+        table(policy_columns(names), policies),
         paragraph(
             "Hypervolume, mean inner product and dispersion are in standard deviations of the untouched model's scores; the "
             f"hypervolume is above the reference point ({corner})."
