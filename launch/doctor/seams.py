@@ -5,6 +5,7 @@ import sys
 
 from packaging.version import Version
 
+from launch.common.installed import page
 from launch.doctor.arguments import is_here
 from launch.doctor.findings import Finding, error, ok, skipped, warning
 from launch.doctor.methods import METHODS, Method
@@ -72,7 +73,7 @@ def _lost(method: str, seam: Seam, text: str, here: str) -> str:
 
 def _moved(method: str, seams: list[Seam]) -> list[Finding]:
     """A warning for each seam that takes something else than in the nearest version that was seen."""
-    fix = "the seam is there, so this may be fine: bash launch/compat.sh with this version says whether it works"
+    fix = f"the seam is there, so this may be fine; which versions were tried, and how to try this one: {page('compatibility')}"
     return [
         one
         for seam in seams
