@@ -1,11 +1,12 @@
 """The page shows what the sweep saw, and setup.py promises what passed: no version beyond, none less."""
 
 import ast
+import re
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tests.compatibility.rows import OLDEST, REPOSITORY, SWIFT, TRL, outcomes, record
+from tests.compatibility.rows import OLDEST, PYTHON, REPOSITORY, SWIFT, TRL, kind, outcomes, record
 from tests.compatibility.run import read_report
 from tests.compatibility.table import PAGE, page, table
 
@@ -48,13 +49,15 @@ def test_the_ranges_are_what_passed():
 
 def test_no_row_inside_the_ranges_failed():
     for row, one in outcomes().items():
-        if row in TRL and promised()["trl"].specifier.contains(row):
+        if kind(row) in TRL and promised()["trl"].specifier.contains(kind(row)):
             assert one["outcome"] == "passed", row
 
 
 def test_rows_are_whole():
     for row, one in outcomes().items():
-        assert row in (*TRL, OLDEST, SWIFT) and one["date"] and one["python"]
+        assert kind(row) in (*TRL, OLDEST, SWIFT) and one["date"]
+        assert row == kind(row) or row.endswith(f", Python {'.'.join(one['python'].split('.')[:2])}")
+        assert row != kind(row) or one["python"].startswith(f"{PYTHON}.")
         assert (one["outcome"] == "passed") == (not one["failed"]) and one["outcome"] in (
             "passed",
             "failed",
@@ -74,12 +77,17 @@ def test_a_row_is_replaced_alone(tmp_path, monkeypatch):
         counts={"passed": 2, "failed": 1},
     )
     record("1.2.0", outcome="passed", versions={"trl": "1.2.0"}, failed=[], counts={"passed": 3})
+    monkeypatch.setattr("tests.compatibility.rows.PYTHON", "3.9")
+    record("0.29.1", outcome="passed", versions={"trl": "0.29.1"}, failed=[], counts={"passed": 4})
     monkeypatch.undo()
     from datasets_builders.io import read_object
 
     found = read_object(tmp_path / "outcomes.json")
-    assert list(found) == ["0.29.1", "1.2.0"] and found["1.2.0"]["outcome"] == "passed"
+    other = next(iter(set(found) - {"0.29.1", "1.2.0"}))
+    assert list(found) == ["0.29.1", other, "1.2.0"] and found["1.2.0"]["outcome"] == "passed"
+    assert re.fullmatch(r"0\.29\.1, Python 3\.\d+", other) and found["0.29.1"]["outcome"] == "failed"
     shown = table(found)
+    assert f"| trl {other} | passed |" in shown
     assert "| trl 1.2.0 | passed | 1.2.0 |" in shown and "| trl 1.4.0 | not run |" in shown
     assert "2 passed, 1 failed" in shown and "- `a: 'b' | c`" in shown
 
