@@ -5,7 +5,6 @@ same code. vLLM batches by itself (`--batch_size` decides nothing), computes a p
 draws each answer from a seed of its own. Two runs agree as far as rounding goes: what shares a batch depends on the clock.
 """
 
-import copy
 import gc
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from launch.answers.backends import Answer, Decoding, Item, Keep, LocalBackend
-from launch.answers.forms import Form
+from launch.answers.forms import Form, Speaking
 from launch.answers.policy import read_form, resolve_adapter
 from launch.answers.sampling import draw_seed
 from launch.models.merge_lora import merge, read_adapter
@@ -86,7 +85,7 @@ def _odd_weight(adapter: Path) -> str | None:
     return next((name for name in names if not name.endswith(served) or ".lm_head." in name), None)
 
 
-class Engine:
+class Engine(Speaking):
     """A language model in vLLM's engine; spoken to as a `Policy` is. It starts with the first prompts.
 
     Args:
@@ -116,17 +115,6 @@ class Engine:
         self.running = Running(
             directory, adapter, torch_dtype or own_dtype(directory, trust_remote_code), trust_remote_code
         )
-
-    def speaking(self, form: Form) -> "Engine":
-        """The same engine with its conversations in another form; nothing is loaded again."""
-        other = copy.copy(self)
-        other.form = form
-        return other
-
-    @property
-    def tokenizer(self) -> Any:
-        """That of the form."""
-        return self.form.tokenizer
 
 
 def own_dtype(directory: str, trust_remote_code: bool = False) -> str:

@@ -4,9 +4,10 @@ The first needs transformers alone and is the same in every environment. The sec
 and for whoever asks for it by `--template` or `--model_type`.
 """
 
+import copy
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from datasets_builders.messages import Messages
 from trl_ext.online_dpo.prompts import policy_prompt
@@ -45,6 +46,23 @@ class Form(Protocol):
             ValueError: no answer at the end, or more than `max_length` tokens.
         """
         ...
+
+
+class Speaking:
+    """A loaded model that holds its conversations in a form."""
+
+    form: Form
+
+    def speaking(self, form: Form) -> Self:
+        """The same model with its conversations in another form; nothing is loaded again."""
+        other = copy.copy(self)
+        other.form = form
+        return other
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of the form."""
+        return self.form.tokenizer
 
 
 def check_swift(asked: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 Shapes: B rows, T tokens.
 """
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datasets_builders.messages import Messages
 from datasets_builders.model_names import in_a_numbered_run
 from datasets_builders.progress import progress
-from launch.answers.forms import EncodedRow, Form, SwiftForm, TokenizerForm, check_swift
+from launch.answers.forms import EncodedRow, Form, Speaking, SwiftForm, TokenizerForm, check_swift
 from launch.models.merge_lora import with_adapter
 from trl_ext.modpo.model_dir import check_dtype, check_finite, check_finite_weights, resolve_model
 
@@ -42,7 +41,7 @@ def load_tokenizer(model: str, adapter: str | None = None, trust_remote_code: bo
     return AutoTokenizer.from_pretrained(adapter if own else directory, trust_remote_code=trust_remote_code)
 
 
-class Policy:
+class Policy(Speaking):
     """One model with the form of its conversations and any number of named adapters, in eval mode.
 
     With `model_type` or `template_type` ms-swift loads the model and writes its conversations; otherwise both is done by
@@ -101,17 +100,6 @@ class Policy:
             model = with_adapter(model, Path(place), name)
         self.model = model.eval()
         self._prefixes = choose("auto", self.model, [], lambda line: None, training=False)
-
-    def speaking(self, form: Form) -> "Policy":
-        """The same model with its conversations in another form; nothing is loaded again."""
-        other = copy.copy(self)
-        other.form = form
-        return other
-
-    @property
-    def tokenizer(self) -> Any:
-        """That of the form."""
-        return self.form.tokenizer
 
     @property
     def device(self) -> "torch.device":
