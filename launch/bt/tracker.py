@@ -29,4 +29,7 @@ def upload(name: str, cells: Sequence[Sequence[str]], files: Sequence[Path]) -> 
         artifact.add_file(str(file))
     run.log_artifact(artifact)
     run.finish()
+    if (mode := run.settings.mode) != "online":
+        sent = f"`wandb sync {Path(run.dir).parent}` sends it" if mode == "offline" else "nothing was kept"
+        return f"not uploaded: wandb is {mode}; {sent}"
     return f"uploaded to the project {project} as {name}"

@@ -250,6 +250,8 @@ def test_upload_where_the_environment_names_a_project(monkeypatch, tmp_path):
         def finish(self):
             calls.append(("finish",))
 
+    Run.settings, Run.dir = types.SimpleNamespace(mode="online"), str(tmp_path / "offline-run-1" / "files")
+
     class Artifact:
         def __init__(self, name, type):
             self.files = []
@@ -273,6 +275,11 @@ def test_upload_where_the_environment_names_a_project(monkeypatch, tmp_path):
         ("artifact", [str(tmp_path / "x")]),
         ("finish",),
     ]
+    Run.settings.mode = "offline"
+    kept = tracker.upload("run", [["a"]], [])
+    assert kept == f"not uploaded: wandb is offline; `wandb sync {tmp_path / 'offline-run-1'}` sends it"
+    Run.settings.mode = "disabled"
+    assert tracker.upload("run", [["a"]], []) == "not uploaded: wandb is disabled; nothing was kept"
     monkeypatch.delitem(sys.modules, "wandb")
     monkeypatch.setattr(tracker, "find_spec", lambda name: None)
     assert "wandb is not installed" in tracker.upload("run", [["a"]], [])
