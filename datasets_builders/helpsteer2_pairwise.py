@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import PurePath
 from typing import Any
 
-from datasets_builders.io import SkipCounter, list_files
+from datasets_builders.io import SkipCounter, list_files, write_report
 from datasets_builders.judging import filters
 from datasets_builders.judging.files import names_of
 from datasets_builders.judging.filters import Found
@@ -25,7 +25,7 @@ from datasets_builders.judging.helpsteer2 import (
     read_pair,
     require_side,
 )
-from datasets_builders.judging.outputs import Output, check_outputs, place, write_outputs, write_report
+from datasets_builders.judging.outputs import Output, check_outputs, place, write_outputs
 from datasets_builders.judging.prompt import LABELS, PairwisePrompt
 from datasets_builders.judging.prompt_files import read_examples, read_rubric
 from datasets_builders.judging.rows import PairToJudge
@@ -71,7 +71,7 @@ def build(settings: Settings) -> dict[str, Any]:
     check_outputs(outputs, settings, inputs)
     report |= {side: summary([one for one in outputs if one.side == side]) for side in (TRAIN, TEST)}
     report["files"] = write_outputs(outputs, prompt, settings)
-    write_report(report, settings)
+    write_report(PurePath(settings.output_dir, settings.name), report)
     return report
 
 

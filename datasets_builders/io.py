@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from datasets_builders.beside import made_beside, sync
-from datasets_builders.files.find import REPORT_SUFFIX, SUFFIXES, list_files
+from datasets_builders.files.find import REPORT_SUFFIX, SUFFIXES, list_files, report_file
 from datasets_builders.files.location import BadLine, Location, refuse_line
 from datasets_builders.files.read import read_located_rows, read_rows
 
@@ -29,6 +29,7 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_jsonl",
+    "write_report",
     "write_text",
 ]
 
@@ -114,6 +115,13 @@ def _one_line(text: str) -> str:
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write one indented JSON document, atomically. Errors: as those of ``write_jsonl``."""
     write_text(path, _dumped(path, obj, indent=2) + "\n")
+
+
+def write_report(out: str | os.PathLike[str], report: dict[str, Any]) -> None:
+    """Write the report of an output to its place, see ``report_file``. Errors: as those of ``write_jsonl``."""
+    write_json(report_file(out), report)
+    # Earlier versions wrote it here, where `datasets` takes it for rows; it is of the output that was just replaced.
+    Path(f"{os.fspath(out)}{REPORT_SUFFIX}").unlink(missing_ok=True)
 
 
 def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:

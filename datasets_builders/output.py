@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from datasets_builders.choices import one_of, positive_integer, share
-from datasets_builders.io import REPORT_SUFFIX, SkipCounter, write_json, write_jsonl
+from datasets_builders.io import SkipCounter, write_jsonl, write_report
 from datasets_builders.pairs import PREFERENCE_WRITERS, SFT_WRITERS, PreferencePair
 from datasets_builders.scratch import SeenOnDisk, scratch_database
 
@@ -16,7 +16,7 @@ from datasets_builders.scratch import SeenOnDisk, scratch_database
 def add_output_arguments(parser: argparse.ArgumentParser, max_skipped_share: float) -> None:
     """Declare --format, --out, --sft, --limit, --source and --max_skipped_share (with the given default)."""
     parser.add_argument("--format", required=True, type=one_of(PREFERENCE_WRITERS), help="swift or trl")
-    parser.add_argument("--out", required=True, help="JSONL file to write; a report goes to OUT.report.json")
+    parser.add_argument("--out", required=True, help="JSONL file to write; a report goes to __reports__ beside it")
     parser.add_argument(
         "--source", help="file, folder or glob to read instead of the hub: JSONL, JSON, CSV, TSV, Parquet, Arrow"
     )
@@ -65,7 +65,7 @@ def write_pairs(
         written = write_jsonl(options.out, _checked(islice(rows, options.limit), options, skips, report))
     report["rows"] = skips.total
     report |= skips.as_dict() | {"written": written, "limit_reached": written == options.limit}
-    write_json(f"{options.out}{REPORT_SUFFIX}", report)
+    write_report(options.out, report)
     return report
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from datasets_builders.choices import one_of, positive_integer, share
 from datasets_builders.comparisons import SETS, Comparison, get_set, read_comparisons
-from datasets_builders.io import LINE_ENDS, REPORT_SUFFIX, SkipCounter, atomic_writer, write_json
+from datasets_builders.io import LINE_ENDS, SkipCounter, atomic_writer, write_report
 from datasets_builders.scoring.prompt import PointwisePrompt, shown
 from datasets_builders.scoring.prompts import PROMPTS, dataset_of, get_prompt
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, type=one_of(SETS), help=f"one of {', '.join(SETS)}")
     parser.add_argument("--prompt", required=True, type=one_of(PROMPTS), help=f"one of {', '.join(PROMPTS)}")
     parser.add_argument("--split", required=True, help="a split of the published set; with --source only its name")
-    parser.add_argument("--out", required=True, help="JSONL file to write; a report goes to OUT.report.json")
+    parser.add_argument("--out", required=True, help="JSONL file to write; a report goes to __reports__ beside it")
     parser.add_argument("--source", help="file, folder or glob (JSONL, JSONL.gz, Parquet) to read instead of the hub")
     parser.add_argument("--limit", type=positive_integer, help="stop after this many pairs (two rows each)")
     parser.add_argument(
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "every preferred_side is 0, because the set lists the preferred reply first; --shuffle_sides SEED balances "
             "the sides"
         )
-    write_json(f"{options.out}{REPORT_SUFFIX}", report)
+    write_report(options.out, report)
     return report
 
 

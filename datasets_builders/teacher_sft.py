@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from datasets_builders.choices import gap, share
 from datasets_builders.command_line import Parser
 from datasets_builders.fields import RowError, require, require_rating, require_text
-from datasets_builders.io import REPORT_SUFFIX, Location, SkipCounter, read_located_rows, write_json, write_jsonl
+from datasets_builders.io import Location, SkipCounter, read_located_rows, write_jsonl, write_report
 from datasets_builders.pairs import assistant, user
 from datasets_builders.scoring.parsers import SCALES, Scale
 from datasets_builders.scoring.prompt import PointwisePrompt
@@ -54,7 +54,7 @@ def add_arguments(parser: Parser) -> None:
     """Declare the options of this builder."""
     add = parser.add_argument
     add("--input", required=True, nargs="+", help=f"folders of the teacher builder, their {RESULTS}, or globs of them")
-    add("--out", required=True, help="JSONL file to write; a report goes to OUT.report.json")
+    add("--out", required=True, help="JSONL file to write; a report goes to __reports__ beside it")
     parser.rename("--input_dirs", "--input")  # both: the reference's script
     parser.rename("--output", "--out")
     add("--prompt", required=True, help="name of the pointwise prompt to train for")
@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "histogram": _histogram(scores, prompt.scale),
         "warning": None if options.include_both_sides else PREFERRED_ONLY,
     }
-    write_json(f"{options.out}{REPORT_SUFFIX}", report)
+    write_report(options.out, report)
     return report
 
 

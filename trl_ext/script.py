@@ -117,7 +117,7 @@ def read_local(source: str, alone: str) -> DatasetDict:
 
 
 def splits_beside_reports(folder: Path) -> dict[str, str]:
-    """Split -> file, of a folder where a data command left its reports, which `load_dataset` would take for data.
+    """Split -> file, of a folder where an earlier version left its reports, which `load_dataset` would take for data.
 
     A file is the split of its name; a single one of another name is `train`, as it is for `load_dataset`.
 

@@ -16,10 +16,26 @@ SUFFIXES = (
     ".arrow",
 )
 REPORT_SUFFIX = ".report.json"
+# `datasets` takes every file beside rows for rows, but passes over folders whose name begins with two underscores.
+REPORTS, PAID = "__reports__", "__gold_answers__"
 # What `datasets` and the hub write beside rows.
 NO_ROWS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
 _SPLIT = re.compile(r"(train|validation|test)(?![A-Za-z0-9])")
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.")
+
+
+def report_file(out: str | os.PathLike[str]) -> Path:
+    """Where the report of an output is: in a folder beside it that `datasets` passes over."""
+    return Path(out).parent / REPORTS / f"{Path(out).name}{REPORT_SUFFIX}"
+
+
+def paid_folder(out: str | os.PathLike[str]) -> Path:
+    """Where paid answers for an output are kept: in a folder beside it that `datasets` passes over.
+
+    Earlier versions kept them in `OUT.gold_answers`; what is there already is not paid for again.
+    """
+    before = Path(f"{os.fspath(out)}.gold_answers")
+    return before if before.is_dir() else Path(out).parent / PAID / Path(out).name
 
 
 def list_files(source: str | os.PathLike[str]) -> list[Path]:
@@ -112,7 +128,7 @@ def _of_folder(folder: Path) -> list[Path]:
 
 def _data_files(folder: Path) -> list[Path]:
     files = [entry for entry in folder.iterdir() if entry.name.endswith(SUFFIXES) and not entry.is_dir()]
-    # A builder writes its report beside its output, and a report is no row.
+    # Earlier versions wrote a builder's report beside its output, and a report is no row.
     return [file for file in files if not file.name.endswith(REPORT_SUFFIX) and file.name not in NO_ROWS]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from datasets_builders.io import REPORT_SUFFIX, write_json, write_jsonl
+from datasets_builders.io import write_jsonl
 from datasets_builders.judging.columns import rows_of, schema
 from datasets_builders.judging.files import write_array, write_parquet
 from datasets_builders.judging.filters import Found
@@ -70,11 +70,6 @@ def write_outputs(outputs: Iterable[Output], prompt: PairwisePrompt, settings: S
             rows = rows_of(output.pairs, prompt, output.side)
             written[file] = _write(Path(settings.output_dir, file), format_name, rows)
     return written
-
-
-def write_report(report: dict[str, Any], settings: Settings) -> None:
-    """Write the report of a run beside its outputs. Errors: see ``io.atomic_writer``."""
-    write_json(Path(settings.output_dir, f"{settings.name}{REPORT_SUFFIX}"), report)
 
 
 def _write(path: Path, format_name: str, rows: Iterable[dict[str, Any]]) -> int:

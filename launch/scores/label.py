@@ -13,6 +13,7 @@ from typing import Any
 
 from datasets_builders.command_line import Parser
 from datasets_builders.fields import RowError
+from datasets_builders.files.find import paid_folder
 from datasets_builders.io import Location, SkipCounter, read_located_rows, read_rows, write_jsonl
 from datasets_builders.pair_rows import TwoSides, read_sides
 from datasets_builders.pairs import PreferencePair, to_swift
@@ -144,7 +145,7 @@ def main(argv: list[str]) -> int:
     options = make_parser().parse_args(argv)
     check_places(options)
     counts = SkipCounter()
-    gold = gold_of(options, Path(f"{options.out}.gold_answers")) if options.gold else None
+    gold = gold_of(options, paid_folder(options.out)) if options.gold else None
     score = text_scorer(options.function) if gold is None else gold_scorer(gold)
     try:
         rows = labelled_rows(options, score, counts)

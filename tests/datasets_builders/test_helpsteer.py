@@ -94,7 +94,7 @@ def test_command_line_writes_both_formats_and_a_report(tmp_path, capsys):
         "messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "a1"}],
         "rejected_response": "a3",
     }
-    report = json.loads((tmp_path / "pairs.jsonl.report.json").read_text())
+    report = json.loads((tmp_path / "__reports__" / "pairs.jsonl.report.json").read_text())
     assert report == json.loads(printed)
     assert (report["rows"], report["prompts"], report["pairs"], report["written"]) == (7, 3, 3, 3)
     # A: a1-a2 is a tie, a1-a4 and a2-a4 differ by 1; C: c1-c2 is a tie.

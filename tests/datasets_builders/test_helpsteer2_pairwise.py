@@ -485,8 +485,10 @@ def test_the_output_formats_hold_the_same_rows_and_repeat_byte_for_byte(tmp_path
         flags = ("--path", source, "--output_dir", folder, "--formats", "parquet", "jsonl", "json")
         code, printed, _ = build(capsys, "helpsteer2-pairwise", *flags)
         assert code == 0
-        assert json.loads((folder / "helpsteer2_pairwise.report.json").read_text()) == json.loads(printed)
-    names = sorted(file.name for file in folders[0].iterdir())
+        assert json.loads((folder / "__reports__" / "helpsteer2_pairwise.report.json").read_text()) == json.loads(
+            printed
+        )
+    names = sorted(str(file.relative_to(folders[0])) for file in folders[0].rglob("*.*"))
     assert len(names) == 7
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
@@ -519,7 +521,7 @@ def test_several_files_keep_apart_or_become_one(tmp_path, capsys):
     assert [row["pair_id"] for row in sides(tmp_path / "merged", "both")[0]] == [
         row["pair_id"] for row in parts[0] + parts[1]
     ]
-    assert (tmp_path / "merged" / "both.report.json").exists()
+    assert (tmp_path / "merged" / "__reports__" / "both.report.json").exists()
 
 
 def test_files_of_one_name_in_two_folders_keep_their_folders(tmp_path, capsys):
@@ -665,9 +667,9 @@ def test_yaml_and_flags_write_the_same_bytes_and_a_flag_goes_first(tmp_path, cap
     ]
     assert build(capsys, "helpsteer2-pairwise", "--config", config)[0] == 0
     assert build(capsys, "helpsteer2-pairwise", *flags, "--output_dir", tmp_path / "flags")[0] == 0
-    names = sorted(file.name for file in (tmp_path / "yaml").iterdir())
+    names = sorted(str(file.relative_to(tmp_path / "yaml")) for file in (tmp_path / "yaml").rglob("*.*"))
     endings = ("_test.jsonl", "_test.parquet", "_train.jsonl", "_train.parquet")
-    assert names == ["helpsteer2_pairwise.report.json", *(f"preference{ending}" for ending in endings)]
+    assert names == ["__reports__/helpsteer2_pairwise.report.json", *(f"preference{ending}" for ending in endings)]
     for name in names:
         assert (tmp_path / "yaml" / name).read_bytes() == (tmp_path / "flags" / name).read_bytes(), name
     over = ("--config", config, "--output_dir", tmp_path / "over", "--formats", "json", "--limit", 5)

@@ -49,7 +49,9 @@ def test_two_rows_a_pair_side_0_first(tmp_path, capsys):
         for side in (0, 1)
     ]
     report = json.loads(printed)
-    assert report == json.loads((tmp_path / "made" / "out.jsonl.report.json").read_text(encoding="utf-8"))
+    assert report == json.loads(
+        (tmp_path / "made" / "__reports__" / "out.jsonl.report.json").read_text(encoding="utf-8")
+    )
     assert report == {
         "prompt_name": "score5_v2",
         "parser_name": "score5_first",

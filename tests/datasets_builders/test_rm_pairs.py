@@ -37,7 +37,7 @@ def pairs(tmp_path, capsys):
         out = tmp_path / "out.jsonl"
         code, printed, error = build(capsys, "pairs", "--format", format, "--source", source, "--out", out, *flags)
         assert code == 0, error
-        assert json.loads((tmp_path / "out.jsonl.report.json").read_text()) == json.loads(printed)
+        assert json.loads((tmp_path / "__reports__" / "out.jsonl.report.json").read_text()) == json.loads(printed)
         return load(out), json.loads(printed)
 
     return run

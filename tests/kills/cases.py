@@ -76,7 +76,7 @@ def builder(world: Path) -> Case:
         }
         return _python("-m", "datasets_builders", "helpsteer", *_flags(flags))
 
-    return Case(command, lambda folder: digests(folder, "rows.jsonl", "rows.jsonl.report.json"))
+    return Case(command, lambda folder: digests(folder, "rows.jsonl", "__reports__/rows.jsonl.report.json"))
 
 
 def teacher(world: Path) -> Case:

@@ -310,7 +310,7 @@ def test_the_same_loss_curve_as_ms_swift(launch, run_swift, tiny, adapter, tmp_p
 
 
 def test_a_folder_as_the_data_commands_leave_it(tmp_path):
-    """Each leaves OUT.report.json beside its rows, which is no data."""
+    """Earlier versions of each left OUT.report.json beside its rows, which is no data."""
     from trl import DatasetMixtureConfig, ScriptArguments
 
     from trl_ext.script import load_splits

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets_builders.files.find import report_file
 from datasets_builders.scoring.parsers import SCORE5, SCORE100
 from datasets_builders.scoring.prompts import PROMPTS, get_prompt
 from datasets_builders.teacher_sft import clean_reason, compose_answer
@@ -123,7 +124,7 @@ def make(tmp_path, capsys):
         report = json.loads(text) if code == 0 else None
         assert (code == 0) == out.exists()
         if report:
-            assert report == json.loads(Path(f"{out}.report.json").read_text())
+            assert report == json.loads(report_file(out).read_text())
         return code, report, err, load(out) if out.exists() else None
 
     return run

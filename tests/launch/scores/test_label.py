@@ -92,6 +92,7 @@ def test_a_paid_label_is_paid_once_and_what_was_not_rated_is_counted(tmp_path, m
             pair_row("follow5 help3", "follow1 help3")
         ]
         assert f"1 row left out: not_rated (first: {pairs}:2" in capsys.readouterr().out
+        assert (tmp_path / "__gold_answers__" / "out.jsonl" / "answers.jsonl").is_file()
         asked = len(server.bodies)
         assert launch(command) == 0 and len(server.bodies) == asked + 2  # what was refused was not paid for
         server.script = ["500"] * 9
