@@ -7,6 +7,7 @@ the window's order and gold as its reward.
 
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from torch.utils.data import SequentialSampler
 from transformers import AutoTokenizer, set_seed
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
@@ -76,6 +77,13 @@ def told(trainer, given: dict) -> dict:
     return described(trainer) | {"events": given["callbacks"][0].seen if given["callbacks"] else []}
 
 
+class InOrder(OnlineDPOTrainer):
+    """The rows as they stand, which older transformers have no setting for."""
+
+    def _get_train_sampler(self, dataset=None):
+        return SequentialSampler(self.train_dataset)
+
+
 def stock(limit, folder, model, config=None, lora=None, ref_model=None, callback=False, texts=False) -> dict:
     """The stock trainer on the prompts, in the order and with the reward of a limit."""
     settings = COMMON | {"output_dir": str(folder)} | (config or {})
@@ -86,10 +94,9 @@ def stock(limit, folder, model, config=None, lora=None, ref_model=None, callback
         rows = [
             rows[place] for place in WindowSampler(ROWS, settings["per_device_train_batch_size"], 1, SEED, lambda: 0)
         ]
-        settings["train_sampling_strategy"] = "sequential"
     set_seed(SEED)
     given = shared(model, settings, lora, ref_model, callback)
-    trainer = OnlineDPOTrainer(
+    trainer = (OnlineDPOTrainer if limit == "moodpo" else InOrder)(
         reward_funcs=[objective if limit == "moodpo" else gold], args=OnlineDPOConfig(**settings),
         train_dataset=Dataset.from_dict({"prompt": rows}), **given,
     )  # fmt: skip
