@@ -2,10 +2,11 @@
 
     python benchmarks/vllm_backend.py --model SMOLLM2 [--answers 48] [--max_new_tokens 96] [--rounds 3] [--out RESULT.json]
 
-Both draw sampled answers to the same prompts, through the code that the verbs use; they take turns at being first, after a
-short round that warms both up, and loading is left out. Transformers is given batches of similar length, vLLM all
-answers at once. Tokens are those of the answers, end tokens included. On a machine with other load the ratio of processor time
-is the steady one; it counts because the engine runs in this process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`, set here).
+Both give answers to the same prompts (of the likeliest tokens; drawn with `--do_sample`), through the code that the verbs use;
+they take turns at being first, after a short round that warms both up, and loading is left out. Transformers is given batches of
+similar length, vLLM all answers at once. Tokens are those of the answers, end tokens included. On a machine with other load the
+ratio of processor time is the steady one; it counts because the engine runs in this process
+(`VLLM_ENABLE_V1_MULTIPROCESSING=0`, set here), and with one thread alone: threads that wait for each other count as busy.
 """
 
 import argparse
@@ -26,7 +27,9 @@ def backends(options, tokens: int) -> dict:
     from launch.answers.backends import Decoding
     from launch.answers.local import LOCAL, backend_of, load_model
 
-    decoding = Decoding(max_new_tokens=tokens, do_sample=True, temperature=0.9, top_p=0.95)
+    decoding = Decoding(
+        max_new_tokens=tokens, do_sample=options.do_sample, temperature=options.temperature, top_p=options.top_p
+    )
     how = {"adapters": options.adapter, "torch_dtype": options.torch_dtype}
     return {name: backend_of(load_model(name, options.model, **how), decoding) for name in LOCAL}
 
@@ -92,6 +95,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--adapter")
     parser.add_argument("--answers", type=int, default=48)
     parser.add_argument("--max_new_tokens", type=int, default=96)
+    parser.add_argument(
+        "--do_sample", action="store_true", help="as of `generate`, which takes the likeliest tokens else"
+    )
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top_p", type=float, default=1.0)
     parser.add_argument("--batch_size", type=int, default=8, help="of transformers; 8 is the default of `generate`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--torch_dtype", default="float32")
