@@ -574,10 +574,10 @@ def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_
     [
         ({"mode": "d2p0"}, r"--mode is 'd2p0': valid are .*did you mean 'd2po'\?"),
         ({"mode": "opo"}, "give --gold or --discriminator"),
-        ({"mode": "opo", "gold": LETTERS, "discriminator": "x"}, "give --gold or --discriminator"),
-        ({"mode": "opo", "gold": LETTERS, "labels_per_window": 2}, "buys every label"),
-        ({"mode": "d2po", "gold": LETTERS, "labels_per_window": 2}, "needs a discriminator: one; found none"),
-        ({"mode": "self_reward", "gold": LETTERS, "labels_per_window": 2, "discriminator": "x"}, "found --discriminator"),
+        ({"mode": "opo", "gold": LETTERS, "discriminator": "x"}, "for gold add --discriminator null, for the discriminator --gold null$"),
+        ({"mode": "opo", "gold": LETTERS, "labels_per_window": 2}, "labelled by gold; .* add --labels_per_window 0$"),
+        ({"mode": "d2po", "gold": LETTERS, "labels_per_window": 2}, "needs a discriminator: give --discriminator or"),
+        ({"mode": "self_reward", "gold": LETTERS, "labels_per_window": 2, "discriminator": "x"}, "the policy scores itself, beside --gold; add --discriminator null$"),
         ({"mode": "d2po", "discriminator": "x", "gold": LETTERS}, r"--labels_per_window from 1 to --window_pairs 8 \(found 0\)"),
         ({"mode": "d2po", "discriminator": "x", "labels_per_window": 2}, r"needs --gold \(found None\)"),
         ({"mode": "opo", "gold": LETTERS, "window_pairs": 6}, "--window_pairs is 6: a multiple of 4 is valid"),
@@ -591,13 +591,45 @@ def test_resuming_with_other_settings_or_a_lost_ledger_is_refused(base, rm, tmp_
         ({"mode": "opo", "gold": LETTERS, "missing_eos_penalty": 1.0}, "it would act after the pairs are chosen"),
         ({"mode": "opo", "gold": LETTERS, "gold_arguments": "{"}, "is not JSON"),
         ({"mode": "opo", "gold": "ultrafeedbackgold", "gold_arguments": '{"base_url": "http://127.0.0.1:9/v1", "model": "m"}'}, "costs money: say with --max_labels"),
-        ({"mode": "opo", "discriminator": "x", "max_labels": 3}, "--max_labels is 3: at least 1 is valid, with --gold"),
-        ({"mode": "opo", "gold": LETTERS, "eval_gold": FINE}, "--eval_gold .* where there is no --gold to show"),
+        ({"mode": "opo", "discriminator": "x", "max_labels": 3}, "nothing is labelled; .* add --max_labels null$"),
+        ({"mode": "opo", "gold": LETTERS, "eval_gold": FINE}, "add --eval_gold null$"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work_are_refused(overrides, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         D2POConfig(**settings(tmp_path, **{"window_pairs": 8} | overrides))
+
+
+# A run file of D2PO -> what is asked of it on the command line -> the flags that the one error names.
+WHOLE = {
+    "mode": "d2po", "gold": LETTERS, "gold_arguments": '{"noise": 0.5}', "max_labels": 9, "labels_per_window": 2,
+    "discriminator": "x", "discriminator_replay": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "flags"),
+    [
+        ({"mode": "opo"}, "--discriminator null --discriminator_first_pairs null --labels_per_window 0"),
+        ({"mode": "opo", "gold_arguments": '{"model": "m"}'}, "--discriminator null --discriminator_first_pairs null --labels_per_window 0 --gold_arguments null"),
+        ({"mode": "opo", "discriminator": None}, "--discriminator_first_pairs null --labels_per_window 0"),
+        ({"mode": "opo", "gold": None}, "--max_labels null --labels_per_window 0"),
+        ({"mode": "self_reward", "eval_gold": FINE}, "--discriminator null --discriminator_first_pairs null --eval_gold null"),
+        ({"discriminator_url": "http://127.0.0.1:9"}, "--discriminator null --discriminator_first_pairs null"),
+    ],
+)  # fmt: skip
+def test_one_error_names_all_that_a_run_file_of_d2po_must_lose(asked, flags, tmp_path):
+    """Seen before: a user of OPO took out the discriminator, then the labels, then gold's arguments, an error each."""
+    (tmp_path / "first.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n')
+    pairs = {"discriminator_first_pairs": str(tmp_path / "first.jsonl")}
+    values = settings(tmp_path, **{"window_pairs": 8} | WHOLE | pairs | asked)
+    with pytest.raises(ValueError) as refused:
+        D2POConfig(**values)
+    assert f"{flags}," in f"{refused.value},", refused.value
+    taken = dict(zip(flags.split()[::2], flags.split()[1::2], strict=True))
+    D2POConfig(
+        **values | {flag.removeprefix("--"): None if value == "null" else int(value) for flag, value in taken.items()}
+    )
 
 
 @pytest.mark.parametrize(

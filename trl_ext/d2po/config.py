@@ -13,6 +13,7 @@ from trl_ext.online_dpo.config import OnlineConfig
 from .discriminator_interface import DiscriminatorSettings
 from .first_pairs import read_first_pairs
 from .gold import get_gold
+from .left_over import arguments_fit, flags_to_take_out
 from .shaping import ShapingSettings
 
 MODES = ("d2po", "opo", "self_reward")
@@ -107,11 +108,6 @@ class D2POConfig(OnlineConfig):
                 raise ValueError(f"--{flag} is {getattr(self, flag)}: at least 1 is valid")
         if self.generation_batch_size is not None and self.generation_batch_size < 1:
             raise ValueError(f"--generation_batch_size is {self.generation_batch_size}: at least 1 is valid")
-        if self.discriminator_first_pairs is not None and not (self.discriminator and self.discriminator_replay):
-            raise ValueError(
-                f"--discriminator_first_pairs {self.discriminator_first_pairs} is for the replay of a --discriminator: "
-                f"found {self.discriminator} with --discriminator_replay {self.discriminator_replay}; a server replays its own labels"
-            )
         if self.missing_eos_penalty is not None:
             raise ValueError(
                 f"--missing_eos_penalty is {self.missing_eos_penalty}: it would act after the pairs are chosen; "
@@ -124,26 +120,32 @@ class D2POConfig(OnlineConfig):
 
     def _check_sources(self) -> None:
         given = [name for name in ("discriminator", "discriminator_url") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError("--discriminator and --discriminator_url exclude each other: give one of them")
         if self.mode == "opo":
-            if bool(given) == (self.gold is not None):
-                raise ValueError("--mode opo takes its scores from one place: give --gold or --discriminator")
-            if self.labels_per_window:
-                raise ValueError(
-                    f"--labels_per_window is {self.labels_per_window}: --mode opo buys "
-                    f"{'every label' if self.gold else 'none'}; leave it out or use --mode d2po"
-                )
-        else:
-            if (self.mode == "d2po") != bool(given):
-                found = "none" if not given else f"--{given[0]}"
-                needed = "one" if self.mode == "d2po" else "none, the policy scores itself"
-                raise ValueError(f"--mode {self.mode} needs a discriminator: {needed}; found {found}")
-            if self.gold is None or not 0 < self.labels_per_window <= self.window_pairs:
-                raise ValueError(
-                    f"--mode {self.mode} needs --gold (found {self.gold}) and --labels_per_window from 1 to "
-                    f"--window_pairs {self.window_pairs} (found {self.labels_per_window})"
-                )
+            self._check_one_source(given)
+        elif self.mode == "self_reward":
+            if away := flags_to_take_out(self, by_gold=True, by_discriminator=False):
+                raise ValueError(f"--mode self_reward: the policy scores itself, beside --gold; add {away}")
+        elif not given:
+            raise ValueError("--mode d2po needs a discriminator: give --discriminator or --discriminator_url")
+        elif away := flags_to_take_out(self, by_gold=True, by_discriminator=True):
+            raise ValueError(f"--mode d2po with --gold {self.gold}: add {away}")
+        if len(given) > 1:
+            pairs = " --discriminator_first_pairs null" if self.discriminator_first_pairs is not None else ""
+            raise ValueError(
+                "--discriminator and --discriminator_url exclude each other: for the server add --discriminator null"
+                f"{pairs}, for the folder --discriminator_url null"
+            )
+        if self.mode != "opo" and (self.gold is None or not 0 < self.labels_per_window <= self.window_pairs):
+            raise ValueError(
+                f"--mode {self.mode} needs --gold (found {self.gold}) and --labels_per_window from 1 to "
+                f"--window_pairs {self.window_pairs} (found {self.labels_per_window})"
+            )
+        if self.discriminator_first_pairs is not None and not (self.discriminator and self.discriminator_replay):
+            raise ValueError(
+                f"--discriminator_first_pairs {self.discriminator_first_pairs} is for the replay of a --discriminator: "
+                f"found {self.discriminator} with --discriminator_replay {self.discriminator_replay}; a server replays its own "
+                "labels; --discriminator_first_pairs null takes it out"
+            )
         if self.discriminator is not None:
             refuse_missing_folder(self.discriminator, "--discriminator")
         if self.discriminator_first_pairs is not None:
@@ -151,12 +153,28 @@ class D2POConfig(OnlineConfig):
         gold = self.build_gold()
         if gold is not None and gold.costs_money and self.max_labels is None:
             raise ValueError(f"--gold {self.gold} costs money: say with --max_labels how many labels may be bought")
-        if self.eval_gold is not None and (gold is not None or get_gold(self.eval_gold).costs_money):
+        if self.eval_gold is not None and get_gold(self.eval_gold).costs_money:
+            raise ValueError(f"--eval_gold {self.eval_gold}: a function that costs no money is valid")
+        if self.max_labels is not None and self.max_labels < 1:
+            raise ValueError(f"--max_labels is {self.max_labels}: at least 1 is valid")
+
+    def _check_one_source(self, given: list[str]) -> None:
+        """Of `opo`: gold, or the discriminator that is `given`, and nothing of a mode that has both."""
+        if not given and self.gold is None:
+            raise ValueError("--mode opo takes its scores from one place: give --gold or --discriminator")
+        if given and self.gold is not None:
             raise ValueError(
-                f"--eval_gold {self.eval_gold}: a free function is valid, where there is no --gold to show"
+                f"--mode opo takes its scores from one place, found --gold {self.gold} and --{given[0]} "
+                f"{getattr(self, given[0])}: for gold add {flags_to_take_out(self, True, False)}, for the discriminator "
+                f"{flags_to_take_out(self, False, True)}"
             )
-        if self.max_labels is not None and (self.max_labels < 1 or gold is None):
-            raise ValueError(f"--max_labels is {self.max_labels}: at least 1 is valid, with --gold")
+        if away := flags_to_take_out(self, by_gold=not given, by_discriminator=bool(given)):
+            what = (
+                "every pair is labelled by gold"
+                if self.gold
+                else "a fixed discriminator scores and nothing is labelled"
+            )
+            raise ValueError(f"--mode opo: {what}; settings of another mode are in the way: add {away}")
 
     def _check_window(self) -> None:
         step = self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size
@@ -195,4 +213,9 @@ class D2POConfig(OnlineConfig):
             raise ValueError(f"--gold_arguments {self.gold_arguments!r} is not JSON: {error}") from error
         if not isinstance(arguments, dict):
             raise ValueError(f"--gold_arguments {self.gold_arguments!r}: a JSON object is valid")
-        return get_gold(self.gold, **arguments)
+        try:
+            return get_gold(self.gold, **arguments)
+        except ValueError as error:
+            if arguments_fit(self):
+                raise
+            raise ValueError(f"{error}; --gold_arguments null takes out those of a run file") from error

@@ -49,20 +49,35 @@ def get_gold(name: str, **arguments: Any) -> GoldFunction:
     Raises:
         ValueError: an unknown name or argument (the nearest is offered), a missing package, or a wrong value.
     """
-    if name in _FACTORIES:
-        module, factory_name = _FACTORIES[name]
-        factory = getattr(importlib.import_module(f".{module}", __package__), factory_name)
-    elif _FUNCTION.fullmatch(name):
-        factory = _python_function(name)
-    else:
-        raise ValueError(f"unknown gold function {name!r}; {nearest(name, GOLD_NAMES)}, or package.module:function")
-    valid = list(inspect.signature(factory).parameters)
+    factory = _factory(name)
+    _check_arguments(name, arguments, _valid_arguments(name, factory))
     if name == PAID:
-        _check_arguments(name, arguments, valid)
         return factory(**arguments)
-    _check_arguments(name, arguments, [*valid, "noise", "noise_seed"])
     noise, seed = arguments.pop("noise", 0.0), arguments.pop("noise_seed", 0)
     return GoldFunction(name, with_noise(factory(**arguments), noise, seed))
+
+
+def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
+    """Whether the gold function `name` has all these arguments; nothing is made of them.
+
+    Raises:
+        ValueError: an unknown name, or a missing package.
+    """
+    return set(arguments) <= set(_valid_arguments(name, _factory(name)))
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    if name in _FACTORIES:
+        module, factory_name = _FACTORIES[name]
+        return getattr(importlib.import_module(f".{module}", __package__), factory_name)
+    if _FUNCTION.fullmatch(name):
+        return _python_function(name)
+    raise ValueError(f"unknown gold function {name!r}; {nearest(name, GOLD_NAMES)}, or package.module:function")
+
+
+def _valid_arguments(name: str, factory: Callable[..., Any]) -> list[str]:
+    own = list(inspect.signature(factory).parameters)
+    return own if name == PAID else [*own, "noise", "noise_seed"]
 
 
 def _check_arguments(name: str, arguments: Iterable[str], valid: list[str]) -> None:
