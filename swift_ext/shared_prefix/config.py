@@ -5,20 +5,21 @@ from typing import Any, ClassVar
 
 from swift.rlhf_trainers import DPOConfig, GRPOConfig
 
+from swift_ext.ray_flag import RefusesRay
 from swift_ext.settings import read_settings
 
 from .settings import SharedPrefixSettings, refuse_flags
 
 
 @dataclass
-class RefusesFlags:
+class RefusesFlags(RefusesRay):
     """A mixin over ms-swift's training arguments that reads the setting once against the flags of the run.
 
     Args:
         packing, padding_free, sequence_parallel_size: ms-swift's template flags, which it hands to whoever has such a field.
 
     Raises:
-        ValueError: another word, or `on` with a flag that keeps rows from sharing.
+        ValueError: another word, `on` with a flag that keeps rows from sharing, or `--use_ray true`.
     """
 
     settings_class: ClassVar[type[Any]] = SharedPrefixSettings  # with the field `shared_prefix`
