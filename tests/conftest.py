@@ -248,7 +248,7 @@ def warm(request) -> WarmPython:
 def run_swift(warm_swift):
     """run_swift(folder, flags, environment, plugin="modpo", processes=1): what `swift rlhf` does with these flags.
 
-    `plugin` False loads none. `sharded` makes `--fsdp` work on ranks of CPUs. `until`, a file name in the run's folder, kills the run as soon as that file is there.
+    `plugin` False loads none, and nothing that opens gloo for DeepSpeed. `sharded` makes `--fsdp` work on ranks of CPUs. `until`, a file name in the run's folder, kills the run as soon as that file is there.
     With `command_line` it is started by the installed command line itself, which costs twenty seconds, or for several
     processes by that and `torchrun` in forks of the warm server; without, each rank runs the module that it starts.
     """
@@ -271,6 +271,8 @@ def run_swift(warm_swift):
         if plugin:
             name = plugin if isinstance(plugin, str) else "modpo"
             flags += ["--external_plugins", str(REPOSITORY / "swift_ext" / "plugins" / f"{name}.py")]
+            if "--deepspeed" in flags:
+                flags.append(str(REPOSITORY / "tests" / "open_gloo.py"))
         if processes > 1:
             flags += ["--ddp_backend", "gloo"]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

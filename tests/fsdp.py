@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 from tests.conftest import REPOSITORY
 
@@ -9,6 +10,15 @@ RANK = "tests.fsdp_rank"  # the module that is run, with the script's module as 
 CONFIGURED = {"use_configured_state": True}  # the value of --accelerator_config
 AS_JSON = json.dumps({"dispatch_batches": False} | CONFIGURED)  # for ms-swift, whose default the first key is
 SWIFT_FILE = str(REPOSITORY / "launch" / "fsdp" / "fsdp2.json")
+
+
+def swift_file_of_version_1(folder: Path) -> Path:
+    """The same for FSDP1, which has another word for what it shards."""
+    settings = json.loads(Path(SWIFT_FILE).read_text())
+    settings["fsdp_config"] |= {"fsdp_version": 1, "reshard_after_forward": "FULL_SHARD"}
+    file = folder / "fsdp1.json"
+    file.write_text(json.dumps(settings))
+    return file
 
 
 def environment(version: int) -> dict[str, str]:

@@ -25,6 +25,8 @@ from tests.warm_trl import TrlRun
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")]
 SCRIPT, STEPS = "trl_ext.d2po.script", 12
 LEDGER = "d2po_ledger.jsonl"
+SHORT = {"max_steps": 4, "save_steps": 4}
+PACKAGES = ("trl", "transformers", "torch")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,8 @@ def test_one_process_from_a_run_file_with_evaluation(world):
     found = [row for row in state["log_history"] if "eval_gold" in row]
     assert [row["eval_gold_labels"] for row in found] == [9, 18, 18]
     assert len(ledger(world / "one")) == 18 and adapter(world / "one")
+    seen = f"accelerate launch, one CPU process, LoRA in fp32: {STEPS} steps, 18 labels bought, evaluated three times"
+    record("D2PO", "transformers", "ran", seen, PACKAGES)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +140,8 @@ def test_two_processes_killed_at_random_moments(world, whole, start, kills):
     finish(start(name, processes=2, resume_from_checkpoint=True))
     assert ledger(folder) == ledger(whole)
     assert same(adapter(folder), adapter(whole)) and same(discriminator(folder), discriminator(whole))
+    seen = f"two CPU ranks, LoRA in fp32, {STEPS} steps: killed {kills} times and resumed, labels and weights of a run by torchrun "
+    record("D2PO", "DDP", "ran", f"{seen}that nobody disturbed, bit for bit", PACKAGES)
 
 
 def test_two_processes_resume_in_the_middle_of_a_later_epoch(world, whole, start):
@@ -183,35 +189,38 @@ def losses(output: str) -> list[float]:
     return [float(text) for text in re.findall(r"'loss': '?([\d.e-]+)", output)]
 
 
-def test_deepspeed_takes_the_steps_of_ddp(world, start):
-    """ZeRO-2 and ZeRO-3 from launch/deepspeed, two processes, fp32: the same labels are bought and the losses agree."""
+@pytest.fixture(scope="module")
+def ddp(start) -> list[float]:
+    """Four losses of two processes."""
+    found = losses(finish(start("ddp", 2, **SHORT)))
+    assert len(found) == 4
+    return found
+
+
+@pytest.mark.parametrize("stage", [pytest.param("zero1", marks=pytest.mark.long), "zero2", "zero3"])
+def test_deepspeed_takes_the_steps_of_ddp(stage, world, start, ddp):
+    """From launch/deepspeed, two processes, fp32: the same labels are bought and the losses agree."""
     pytest.importorskip("deepspeed")
-    short = {"max_steps": 4, "save_steps": 4}
-    expected = losses(finish(start("ddp", 2, **short)))
-    assert len(expected) == 4
-    for stage in ("zero2", "zero3"):
-        found = losses(finish(start(stage, 2, deepspeed=f"launch/deepspeed/{stage}.json", **short)))
-        assert found == pytest.approx(expected, abs=1e-3), stage
-        assert ledger(world / stage) == ledger(world / "ddp"), stage
-        seen = f"two CPU ranks in fp32, launch/deepspeed/{stage}.json: the labels of DDP, 4 losses {apart(found, expected)} apart at most"
-        record("D2PO", f"ZeRO-{stage[-1]}", "ran", seen, ("trl", "transformers", "torch", "deepspeed"))
+    found = losses(finish(start(stage, 2, deepspeed=f"launch/deepspeed/{stage}.json", **SHORT)))
+    assert found == pytest.approx(ddp, abs=1e-3)
+    assert ledger(world / stage) == ledger(world / "ddp")
+    seen = f"two CPU ranks in fp32, launch/deepspeed/{stage}.json: the labels of DDP, 4 losses {apart(found, ddp)} apart at most"
+    record("D2PO", f"ZeRO-{stage[-1]}", "ran", seen, (*PACKAGES, "deepspeed"))
 
 
 @pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.long), 2])
-def test_fsdp_takes_the_steps_of_ddp(version, world, start):
+def test_fsdp_takes_the_steps_of_ddp(version, world, start, ddp):
     """Policy sharded, the discriminator whole on both ranks: the same labels, and 5e-7 in the weights."""
-    short = {"max_steps": 4, "save_steps": 4}
-    expected = losses(finish(start("ddp_beside", 2, **short)))
     name = f"fsdp{version}"
-    code, output = start(name, 2, sharded=version, **short).finish()
+    code, output = start(name, 2, sharded=version, **SHORT).finish()
     assert code == 0 or version == 1, output[-3000:]  # see fsdp.environment: a CPU rank ends when it saves the whole
     found = losses(output)
-    assert len(expected) == 4 and found == pytest.approx(expected, abs=1e-4)
-    assert ledger(world / name) == ledger(world / "ddp_beside")
-    seen = f"two CPU ranks in fp32, launch/accelerate/{name}.yaml: the labels of DDP, 4 losses {apart(found, expected)} apart at most"
+    assert found == pytest.approx(ddp, abs=1e-4)
+    assert ledger(world / name) == ledger(world / "ddp")
+    seen = f"two CPU ranks in fp32, launch/accelerate/{name}.yaml: the labels of DDP, 4 losses {apart(found, ddp)} apart at most"
     if version == 1:
         seen += "; a CPU rank ends in torch when the whole model is saved"
-    record("D2PO", f"FSDP{version}", "ran", seen, ("trl", "transformers", "torch"))
+    record("D2PO", f"FSDP{version}", "ran", seen, PACKAGES)
     if version == 2:
-        saved, ours = adapter(world / "ddp_beside"), adapter(world / name)
+        saved, ours = adapter(world / "ddp"), adapter(world / name)
         assert all(ours[key].numpy() == pytest.approx(saved[key].numpy(), abs=1e-5) for key in saved)

@@ -19,7 +19,10 @@ METHODS = ("MODPO (ms-swift)", "MODPO (TRL)", "MOODPO", "D2PO", "Generative rewa
 ENGINES = (
     "transformers", "vLLM colocate", "vLLM server", "DDP", "ZeRO-1", "ZeRO-2", "ZeRO-3", "FSDP1", "FSDP2", "two nodes", "Ray", "verl",
 )  # fmt: skip
-OUTCOMES = ("ran", "refused")
+# What draws the answers of a verb, whatever the method.
+VERBS = ("generate", "eval-bt", "judge", "eval-judge", "win-rate", "steer", "steer-page")
+BACKENDS = ("transformers", "vLLM in process", "vLLM server")
+OUTCOMES = ("ran", "refused", "none", "not run")
 RECORD = "ENGINES_RECORD"
 
 
@@ -29,7 +32,7 @@ def apart(found: Iterable[float], expected: Iterable[float]) -> str:
 
 
 def cell(outcome: str, seen: str, packages: tuple[str, ...]) -> dict:
-    """One cell: `seen` is what was seen, or the reason of a refusal; packages are those whose versions matter."""
+    """One cell: `seen` is what was seen, or the reason of another outcome; packages are those whose versions matter."""
     check_choice("outcome", outcome, OUTCOMES)
     found = {}
     for name in packages:
@@ -41,9 +44,12 @@ def cell(outcome: str, seen: str, packages: tuple[str, ...]) -> dict:
 
 
 def record(method: str, engine: str, outcome: str, seen: str, packages: tuple[str, ...] = ("trl", "vllm")) -> None:
-    """Writes a cell where `ENGINES_RECORD` says, and nothing without it; several processes may write at a time."""
-    check_choice("method", method, METHODS)
-    check_choice("engine", engine, ENGINES)
+    """Writes a cell where `ENGINES_RECORD` says, and nothing without it; several processes may write at a time.
+
+    A method goes with the engines, a verb with the back ends.
+    """
+    check_choice("method", method, METHODS + VERBS)
+    check_choice("engine", engine, BACKENDS if method in VERBS else ENGINES)
     made = cell(outcome, seen, packages)
     if not (path := os.environ.get(RECORD)):
         return

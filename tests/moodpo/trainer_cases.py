@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
+from tests.engines.record import record
 from tests.moodpo import reward_functions
 from tests.tiny import SENTENCES, build_adapter, build_classifier, build_model
 from trl_ext import MOODPOConfig, MOODPOOnlineDPOTrainer
@@ -115,6 +116,8 @@ def test_one_objective_is_online_dpo(base, tmp_path):
     ours = build(base, tmp_path / "ours", reward_models=[FIRST], normalisation="none", shared_prefix="off")
     ours.train()
     assert_same_run(ours, stock)
+    seen = "the trainer, all weights in fp32: with one objective 3 steps of TRL's online DPO, every number logged and weight, bit for bit"
+    record("MOODPO", "transformers", "ran", seen, ("trl", "transformers", "torch"))
 
 
 def test_normalising_one_objective_changes_no_pair(base, tmp_path):

@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from tests import fsdp
-from tests.conftest import REPOSITORY, swift_flags
+from tests.conftest import swift_flags
 from tests.engines.record import apart, record
+from tests.swift_ext import two_ranks
 from tests.tiny import build_scoring_model, scoring_rows, write_rows
 
 pytest.importorskip("swift")
@@ -105,50 +105,22 @@ def test_two_processes_keep_pairs_whole(train):
     assert pairs_in(generated) == Counter(range(PAIRS))
     assert len(generated[0]) == len(generated[1]) == 6
     seen = f"two CPU ranks: 12 steps, each of {PAIRS} pairs generated once and whole on one rank"
-    record("Generative reward model", "DDP", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
+    record("Generative reward model", "DDP", "ran", seen, two_ranks.PACKAGES)
 
 
-@pytest.mark.parametrize("stage", ["zero2", "zero3"])
-def test_deepspeed_takes_the_steps_of_ddp(stage, train, tmp_path):
-    """Two ranks, fp32, launch/deepspeed: the same pairs and sampled answers, so the same rewards, and losses to 1e-3."""
-    pytest.importorskip("deepspeed")
-    # On the CPU, ZeRO-3 needs its backend before the model is loaded.
-    (tmp_path / "gloo_for_tests.py").write_text('import deepspeed\n\ndeepspeed.init_distributed(dist_backend="gloo")\n')
-    plugins = [REPOSITORY / "swift_ext" / "plugins" / "bt_grpo.py", tmp_path / "gloo_for_tests.py"]
-    ddp = train(processes=2, max_steps=4)
-    settings = str(REPOSITORY / "launch" / "deepspeed" / f"{stage}.json")
-    flags = {
-        "plugin": False,
-        "external_plugins": plugins,
-        "deepspeed": settings,
-        "fp16": False,
-    }  # its default for fp32 is true
-    run = train(processes=2, max_steps=4, **flags)
-    assert generations(run, ranks=2) == generations(ddp, ranks=2)
-    rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
-    assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
-    assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-3)
-    seen = f"two CPU ranks, LoRA in fp32, launch/deepspeed/{stage}.json: answers and rewards of DDP, 4 losses {apart(run.series('loss'), ddp.series('loss'))} apart at most"
-    record(
-        "Generative reward model",
-        f"ZeRO-{stage[-1]}",
-        "ran",
-        seen,
-        ("ms-swift", "trl", "transformers", "torch", "deepspeed"),
-    )
+@pytest.fixture(scope="module")
+def ddp(train):
+    return train(**two_ranks.STEPS)
 
 
-def test_fsdp2_takes_the_steps_of_ddp(train):
-    """launch/fsdp/fsdp2.json, the answers drawn by transformers from gathered layers: the same rewards and losses."""
-    flags = {"processes": 2, "max_steps": 4, "fp16": False}
-    ddp, run = train(**flags), train(**flags, fsdp=fsdp.SWIFT_FILE, save_strategy="steps", save_steps=4)
-    assert generations(run, ranks=2) == generations(ddp, ranks=2)
-    rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
-    assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
-    assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-6)
-    assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
-    seen = f"two CPU ranks, LoRA in fp32, launch/fsdp/fsdp2.json: answers and rewards of DDP, 4 losses {apart(run.series('loss'), ddp.series('loss'))} apart at most"
-    record("Generative reward model", "FSDP2", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
+@pytest.mark.parametrize("engine", two_ranks.ENGINES)
+def test_two_ranks_take_the_steps_of_ddp(engine, train, ddp):
+    two_ranks.takes_the_steps_of_ddp("Generative reward model", engine, train, ddp, generations)
+
+
+@pytest.mark.long
+def test_fsdp1_is_refused(train, tmp_path):
+    two_ranks.fsdp1_is_refused("Generative reward model", train, tmp_path)
 
 
 def test_reuse_of_generations_generates_each_pair_once(train):
@@ -287,6 +259,9 @@ def test_resume_in_the_second_epoch_is_exact(train, two_epochs):
         assert new.get("reward") == pytest.approx(old.get("reward"), abs=1e-6)  # logged where pairs are generated
         assert new["loss"] == pytest.approx(old["loss"], abs=1e-6)
         assert new["grad_norm"] == pytest.approx(old["grad_norm"], rel=1e-4, abs=1e-6)
+    losses = apart((row["loss"] for row in again.steps), (row["loss"] for row in steps))
+    seen = f"LoRA in fp32, 30 steps, an epoch generates each pair once; resumed after step 28: its pairs, losses {losses} apart at most"
+    record("Generative reward model", "transformers", "ran", seen, two_ranks.PACKAGES)
 
 
 def test_resume_in_the_middle_of_a_generation_takes_up_its_pairs(train, two_epochs):

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from tests import fsdp
 from tests.conftest import swift_flags
-from tests.engines.record import apart, record
+from tests.engines.record import record
+from tests.swift_ext import two_ranks
 from tests.tiny import VERDICTS, build_scoring_model, judging_rows, write_rows
 
 pytest.importorskip("swift")
@@ -119,6 +119,8 @@ def test_the_log_agrees_with_the_answers(epoch):
         assert row["judge/consistency"] == pytest.approx(sum(same) / 4, abs=1e-6)
         checked.update(same=sum(same), right=sum(right), silent=verdicts.count(None), answers=4)
     assert checked["answers"] == 4 * PAIRS and all(checked[name] for name in ("same", "right", "silent"))
+    seen = f"LoRA in fp32, {2 * PAIRS} steps: both orders of each pair together, the metrics logged are those of the answers written"
+    record("Pairwise judge", "transformers", "ran", seen, two_ranks.PACKAGES)
 
 
 def test_two_processes_keep_both_orders_on_one_rank_and_a_killed_run_takes_up_the_same_pairs(
@@ -138,7 +140,7 @@ def test_two_processes_keep_both_orders_on_one_rank_and_a_killed_run_takes_up_th
     # step 5 is in the middle of a generation batch: its pairs are generated again, then the others follow
     assert [rank[-len(one) :] for rank, one in zip(continued, later, strict=True)] == later
     seen = "two CPU ranks: 12 steps, both orders of a pair on one rank; a killed run takes up the same pairs"
-    record("Pairwise judge", "DDP", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
+    record("Pairwise judge", "DDP", "ran", seen, two_ranks.PACKAGES)
 
 
 def test_two_processes_resumed_in_the_second_epoch_have_its_order(train, tmp_path):
@@ -151,20 +153,23 @@ def test_two_processes_resumed_in_the_second_epoch_have_its_order(train, tmp_pat
     assert len(later[0]) == 3 and generations(resumed, ranks=2) == later
 
 
+PLAIN = {"JUDGE_LOG_PAIRS": "true", "JUDGE_SHARED_PREFIX": "off"}  # FSDP2 does not share prompts
+
+
+@pytest.fixture(scope="module")
+def ddp(train):
+    return train(**two_ranks.STEPS, environment=PLAIN)
+
+
 @pytest.mark.long
-def test_fsdp2_takes_the_steps_of_ddp(train):
-    """launch/fsdp/fsdp2.json, the answers drawn by transformers from gathered layers, prompts not shared: the same rewards and
-    losses."""
-    off = {"JUDGE_LOG_PAIRS": "true", "JUDGE_SHARED_PREFIX": "off"}
-    flags = {"processes": 2, "max_steps": 4, "fp16": False, "environment": off}
-    ddp, run = train(**flags), train(**flags, fsdp=fsdp.SWIFT_FILE, save_strategy="steps", save_steps=4)
-    assert generations(run, ranks=2) == generations(ddp, ranks=2)
-    rewards, expected = ([row["reward"] for row in one.steps if "reward" in row] for one in (run, ddp))
-    assert len(set(expected)) > 1 and rewards == pytest.approx(expected, abs=1e-6)
-    assert run.series("loss") == pytest.approx(ddp.series("loss"), abs=1e-6)
-    assert (run.folder / "checkpoint-4" / "adapter_model.safetensors").is_file()
-    seen = f"two CPU ranks, LoRA in fp32, launch/fsdp/fsdp2.json: answers and rewards of DDP, 4 losses {apart(run.series('loss'), ddp.series('loss'))} apart at most"
-    record("Pairwise judge", "FSDP2", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
+@pytest.mark.parametrize("engine", two_ranks.ENGINES)
+def test_two_ranks_take_the_steps_of_ddp(engine, train, ddp):
+    two_ranks.takes_the_steps_of_ddp("Pairwise judge", engine, train, ddp, generations, environment=PLAIN)
+
+
+@pytest.mark.long
+def test_fsdp1_is_refused(train, tmp_path):
+    two_ranks.fsdp1_is_refused("Pairwise judge", train, tmp_path)
 
 
 @pytest.mark.parametrize(
