@@ -51,6 +51,8 @@ EXTRAS = {
         "mypy>=1.15",
         "pre-commit>=4",
         "selenium>=4.30",
+        "nbclient>=0.10",  # runs the notebooks in a test
+        "ipykernel>=6.29",
     ],
 }
 
@@ -90,7 +92,7 @@ setup(
             "slurm/*",
         ],
         **{package: ["py.typed"] for package in PACKAGES if package != "launch"},
-        PAGES: ["*.md"],
+        PAGES: ["*.md", "notebooks/*.ipynb"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

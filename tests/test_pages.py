@@ -41,7 +41,8 @@ def test_every_link_leads_somewhere(page):
 
 def test_the_index_names_every_page():
     linked = set(LINK.findall((DOCS / "index.md").read_text("utf-8")))
-    assert linked - {"../README.md"} == {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    pages = [*DOCS.glob("*.md"), *DOCS.glob("notebooks/*.ipynb")]
+    assert linked - {"../README.md"} == {page.relative_to(DOCS).as_posix() for page in pages} - {"index.md"}
 
 
 def test_the_page_of_verbs_has_every_verb_once():

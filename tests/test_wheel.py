@@ -105,7 +105,8 @@ def test_both_distributions_hold_every_file_of_the_packages(built):
         for path in (REPOSITORY / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and (path.suffix != ".sh" or "runs" in path.parts)
     }
-    pages = {f"launch/pages/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")}
+    docs = REPOSITORY / "docs"
+    pages = {f"launch/pages/{path.relative_to(docs)}" for path in [*docs.glob("*.md"), *docs.glob("notebooks/*.ipynb")]}
     inside = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert inside == wanted | pages  # and no test, no benchmark, no script of a checkout
     assert {f"{package}/py.typed" for package in PACKAGES} <= inside
