@@ -27,7 +27,7 @@ make_engine() {
   mv "$made.part" "$made"
 }
 
-make_environment .venv-vllm "trl,eval,dev" constraints-vllm.txt
+make_environment .venv-vllm "trl,eval,api,dev" constraints-vllm.txt
 make_engine .venv-vllm constraints-vllm.txt
 make_environment .venv-vllm-swift "swift,eval,dev" constraints-vllm-swift.txt
 make_engine .venv-vllm-swift constraints-vllm-swift.txt torchvision==0.28.0
