@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from datasets_builders.choices import one_of
-from datasets_builders.fields import RowError, require
+from datasets_builders.fields import RowError
 from datasets_builders.io import SkipCounter, read_located_rows
 from datasets_builders.output import add_output_arguments, write_pairs
 from datasets_builders.pair_rows import read_pair
@@ -94,7 +94,13 @@ def read(row: Mapping[str, Any], magnitude: bool, alone: bool = False) -> Prefer
         return Filtered("several_messages")
     meta = {}
     if magnitude:
-        value = _number(require(row, "magnitude"))
+        if row.get("magnitude") is None:
+            raise RowError(
+                "missing_field",
+                "no 'magnitude', which --magnitude asks for (leave that flag out where rows have none); "
+                f"the row has: {', '.join(sorted(row))}",
+            )
+        value = _number(row["magnitude"])
         if not abs(value) <= LARGEST_MAGNITUDE:
             return Filtered("magnitude_not_finite")
         if value <= 0:

@@ -36,7 +36,7 @@ def check_prompts(setup: Setup, limit: int | None) -> list[Finding]:
 
 def _moodpo(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Finding]:
     from trl_ext.moodpo.script import check_room
-    from trl_ext.online_dpo.prompts import prepare_prompts, read_prompts
+    from trl_ext.online_dpo.prompts import prepare_prompts, read_prompts, say_left_out
 
     options, args = setup.objects
     prompts = read_prompts(source, options.prompt_column)[:limit]
@@ -45,14 +45,15 @@ def _moodpo(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Fin
     )
     if kept:
         check_room(kept[0], options, args, tokenizer)
-    return _judge(source, len(kept), len(prompts), dict(dropped))
+    left_out = say_left_out(dropped, options.max_prompt_tokens, options.min_prompt_tokens)
+    return _judge(source, len(kept), len(prompts), left_out)
 
 
 def _d2po(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Finding]:
     from datasets_builders.files.find import split_files
     from datasets_builders.files.read import read_file
     from trl_ext.d2po.script import PromptArguments, prepare_rows
-    from trl_ext.online_dpo.prompts import count_tokens
+    from trl_ext.online_dpo.prompts import count_tokens, say_left_out
 
     options = next(one for one in setup.objects if isinstance(one, PromptArguments))
     split = str(setup.value("dataset_train_split") or "train")
@@ -68,11 +69,11 @@ def _d2po(setup: Setup, source: str, tokenizer, limit: int | None) -> list[Findi
                 f"the longest prompt and an answer need {needed} tokens, --max_length is {setup.value('max_length')}"
             )
             return error(NAME, found, f"max_length: {needed}, or a smaller max_prompt_tokens")
-    return _judge(source, len(kept), total, dict(dropped))
+    return _judge(source, len(kept), total, say_left_out(dropped, options.max_prompt_tokens))
 
 
-def _judge(source: str, kept: int, total: int, dropped: dict[str, int]) -> list[Finding]:
-    found = f"{source}: {kept} of {total} prompts kept; left out: {dropped or 'none'}"
+def _judge(source: str, kept: int, total: int, left_out: str) -> list[Finding]:
+    found = f"{source}: {kept} of {total} prompts kept; left out: {left_out}"
     if not kept:
-        return error(NAME, found, "change min_prompt_tokens and max_prompt_tokens, or the file")
+        return error(NAME, found, "change the limits that it names, or the file")
     return warning(NAME, found, "is that meant?") if kept < 0.5 * total else ok(NAME, found)

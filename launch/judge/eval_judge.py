@@ -27,7 +27,7 @@ from launch.judge.verdicts import JudgedRow, read_verdicts
 RESULT = "result.json"
 PICTURE = "confusion.png"
 JUDGE = ("run_dir", "checkpoint", "model", "adapter", "base_url", "api_model")
-OF_BENCHMARK = ("source", "split", "limit")
+OF_BENCHMARK = ("source", "split")
 
 
 def make_parser() -> Parser:
@@ -39,7 +39,7 @@ def make_parser() -> Parser:
     group.add_argument("--benchmark", type=one_of(BENCHMARKS), help="pairs of a published benchmark, and its scoring")
     group.add_argument("--source", metavar="PATH", help="local rows of the benchmark instead of the hub")
     group.add_argument("--split", help="split of the benchmark on the hub (default: its first)")
-    add_limit(group, "so many rows of the benchmark, chosen by --seed")
+    add_limit(group, "the first so many pairs of --data, or so many rows of the benchmark, chosen by --seed")
     group.add_argument(
         "--max_skipped_share", type=share, default=0.05, help="largest share of its rows that cannot be used"
     )
@@ -63,6 +63,8 @@ def check_inputs(args: argparse.Namespace) -> None:
         raise ValueError("--out is where the answers are kept; it is needed when a judge is asked")
     if not args.benchmark and (given := [f"--{name}" for name in OF_BENCHMARK if getattr(args, name)]):
         raise ValueError(f"{', '.join(given)}: only with --benchmark")
+    if args.limit and not (args.data or args.benchmark):
+        raise ValueError("--limit: only with --data or --benchmark; verdicts are scored as they are")
     if args.source and args.split:
         raise ValueError("--split: a local --source is read whole; leave one of the two out")
     if args.benchmark and args.orders != "both":
@@ -97,7 +99,7 @@ def verdicts_drawn(
     skips, more = None, {"benchmark": args.benchmark, "split": split_of(args), "n_items": args.limit}
     rows = [row for pair in distinct(pairs) for row in pair.rows(asking.prompt)]
     if args.data:
-        rows, skips = read_pairs(args.data, asking.prompt, args.orders)
+        rows, skips = read_pairs(args.data, asking.prompt, args.orders, args.limit)
     return draw_verdicts(rows, args, asking, Path(args.out), **more), skips
 
 

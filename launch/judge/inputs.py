@@ -1,6 +1,7 @@
 """The pairs that a judge is asked about: rows of the builder as they are, or raw pairs put into the prompt."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ BUILT = ("messages", "pair_id", "side")
 REPLIES = (("response_1", "response_2"), ("response_a", "response_b"))
 
 
-def read_pairs(path: str | Path, prompt: PairwisePrompt, orders: str) -> tuple[list[dict[str, Any]], SkipCounter]:
+def read_pairs(
+    path: str | Path, prompt: PairwisePrompt, orders: str, limit: int | None = None
+) -> tuple[list[dict[str, Any]], SkipCounter]:
     """Rows for the judge, in the order of the file, and the count of the file's rows.
 
     | the row has | it becomes |
@@ -38,6 +41,7 @@ def read_pairs(path: str | Path, prompt: PairwisePrompt, orders: str) -> tuple[l
 
     Args:
         orders: `both`, or `original`, which leaves out the swapped order.
+        limit: the rows of the first so many pairs, wherever in the file they stand; the counts are of the whole file.
 
     Raises:
         ValueError: `FILE:LINE: ...` for a row that is none of these or contradicts itself; `FILE: ...` for none at all.
@@ -61,7 +65,8 @@ def read_pairs(path: str | Path, prompt: PairwisePrompt, orders: str) -> tuple[l
             rows += made
     if not rows:
         raise ValueError(f"{path}: no pairs")
-    return rows, counts
+    chosen = set(islice(dict.fromkeys(row["pair_id"] for row in rows), limit))
+    return [row for row in rows if row["pair_id"] in chosen], counts
 
 
 AGAIN = "pair comes again"

@@ -13,6 +13,7 @@ from datasets_builders.scoring.tags import EXAMPLES
 from launch.answers.checkpoint_options import backend_maker, draw_answers
 from launch.answers.prompts import Prompt
 from launch.answers.records import prompt_id, read_answers
+from launch.cli.flags import add_limit
 from launch.cli.verbs import verb_parser
 from launch.common.table import number
 from launch.judge.inputs import read_pairs
@@ -30,6 +31,7 @@ def make_parser() -> Parser:
     parser = verb_parser("judge", __doc__)
     parser.add_argument("--pairs", required=True, metavar="FILE", help="rows of the builder, or pairs of replies")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of verdicts.jsonl and the summary")
+    add_limit(parser, "so many pairs, the first ones, in the orders that are asked")
     add_judge_options(parser)
     return parser
 
@@ -112,7 +114,7 @@ def main(argv: list[str]) -> int:
     """Exit status 0 when all files are written."""
     args = make_parser().parse_args(argv)
     asking, folder = asking_of(args), Path(args.out)
-    rows, counts = read_pairs(args.pairs, asking.prompt, args.orders)
+    rows, counts = read_pairs(args.pairs, asking.prompt, args.orders, args.limit)
     judged = draw_verdicts(rows, args, asking, folder)
     write_jsonl(folder / PAIRS, pair_records(judged))
     for reason, count in counts.skipped.items():

@@ -108,6 +108,15 @@ def test_magnitudes_that_order_nothing_or_are_no_finite_single(pairs):
     assert len(pairs([row(str(n), magnitude=value) for n, value in enumerate(values)])[0]) == len(values)
 
 
+def test_magnitudes_that_are_asked_for_and_not_there_name_the_flag_to_leave_out(tmp_path, capsys):
+    source = dump(tmp_path / "rows.jsonl", [row()])
+    flags = ["--format", "trl", "--source", source, "--out", tmp_path / "o.jsonl", "--magnitude"]
+    code, _, error = build(capsys, "pairs", *flags)
+    assert (
+        code == 2 and "no 'magnitude', which --magnitude asks for (leave that flag out where rows have none)" in error
+    )
+
+
 @pytest.mark.parametrize("value", [None, True, "much", [1]])
 def test_a_magnitude_that_is_no_number_is_an_unusable_row(tmp_path, capsys, value):
     source = dump(tmp_path / "rows.jsonl", [row(), row("How?", magnitude=value)])

@@ -12,6 +12,7 @@ from trl_ext.online_dpo.prompts import (
     prepare_prompts,
     prompts_and_columns,
     read_prompts,
+    say_left_out,
     split_prompts,
 )
 
@@ -94,15 +95,17 @@ def test_filters_count_tokens_not_characters(tokenizer):
     word = "Bread needs flour"
     length = count_tokens(policy_prompt(word, "assistant", True), tokenizer)
     assert length != len(word)
-    for shortest, longest, dropped in (
-        (length, length, {}),
-        (length + 1, 99, {"too_short": 1}),
-        (1, length - 1, {"too_long": 1}),
+    for shortest, longest, dropped, said in (
+        (length, length, {}, "none"),
+        (length + 1, 99, {"too_short": 1}, f"1 too_short (--min_prompt_tokens is {length + 1})"),
+        (1, length - 1, {"too_long": 1}, f"1 too_long (--max_prompt_tokens is {length - 1})"),
     ):
         kept, counts = prepare_prompts([word], tokenizer, "assistant", shortest, longest)
         assert counts == dropped and len(kept) == (not dropped)
+        assert say_left_out(counts, longest, shortest) == said
     kept, counts = prepare_prompts([word, f" {word}", "  "], tokenizer, "assistant", 1, 99)
     assert len(kept) == 1 and counts == {"repeated": 1, "empty": 1}
+    assert say_left_out(counts, 99) == "1 repeated, 1 empty"
 
 
 def user(content, role="user"):

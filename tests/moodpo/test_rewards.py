@@ -375,6 +375,14 @@ def test_a_head_that_nobody_trained_is_refused(folders, tmp_path, name, ending):
         RewardBundle(get_reward_specs([f"{name}={folder}"]))
 
 
+def test_a_reward_model_that_is_not_at_hand_is_named_with_the_way_to_give_a_copy():
+    message = (
+        "reward model 'harmless': no/such: neither a model directory nor a hub model at hand.*; .* is harmless=FOLDER"
+    )
+    with pytest.raises(ValueError, match=message):
+        RewardBundle(get_reward_specs(["harmless=no/such"]))
+
+
 def test_a_language_model_is_no_reward_model(tiny):
     with pytest.raises(ValueError, match=r"not a trained classifier, its weights lack .*score\.weight"):
         RewardBundle(get_reward_specs([f"helpful={tiny}"]))

@@ -29,7 +29,7 @@ from datasets_builders.files.find import SUFFIXES, split_files
 from datasets_builders.files.read import read_file
 from trl_ext.checkpoints import resume_folder
 from trl_ext.modpo.model_dir import check_whole
-from trl_ext.online_dpo.prompts import count_tokens, prompts_and_columns, sift_prompts, split_prompts
+from trl_ext.online_dpo.prompts import count_tokens, prompts_and_columns, say_left_out, sift_prompts, split_prompts
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
 from trl_ext.shutdown import let_gloo_finish_at_exit
 from trl_ext.weight_transfer import refuse_server_without_gpu
@@ -103,9 +103,10 @@ def load_data(
     splits = read_splits(script_args, mixture)
     train = pick(splits, script_args.dataset_train_split, "dataset_train_split")
     rows, total, dropped = prepare_rows(train, tokenizer, options.max_prompt_tokens)
-    logger.warning(f"{len(rows)} of {total} prompts kept; left out: {dict(dropped) or 'none'}")
+    left_out = say_left_out(dropped, options.max_prompt_tokens)
+    logger.warning(f"{len(rows)} of {total} prompts kept; left out: {left_out}")
     if not len(rows):
-        raise ValueError(f"no prompt is left; left out were {dict(dropped)}")
+        raise ValueError(f"no prompt is left; left out were {left_out}")
     needed = options.max_prompt_tokens + args.max_new_tokens
     longest = max(count_tokens(prompt, tokenizer) for prompt in rows["prompt"]) + args.max_new_tokens
     if longest > args.max_length:
@@ -118,9 +119,10 @@ def load_data(
     if script_args.dataset_test_split in splits:
         test = splits[script_args.dataset_test_split]
         held_out, total, dropped = prepare_rows(test, tokenizer, options.max_prompt_tokens)
-        logger.warning(f"{len(held_out)} of {total} prompts kept for evaluation; left out: {dict(dropped) or 'none'}")
+        left_out = say_left_out(dropped, options.max_prompt_tokens)
+        logger.warning(f"{len(held_out)} of {total} prompts kept for evaluation; left out: {left_out}")
         if not len(held_out):
-            raise ValueError(f"no prompt is left for evaluation; left out were {dict(dropped)}")
+            raise ValueError(f"no prompt is left for evaluation; left out were {left_out}")
         return rows, held_out
     if not options.eval_prompts:
         raise ValueError("--eval_strategy needs a test split (--dataset_test_split) or --eval_prompts")

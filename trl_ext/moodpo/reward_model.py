@@ -1,5 +1,6 @@
 """A sequence classifier as an objective: fed the way it was trained."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,9 +26,12 @@ class RewardModel(ClassifierReward):
     def __init__(
         self, spec: RewardSpec, *, device: Any = "cpu", torch_dtype: str | None = None, trust_remote_code: bool = False
     ):
-        super().__init__(
-            spec.source, spec.logit or 0, device, torch_dtype=torch_dtype, trust_remote_code=trust_remote_code
-        )
+        settings = {"torch_dtype": torch_dtype, "trust_remote_code": trust_remote_code}
+        try:
+            super().__init__(spec.source, spec.logit or 0, device, **settings)
+        except ValueError as error:
+            copy = "" if os.path.isdir(spec.source) else f"; a copy on this machine is {spec.name}=FOLDER"
+            raise ValueError(f"reward model {spec.name!r}: {error}{copy}") from error
         self.form, self.borrows_pad = spec.form, self.pad_id is None
         config = self.model.config
         if spec.labels not in (None, config.num_labels):

@@ -27,7 +27,14 @@ from transformers.utils import logging
 from datasets_builders.choices import check_choice
 from trl_ext.checkpoints import resume_folder
 from trl_ext.modpo.model_dir import check_whole
-from trl_ext.online_dpo.prompts import Prompt, count_tokens, prepare_prompts, read_prompts, split_prompts
+from trl_ext.online_dpo.prompts import (
+    Prompt,
+    count_tokens,
+    prepare_prompts,
+    read_prompts,
+    say_left_out,
+    split_prompts,
+)
 from trl_ext.script import ScriptParser
 from trl_ext.shutdown import let_gloo_finish_at_exit
 from trl_ext.weight_transfer import refuse_server_without_gpu
@@ -97,9 +104,10 @@ def load_data(options: ScriptArguments, args: MOODPOConfig, tokenizer) -> tuple[
     kept, dropped = prepare_prompts(
         prompts, tokenizer, options.exp_type, options.min_prompt_tokens, options.max_prompt_tokens
     )
-    logger.warning(f"{len(kept)} of {len(prompts)} prompts kept; left out: {dict(dropped) or 'none'}")
+    left_out = say_left_out(dropped, options.max_prompt_tokens, options.min_prompt_tokens)
+    logger.warning(f"{len(kept)} of {len(prompts)} prompts kept; left out: {left_out}")
     if not kept:
-        raise ValueError(f"{options.csv_path}: no prompt is left; left out were {dict(dropped)}")
+        raise ValueError(f"{options.csv_path}: no prompt is left; left out were {left_out}")
     check_room(kept[0], options, args, tokenizer)
     evaluating = args.eval_strategy != "no"
     held_out = options.eval_prompts if options.eval_prompts is not None else 256 * evaluating

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datasets_builders.fields import RowError
@@ -121,6 +121,18 @@ def sift_prompts(
             "has a chat template)"
         )
     return kept, dropped
+
+
+def say_left_out(dropped: Mapping[str, int], longest: int, shortest: int = 1) -> str:
+    """The counts of `sift_prompts` for a message, with the flags that decide them; `none` where nothing is left out.
+
+    Args:
+        shortest: 1 where there is no such flag.
+    """
+    flags = {"too_long": f" (--max_prompt_tokens is {longest})"}
+    if shortest > 1:
+        flags["too_short"] = f" (--min_prompt_tokens is {shortest})"
+    return ", ".join(f"{count} {reason}{flags.get(reason, '')}" for reason, count in dropped.items()) or "none"
 
 
 def count_tokens(prompt: Prompt, tokenizer: Any) -> int:

@@ -175,6 +175,13 @@ def test_a_judge_is_asked_about_pairs_and_scored(asked, server, tmp_path):
     assert result_of(tmp_path / "again")["metrics"] == metrics and len(server.bodies) == 6
 
 
+def test_a_part_of_the_pairs_is_asked_about_in_both_orders(asked, server, tmp_path):
+    data = tiny.write_rows(tmp_path / "raw.jsonl", [raw(i, i, 3, ground_truth="B") for i in range(3)])
+    assert launch([*asked, "--data", str(data), "--limit", "2", "--out", str(tmp_path / "out")]) == 0
+    metrics = result_of(tmp_path / "out")["metrics"]
+    assert len(server.bodies) == 4 and (metrics["pairs"], metrics["rows"]) == (2, 4)
+
+
 def test_an_interrupted_run_goes_on_and_a_finished_one_asks_nothing(asked, server, tmp_path, capsys):
     data = tiny.write_rows(tmp_path / "raw.jsonl", [raw(i, i, 3, ground_truth="B") for i in range(4)])
     flags = [*asked, "--data", str(data), "--batch_size", "1", "--out", str(tmp_path / "out")]
@@ -312,7 +319,8 @@ def test_the_hub_is_asked_for_the_split_and_the_result_says_which(asked, tmp_pat
         (["--verdicts", "x", "--model", "m"], "--model: with --verdicts nobody is asked"),
         (["--verdicts", "x", "--data", "y"], "--data: with --verdicts nobody is asked"),
         (["--data", "x", "--model", "m"], "--out is where the answers are kept"),
-        (["--data", "x", "--out", "o", "--source", "y", "--limit", "3"], "--source, --limit: only with --benchmark"),
+        (["--data", "x", "--out", "o", "--source", "y", "--split", "z"], "--source, --split: only with --benchmark"),
+        (["--verdicts", "x", "--limit", "3"], "--limit: only with --data or --benchmark"),
         (["--benchmark", "rm-bench", "--out", "o", "--orders", "original"], "--orders original: a benchmark is judged"),
         (
             ["--benchmark", "rm-bench", "--out", "o", "--source", "s", "--split", "x"],

@@ -162,11 +162,14 @@ def test_rows_of_the_builder_are_asked_as_they_are(serve, pairs_file, tmp_path):
         # The prompt's flags have no say over rows that hold their prompt already.
         launch(flags(server, file, tmp_path / "flags", "--ties", "false"))
         launch(flags(server, file, tmp_path / "original", "--orders", "original"))
+        apart = tiny.write_rows(tmp_path / "apart.jsonl", [*built[::2], *built[1::2]])
+        launch(flags(server, apart, tmp_path / "part", "--limit", "2"))
     for name in ("answers.jsonl", "pairs.jsonl", "verdicts.jsonl"):
         assert (tmp_path / "raw" / name).read_bytes() == (tmp_path / "built" / name).read_bytes()
         assert (tmp_path / "raw" / name).read_bytes() == (tmp_path / "flags" / name).read_bytes()
     rows = read_verdicts(tmp_path / "built/verdicts.jsonl")
     assert read_verdicts(tmp_path / "original/verdicts.jsonl") == rows[::2]
+    assert read_verdicts(tmp_path / "part/verdicts.jsonl") == [rows[0], rows[2], rows[1], rows[3]]
 
 
 def test_every_shape_of_a_pair_is_the_same_pair(serve, tmp_path):
