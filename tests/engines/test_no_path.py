@@ -47,6 +47,10 @@ def no_dpo(package: Path) -> bool:
     return not mentioned(r"(?i)(\b|_)dpo(\b|_)", *package.rglob("*.py"), *package.rglob("*.yaml"))
 
 
+def scores_one_answer_at_a_time(package: Path) -> bool:
+    return mentioned(r"self\.compute_score\(data\[i : i \+ 1\]\)", package / "experimental/reward_loop/reward_loop.py")
+
+
 def asks_servers_alone(_: Path) -> bool:
     return not set(SERVICES) & set(LOCAL)
 
@@ -61,8 +65,8 @@ CASES: list[tuple[str, str, Callable[[Path], bool], str, list[tuple[str, str]]]]
         "trl", "trl", no_vllm_in_dpo, NO_ANSWERS.format("TRL"), [("MODPO (TRL)", engine) for engine in ENGINES_OF_ANSWERS],
     ),
     (
-        "swift", "ms-swift", ray_trains_grpo_and_gkd, "ms-swift's pipeline on Ray has trainers of grpo and gkd, none of dpo",
-        [("MODPO (ms-swift)", "Ray")],
+        "swift", "ms-swift", ray_trains_grpo_and_gkd, "the other half of what the cell of MODPO (ms-swift) under Ray says",
+        [],  # which tests/swift_ext/test_ray_flag.py writes
     ),
     (
         "trl", "trl", no_import_of_ray, "TRL imports Ray nowhere: a training is spread by accelerate",
@@ -71,6 +75,12 @@ CASES: list[tuple[str, str, Callable[[Path], bool], str, list[tuple[str, str]]]]
     (
         "verl", "verl", no_dpo, "no word of DPO is in verl: it trains by PPO and its kin, by SFT and by distillation",
         [(method, "verl") for method in ("MODPO (ms-swift)", *ON_TRL)],
+    ),
+    (
+        "verl", "verl", scores_one_answer_at_a_time,
+        "verl hands a reward one answer at a time: the other side of its pair, with which every reward of the method compares, is not "
+        "there, and the pack has none for verl",
+        [("Generative reward model", "verl")],
     ),
     (
         "launch", "swift-trl-ext", asks_servers_alone, "win-rate asks servers and services alone; `judge` asks a model of this machine",

@@ -20,6 +20,13 @@ CASES = {
     "Generative reward model": ("bt_grpo", scoring_rows, {**GRPO, "reward_funcs": "bt_pointwise_baseline"}, {}),
     "Pairwise judge": ("pairwise_judge", judging_rows, {**GRPO, "reward_funcs": "pairwise_preference"}, {}),
 }
+# What `megatron rlhf --use_ray` has for it, by reading; it needs GPUs.
+SINGLE = "its Megatron pipeline on Ray trains GRPO on shuffled single rows, {}"
+BESIDE = {
+    "MODPO (ms-swift)": "its Megatron pipeline on Ray has trainers of grpo and gkd, none of dpo",
+    "Generative reward model": SINGLE.format("whose pairs do not meet"),
+    "Pairwise judge": SINGLE.format("on GPUs alone (ray_megatron.yaml)"),
+}
 SAYS = "--use_ray true: `swift rlhf` takes the flag and starts no Ray"
 
 
@@ -46,7 +53,7 @@ def test_the_flag_is_refused_before_a_model_is_loaded(start, method):
     assert run.returncode == 1 and SAYS in run.output, run.output[-3000:]
     seen = (
         "`--use_ray true`, before a model is loaded: ms-swift starts Ray for `swift sft` alone, and `swift rlhf` would train as "
-        "if the flag were not there"
+        f"if the flag were not there; {BESIDE[method]}"
     )
     record(method, "Ray", "refused", seen, ("ms-swift", "trl"))
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Purpose:  the judge on verl, for those who stay there: verl's GRPO, this pack's rows and its reward for the right verdict. verl
 #           has no sampler for pairs: both orders are trained on, but not side by side.
-# Hardware: eight GPUs of 80 GB; verl 0.9 with vLLM and Ray, this pack beside it. A training was not run here: a test has verl 0.9.1
-#           read the settings, the rows and the reward.
+# Hardware: eight GPUs of 80 GB; verl 0.9 with vLLM and Ray, this pack beside it. Tried on a CPU only: a test trains a tiny model for
+#           three steps by this script and verl 0.9.1, with the changes that docs/scaling.md lists; verl itself wants a GPU.
 # Data:     python -m datasets_builders helpsteer2-pairwise --output_dir data/judge --max_prompt_chars 12000
 # Launch:   bash launch/runs/pairwise_judge/verl.sh        (what follows is handed to verl, such as trainer.nnodes=2)
 set -euo pipefail
