@@ -97,7 +97,7 @@ def classifier_scorer(path: str, batch_size: int = 8, **settings: Any) -> Scorer
     """
     from trl_ext.modpo.classifier import ClassifierReward
 
-    reward = ClassifierReward(path, device=None, cut_overlong=False, **settings)
+    reward = ClassifierReward(path, device=None, cut_overlong=False, chosen_by="--classifier_head", **settings)
 
     def encode(record: dict[str, Any]) -> dict[str, list[int]]:
         try:

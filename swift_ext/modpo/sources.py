@@ -46,7 +46,9 @@ class LiveMargins:
                 self.reference = self.adapters.host
         with disable_deepspeed_zero3(), loaded_whole():
             self.classifiers = {
-                m.name: ClassifierReward(m.source, m.head, device) for m in margins if m.kind == "classifier"
+                m.name: ClassifierReward(m.source, m.head, device, chosen_by=f"margin {m.name!r}")
+                for m in margins
+                if m.kind == "classifier"
             }
 
     @property

@@ -56,7 +56,9 @@ def test_the_classifier_is_frozen_and_needs_no_gradient(folder):
 
 
 def test_a_head_that_does_not_exist_is_refused(folder):
-    with pytest.raises(ValueError, match="has 3 heads, head 3 does not exist"):
+    with pytest.raises(
+        ValueError, match=r"has no head 3; it has 3, counted from 0: 0 \(LABEL_0\), 1 \(LABEL_1\), 2 \(LABEL_2\)$"
+    ):
         ClassifierReward(str(folder), head=3)
 
 

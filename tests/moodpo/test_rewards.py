@@ -344,11 +344,17 @@ def test_of_several_logits_one_must_be_chosen(tmp_path, folders):
     folder = build_classifier(tmp_path / "safe", labels=3)
     with pytest.raises(ValueError, match=r"has 3 logits .*choose one, such as safe="):
         RewardBundle(get_reward_specs([f"safe={folder}"]))
-    with pytest.raises(ValueError, match="has 3 heads, head 3 does not exist"):
+    with pytest.raises(ValueError, match=r"has no head 3, which the #3 of safe=.*#3 chose; it has 3"):
         RewardBundle(get_reward_specs([f"safe={folder}#3"]))
-    with pytest.raises(ValueError, match=r"'helpful' at .*: 2 logits, expected 1"):
+    with pytest.raises(
+        ValueError,
+        match=r"'helpful' at .*: 2 logits .*, expected 1 by the objective's name 'helpful' .*take another name: my_helpful=",
+    ):
         RewardBundle(get_reward_specs([f"helpful={folders['humor']}"]))
-    with pytest.raises(ValueError, match="head 1 does not exist"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no head 1, which the objective's name 'humor' \(the names helpful, .*\) chose; it has 1, counted from 0: 0 \(kind 0\)$",
+    ):
         RewardBundle(get_reward_specs([f"humor={folders['helpful']}"]))
 
 

@@ -1,6 +1,6 @@
 """A sequence-classification reward model: frozen, batched, with its own tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -9,6 +9,26 @@ from datasets_builders.progress import progress
 from .model_dir import check_dtype, check_finite, resolve_model
 
 Encoded = dict[str, list[int]]
+
+
+def check_head(path: str, head: int, names: Mapping[int, str], chosen_by: str = "") -> int:
+    """`head`, if the classifier has it.
+
+    Args:
+        names: index -> name of all its heads.
+        chosen_by: what chose the head.
+
+    Raises:
+        ValueError: it has no such head; those that it has are named.
+    """
+    if head in names:
+        return head
+    found = ", ".join(f"{place} ({names[place]})" for place in sorted(names)[:20])
+    chosen = f", which {chosen_by} chose" if chosen_by else ""
+    raise ValueError(
+        f"classifier {path!r} has no head {head}{chosen}; it has {len(names)}, counted from 0: {found}"
+        f"{', ...' if len(names) > 20 else ''}"
+    )
 
 
 class ClassifierReward:
@@ -24,6 +44,7 @@ class ClassifierReward:
         max_length: tokens; None takes the limit of the tokenizer or the model, the smaller one.
         torch_dtype: one of DTYPES; None takes the model's own.
         trust_remote_code: whether Python code in the model's folder may run.
+        chosen_by: what chose `head`, for the message where the model has none such.
         cut_overlong: what happens to a chat or a response that is too long in itself: True cuts it on the left, so
             that the end of the response stays, False refuses it.
 
@@ -42,6 +63,7 @@ class ClassifierReward:
         torch_dtype: str | None = None,
         trust_remote_code: bool = False,
         cut_overlong: bool = True,
+        chosen_by: str = "",
     ):
         check_dtype(torch_dtype)
         directory = resolve_model(path, trust_remote_code)
@@ -62,10 +84,7 @@ class ClassifierReward:
         check_finite(model, path)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(device).eval().requires_grad_(False)
-        labels = self.model.config.num_labels
-        if not 0 <= head < labels:
-            raise ValueError(f"classifier {path!r} has {labels} heads, head {head} does not exist")
-        self.head = head
+        self.head = check_head(path, head, self.model.config.id2label, chosen_by)
         # The model looks for its last token by its own pad id. A tokenizer's stand-in pad (often the end token) would
         # make the score depend on the padding, so without an own pad id every row goes alone.
         self.pad_id = self.model.config.pad_token_id

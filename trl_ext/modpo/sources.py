@@ -50,7 +50,9 @@ class MarginSources:
         adapters = [margin for margin in margins if margin.kind == "adapter"]
         self.adapters = MarginAdapters(host, adapters, model_dir) if adapters else None
         self.classifiers = {
-            m.name: ClassifierReward(m.source, m.head, device) for m in margins if m.kind == "classifier"
+            m.name: ClassifierReward(m.source, m.head, device, chosen_by=f"margin {m.name!r}")
+            for m in margins
+            if m.kind == "classifier"
         }
 
     def restore(self) -> None:

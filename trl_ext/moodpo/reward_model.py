@@ -8,10 +8,20 @@ import torch
 
 from trl_ext.modpo.classifier import ClassifierReward, Encoded
 
-from .specs import RewardSpec
+from .specs import REGISTRY, RewardSpec
 from .texts import Prompt, clean_response, post, remove_tokens, transcript
 
 MOST_TOKENS = 1024  # of the known reward models, whatever their tokenizers allow
+
+
+def _what_chose_the_head(spec: RewardSpec) -> str:
+    """Of a known model its name, which the user may have given to a model of their own without meaning that one."""
+    if spec.labels is None:
+        return f"the #{spec.logit} of {spec.name}={spec.source}#{spec.logit}"
+    return (
+        f"the objective's name {spec.name!r} (the names {', '.join(REGISTRY)} stand for known models with their heads; "
+        f"for a model of your own take another name: my_{spec.name}={spec.source})"
+    )
 
 
 class RewardModel(ClassifierReward):
@@ -27,8 +37,9 @@ class RewardModel(ClassifierReward):
         self, spec: RewardSpec, *, device: Any = "cpu", torch_dtype: str | None = None, trust_remote_code: bool = False
     ):
         settings = {"torch_dtype": torch_dtype, "trust_remote_code": trust_remote_code}
+        chosen_by = _what_chose_the_head(spec)
         try:
-            super().__init__(spec.source, spec.logit or 0, device, **settings)
+            super().__init__(spec.source, spec.logit or 0, device, chosen_by=chosen_by, **settings)
         except ValueError as error:
             copy = "" if os.path.isdir(spec.source) else f"; a copy on this machine is {spec.name}=FOLDER"
             raise ValueError(f"reward model {spec.name!r}: {error}{copy}") from error
@@ -36,7 +47,8 @@ class RewardModel(ClassifierReward):
         config = self.model.config
         if spec.labels not in (None, config.num_labels):
             raise ValueError(
-                f"reward model {spec.name!r} at {spec.source}: {config.num_labels} logits, expected {spec.labels}"
+                f"reward model {spec.name!r} at {spec.source}: {config.num_labels} logits {config.id2label}, expected "
+                f"{spec.labels} by {_what_chose_the_head(spec)}"
             )
         if spec.logit is None and config.num_labels > 1:
             raise ValueError(

@@ -106,7 +106,7 @@ def test_a_pair_classifier_gets_prompt_and_response(classifier_dir, record, tmp_
 
 
 def test_classifier_errors(classifier_dir, record):
-    with pytest.raises(ValueError, match="has 3 heads, head 3 does not exist"):
+    with pytest.raises(ValueError, match="has no head 3, which --classifier_head chose; it has 3"):
         score.classifier_scorer(classifier_dir, head=3)
     with pytest.raises(ValueError, match=r"label sft, prompt .* sample 0: .*--classifier_max_length"):
         score.classifier_scorer(classifier_dir, max_length=4)([record("Why?", "the sea")])
