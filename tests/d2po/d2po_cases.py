@@ -668,6 +668,8 @@ def page_commands() -> list[str]:
 def test_every_command_of_the_page_is_taken(monkeypatch):
     """By the script's own parser, to the last setting: `null` takes away what the run file gives."""
     monkeypatch.chdir(REPOSITORY)
+    # What an earlier command makes, such as models/d2po_rm, is not there yet.
+    monkeypatch.setattr("datasets_builders.model_names.is_path", lambda name: False)
     commands = page_commands()
     assert len(commands) >= 7 and sum("--gold null" in one for one in commands) == 1, commands
     for command in commands:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from datasets_builders.model_names import in_a_numbered_run, is_path, refuse_missing_folder
+from datasets_builders.model_names import in_a_numbered_run, is_path, merged_reward_model, refuse_missing_folder
 
 
 @pytest.mark.parametrize("name", ["/models/a", "./nowhere", "../nowhere", ".", "..", "~/nowhere", "runs/a"])
@@ -14,10 +14,27 @@ def test_what_can_only_be_a_folder_must_be_there(name):
         refuse_missing_folder(f"{name}/checkpoint-5", "--model")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "meta-llama/Llama-2-7b-hf", "runs/a", "runs/a/", "embedded"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "meta-llama/Llama-2-7b-hf", "org/a", "org/a/", "embedded", "models", "modelscope/a"]
+)
 def test_what_may_be_a_hub_name_passes(name):
     assert not is_path(name)
     refuse_missing_folder(name, "--model")
+
+
+@pytest.mark.parametrize("name", ["models/rm", "runs/rm", "out/rm/"])
+def test_what_lies_where_this_pack_puts_models_is_no_hub_name_and_what_makes_it_is_said(name):
+    """Seen before: D2PO asked the hub for models/rm and passed on its advice about accounts and tokens."""
+    with pytest.raises(
+        ValueError,
+        match=rf"^--discriminator: {name} does not exist; .*; python -m launch merge-rm .* --out {name} makes",
+    ):
+        refuse_missing_folder(name, "--discriminator", merged_reward_model(name))
+
+
+def test_the_embedded_model_is_made_by_its_command():
+    with pytest.raises(ValueError, match=r"; python -m launch embedded-model --out models/smollm2 makes it$"):
+        refuse_missing_folder("models/smollm2", "--model")
 
 
 def test_a_folder_passes_a_file_and_a_tilde_do_not(tmp_path, monkeypatch):

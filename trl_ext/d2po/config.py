@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datasets_builders.choices import check_choice
-from datasets_builders.model_names import refuse_missing_folder
+from datasets_builders.model_names import merged_reward_model, refuse_missing_folder
 from datasets_builders.old_variables import D2PO, refuse_old_variables
 from trl_ext.objectives.d2po import SELECTIONS
 from trl_ext.online_dpo.config import OnlineConfig
@@ -147,7 +147,8 @@ class D2POConfig(OnlineConfig):
                 "labels; --discriminator_first_pairs null takes it out"
             )
         if self.discriminator is not None:
-            refuse_missing_folder(self.discriminator, "--discriminator")
+            made_by = merged_reward_model(self.discriminator) if self.discriminator_kind == "classifier" else ""
+            refuse_missing_folder(self.discriminator, "--discriminator", made_by)
         if self.discriminator_first_pairs is not None:
             read_first_pairs(self.discriminator_first_pairs, self.discriminator_loss)
         gold = self.build_gold()

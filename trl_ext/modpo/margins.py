@@ -189,7 +189,8 @@ def refuse_missing_sources(margins: Sequence[Margin]) -> None:
     """
     for margin in margins:
         if margin.kind != "function":
-            refuse_missing_folder(margin.source, f"margin {margin.name!r}: {margin.kind}")
+            made_by = "plain DPO on the pairs of its objective makes it" if margin.kind == "adapter" else ""
+            refuse_missing_folder(margin.source, f"margin {margin.name!r}: {margin.kind}", made_by)
 
 
 def short_form(settings: Any, named: Callable[[str], str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_builders.model_names import refuse_missing_folder
+from datasets_builders.model_names import merged_reward_model, refuse_missing_folder
 from datasets_builders.python_names import function_at
 from trl_ext.objectives.text import FUNCTIONS, get_text_function
 from trl_ext.online_dpo.prompts import Prompt, completion_text, last_user_text
@@ -131,7 +131,7 @@ def check_sources(specs: Sequence[RewardSpec]) -> None:
             load_function(spec)
     for spec in specs:
         if spec.kind == "classifier":
-            refuse_missing_folder(spec.source, f"reward {spec.name!r}")
+            refuse_missing_folder(spec.source, f"reward {spec.name!r}", merged_reward_model(spec.source))
 
 
 def load_function(spec: RewardSpec) -> Callable[..., list[float]]:
