@@ -1,5 +1,9 @@
 """What FSDP would do wrong without a word, told from its settings."""
 
+import os
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +22,7 @@ def args(monkeypatch):
     """args(flag=None, **environment): transformers' arguments in a run with that environment."""
 
     def make(flag=None, **environment):
-        for name in LAUNCHER:
+        for name in (*LAUNCHER, "ACCELERATE_USE_DEEPSPEED"):
             monkeypatch.delenv(name, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -87,3 +91,36 @@ def test_a_model_is_saved_whole_and_a_checkpoint_as_asked(internal, kind):
     trainer.accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
     trainer.save_model("folder", _internal_call=internal)
     assert kind in str(plugin.state_dict_type)
+
+
+@pytest.mark.parametrize(
+    ("environment", "distributed_type", "words"),
+    [
+        (LAUNCHER, "FSDP", None),
+        (
+            LAUNCHER,
+            "MULTI_CPU",
+            r"FSDP was asked for and accelerate runs this without it \(MULTI_CPU\): .* it needs GPUs",
+        ),
+        (LAUNCHER, "NO", r"FSDP .*\(NO\)"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DEEPSPEED", None),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "MULTI_CPU", r"DeepSpeed .*\(MULTI_CPU\): .* in place of --cpu"),
+        ({}, "MULTI_CPU", None),
+        ({}, "MULTI_GPU", None),
+    ],
+)
+def test_a_run_without_the_engine_it_asked_for_says_so(args, environment, distributed_type, words):
+    """Seen before: on CPUs both were left out in silence, and a run was believed to be sharded."""
+    said = sharding.unsharded(args(**environment), distributed_type)
+    assert said is None if words is None else re.search(words, said), said
+
+
+def test_what_accelerate_makes_of_the_settings_on_a_cpu_is_said(tmp_path):
+    """By a real Accelerator, in a process of its own: it keeps its state."""
+    code = "import sys; from types import SimpleNamespace as N; from accelerate import Accelerator; from trl_ext.sharding import unsharded\n"
+    code += "print(unsharded(N(), Accelerator(cpu=True).distributed_type))"
+    for name, word in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        made = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, name: "true"}, capture_output=True, text=True
+        )
+        assert f"{word} was asked for and accelerate runs this without it (NO)" in made.stdout, made.stderr

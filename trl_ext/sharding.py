@@ -11,9 +11,12 @@ from typing import Any
 
 import peft
 import torch.nn as nn
-from accelerate.utils import str_to_bool
+from accelerate.utils import DistributedType, str_to_bool
 from packaging.version import Version
 from torch.distributed.tensor import DTensor
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 RAM, FULL = "FSDP_CPU_RAM_EFFICIENT_LOADING", "FULL_STATE_DICT"
 
@@ -77,6 +80,44 @@ class SavesWhole:
         if self.is_fsdp_enabled and not _internal_call:  # an internal call is a checkpoint's
             self.accelerator.state.fsdp_plugin.set_state_dict_type(FULL)
         super().save_model(output_dir, _internal_call)
+
+
+def unsharded(args: Any, distributed_type: str) -> str | None:
+    """What to say of a run that asked for DeepSpeed or FSDP and runs without; None where it runs as asked.
+
+    On ranks of CPUs accelerate leaves either out and says nothing: losses are those of DDP, memory is not that of the run.
+
+    Args:
+        args: transformers' arguments of the run.
+        distributed_type: what accelerate made of them, `accelerator.distributed_type`.
+    """
+    asked = []
+    if getattr(args, "deepspeed", None) or _is_on("ACCELERATE_USE_DEEPSPEED"):
+        asked.append(
+            (
+                "DeepSpeed",
+                "DEEPSPEED",
+                "with use_cpu of the run in place of --cpu of accelerate launch it runs on CPUs too",
+            )
+        )
+    if fsdp_of(args) is not None:
+        asked.append(("FSDP", "FSDP", "it needs GPUs"))
+    kind = DistributedType(distributed_type).value
+    left = [(name, way) for name, wanted, way in asked if wanted != kind]
+    if not left:
+        return None
+    (name, way), *_ = left
+    return (
+        f"{name} was asked for and accelerate runs this without it ({kind}): every rank holds all weights and "
+        f"optimiser states, as under DDP; {way}"
+    )
+
+
+def warn_if_unsharded(trainer: Any) -> None:
+    """Says it on the first rank, see `unsharded`."""
+    problem = unsharded(trainer.args, trainer.accelerator.distributed_type)
+    if problem and trainer.is_world_process_zero():
+        logger.warning(problem)
 
 
 def refuse_shards(args: Any) -> None:

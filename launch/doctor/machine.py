@@ -43,7 +43,7 @@ def check_machine(setup: Setup | None) -> list[Finding]:
     findings = ok(NAME, describe_machine())
     if setup is None or setup.values is None:
         return findings
-    for check in (_devices, _processes_on_cpu, _launcher, _deepspeed, _vllm, _trackers):
+    for check in (_devices, _processes_on_cpu, _left_out, _launcher, _deepspeed, _vllm, _trackers):
         findings += check(setup)
     return findings
 
@@ -72,6 +72,14 @@ def _processes_on_cpu(setup: Setup) -> list[Finding]:
         return []  # accelerate launch --cpu chooses gloo itself
     found = f"{setup.run.processes} processes on the CPU with ddp_backend {setup.value('ddp_backend')}: NCCL needs GPUs"
     return error(NAME, found, "--ddp_backend gloo")
+
+
+def _left_out(setup: Setup) -> list[Finding]:
+    if not setup.run.left_out:
+        return []
+    found = f"accelerate's file has {setup.run.left_out}: accelerate leaves it out, every rank holds the whole model as under DDP"
+    fix = "distributed_type: DEEPSPEED (on CPUs with use_cpu in the run file, not here) or FSDP (on GPUs alone)"
+    return warning(NAME, found, fix)
 
 
 def _launcher(setup: Setup) -> list[Finding]:
@@ -105,9 +113,16 @@ def _deepspeed(setup: Setup) -> list[Finding]:
 
 
 def _vllm(setup: Setup) -> list[Finding]:
-    if not setup.value("use_vllm"):
-        return []
     mode = setup.value("vllm_mode")
+    if not setup.value("use_vllm"):
+        if mode is None or setup.run.method.upstream != "ms-swift":
+            return []  # TRL reads vllm_mode beside use_vllm alone
+        found = (
+            f"vllm_mode {mode} with use_vllm off: ms-swift refuses it, and no flag takes vllm_mode out of a run file"
+        )
+        return error(
+            NAME, found, "a run file without the line vllm_mode (python -m launch runs copy makes one of your own)"
+        )
     if mode == "server" and setup.value("use_cpu"):
         found = "vllm_mode server and use_cpu: the policy's weights reach the server by NCCL, which needs a GPU on both sides"
         return error(NAME, found, "vllm_mode: colocate, or use_vllm: false")

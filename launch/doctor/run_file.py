@@ -29,6 +29,7 @@ class Run:
         engine: DeepSpeed settings of accelerate's configuration, where the run has one.
         nodes: machines that the processes are spread over.
         launcher: accelerate's launcher for several machines under DeepSpeed; None without such a configuration.
+        left_out: what accelerate's configuration holds and accelerate will not use; empty for nothing.
     """
 
     file: Path | None
@@ -40,6 +41,7 @@ class Run:
     engine: Any = None
     nodes: int = 1
     launcher: str | None = None
+    left_out: str = ""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -94,11 +96,11 @@ def read_run(
     given = {**values, **overrides}
     kind = named(method) if method else detect(given, {**os.environ, **environment}, header)
     per_node, nodes = (_whole_number(name, environment) for name in ("NPROC_PER_NODE", "NNODES"))
-    started, engine, launcher = per_node * nodes, None, None
+    started, engine, launcher, left_out = per_node * nodes, None, None, ""
     if accelerate is not None:
         started, nodes, engine = read_accelerate(accelerate)
-        launcher = read_launcher(accelerate)
-    return Run(path, kind, values, overrides, environment, processes or started, engine, nodes, launcher)
+        launcher, left_out = read_launcher(accelerate), read_left_out(accelerate)
+    return Run(path, kind, values, overrides, environment, processes or started, engine, nodes, launcher, left_out)
 
 
 def _check_variable(where: str, name: str, value: str) -> None:
@@ -134,6 +136,20 @@ def read_launcher(path: Path) -> str | None:
     if values.get("distributed_type") != "DEEPSPEED":
         return None
     return _section(path, values, "deepspeed_config").get("deepspeed_multinode_launcher") or "pdsh"
+
+
+def read_left_out(path: Path) -> str:
+    """What accelerate leaves out of a configuration and says nothing of: an engine that is not the file's `distributed_type`,
+    or FSDP on the CPUs that `use_cpu` asks for.
+    """
+    values, _ = _read_file(path)
+    kind = values.get("distributed_type")
+    if values.get("use_cpu") and kind == "FSDP":
+        return f"distributed_type {kind} with use_cpu: true"
+    for name, engine in (("deepspeed_config", "DEEPSPEED"), ("fsdp_config", "FSDP")):
+        if values.get(name) and kind != engine:
+            return f"{name} with distributed_type {kind}"
+    return ""
 
 
 def _section(path: Path, values: dict[str, Any], name: str) -> dict[str, Any]:

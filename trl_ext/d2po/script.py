@@ -31,6 +31,7 @@ from trl_ext.checkpoints import resume_folder
 from trl_ext.modpo.model_dir import check_whole
 from trl_ext.online_dpo.prompts import count_tokens, prompts_and_columns, say_left_out, sift_prompts, split_prompts
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
+from trl_ext.sharding import warn_if_unsharded
 from trl_ext.shutdown import let_gloo_finish_at_exit
 from trl_ext.weight_transfer import refuse_server_without_gpu
 
@@ -162,6 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    warn_if_unsharded(trainer)
     trainer.train(resume_from_checkpoint=resume)
     if trainer.eval_dataset is not None:
         trainer.evaluate()

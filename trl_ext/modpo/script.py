@@ -16,6 +16,7 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, get_peft_con
 
 from trl_ext.checkpoints import resume_folder
 from trl_ext.script import ScriptParser, load_splits, model_init_kwargs, pick
+from trl_ext.sharding import warn_if_unsharded
 from trl_ext.shutdown import let_gloo_finish_at_exit
 
 from .config import MODPOConfig
@@ -52,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    warn_if_unsharded(trainer)
     trainer.train(resume_from_checkpoint=resume)
     if evaluate:
         metrics = trainer.evaluate()

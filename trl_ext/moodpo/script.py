@@ -36,6 +36,7 @@ from trl_ext.online_dpo.prompts import (
     split_prompts,
 )
 from trl_ext.script import ScriptParser
+from trl_ext.sharding import warn_if_unsharded
 from trl_ext.shutdown import let_gloo_finish_at_exit
 from trl_ext.weight_transfer import refuse_server_without_gpu
 
@@ -179,6 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    warn_if_unsharded(trainer)
     trainer.train(resume_from_checkpoint=resume)
     trainer.save_model()
     return 0

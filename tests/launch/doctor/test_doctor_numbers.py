@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from launch.doctor import disk, memory, sizes, spread
+from launch.doctor.machine import _left_out, _vllm
 from launch.doctor.methods import METHODS
 from launch.doctor.reference import check_reference
-from launch.doctor.run_file import Run, read_accelerate
+from launch.doctor.run_file import Run, read_accelerate, read_left_out, read_run
 from launch.doctor.setup import Setup
 from launch.doctor.weights import Part, parts_of
 from tests.conftest import REPOSITORY
@@ -75,6 +76,45 @@ def test_engine_and_processes_of_accelerate_s_files(name, processes, zero, monke
     monkeypatch.chdir(REPOSITORY)
     found, nodes, engine = read_accelerate(Path("launch/accelerate", f"{name}.yaml"))
     assert (found, nodes, memory.zero_of(engine)) == (processes, 1, zero)
+
+
+@pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        ("distributed_type: MULTI_CPU\nuse_cpu: true\ndeepspeed_config: {zero_stage: 2}", "deepspeed_config with distributed_type MULTI_CPU"),
+        ("distributed_type: 'NO'\nfsdp_config: {fsdp_version: 2}", "fsdp_config with distributed_type NO"),
+        ("distributed_type: FSDP\nuse_cpu: true\nfsdp_config: {fsdp_version: 2}", "distributed_type FSDP with use_cpu: true"),
+        ("distributed_type: DEEPSPEED\nuse_cpu: false\ndeepspeed_config: {zero_stage: 2}", ""),
+        ("distributed_type: MULTI_CPU\nuse_cpu: true\nfsdp_config: {}", ""),
+    ],
+)  # fmt: skip
+def test_what_accelerate_leaves_out_in_silence_is_a_warning(text, left_out, tmp_path):
+    path = tmp_path / "accelerate.yaml"
+    path.write_text(text)
+    assert read_left_out(path) == left_out
+    run = read_run(None, [], "modpo-trl", None, path)
+    found = _left_out(Setup(run, Namespace()))
+    assert [one.level for one in found] == (["warning"] if left_out else []) and left_out in "".join(
+        one.found for one in found
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "launch" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_the_files_of_the_pack_hold_nothing_that_accelerate_leaves_out(path):
+    assert read_left_out(path) == ""
+
+
+def test_vllm_that_a_flag_turns_off_is_refused_by_ms_swift_alone():
+    """Seen before: the doctor passed `--use_vllm false` behind a run file with vllm_mode, and ms-swift stopped."""
+    RLHFArguments = pytest.importorskip("swift.arguments").RLHFArguments
+    off = {"use_vllm": False, "vllm_mode": "colocate"}
+    with pytest.raises(ValueError, match="vllm_mode is not supported when use_vllm is false"):
+        RLHFArguments._init_rollout(Namespace(rlhf_type="grpo", **off))
+    (found,) = _vllm(setup_of("bt_grpo", **off))
+    assert found.level == "error" and "without the line vllm_mode" in found.fix
+    assert _vllm(setup_of("d2po", **off)) == _vllm(setup_of("bt_grpo", use_vllm=False)) == []
 
 
 def test_logits_of_both_sides_of_a_pair(world):
