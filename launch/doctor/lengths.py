@@ -108,7 +108,7 @@ def check_lengths(setup: Setup) -> list[Finding]:
     base = here(setup.base)
     local = [source for source in sources(setup) if readable(source)]
     if base is None or not local:
-        return skipped(NAME, f"{setup.base if base is None else 'the data'} is not here: tokens are not counted")
+        return skipped(NAME, f"{setup.named if base is None else 'the data'} is not here: tokens are not counted")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)

@@ -84,7 +84,7 @@ def own_pairs(adapter: Path) -> str | None:
 
 
 def _command(margin: Margin, setup: Setup) -> str:
-    return f"python -m launch check-margin --model {setup.base} --adapter {margin.source} --pairs HELD_OUT_PAIRS"
+    return f"python -m launch check-margin --model {setup.base or 'MODEL'} --adapter {margin.source} --pairs HELD_OUT_PAIRS"
 
 
 def _ranking(margin: Margin, setup: Setup, probe: Probe) -> list[Finding]:
@@ -92,7 +92,7 @@ def _ranking(margin: Margin, setup: Setup, probe: Probe) -> list[Finding]:
     pairs = probe.pairs or own_pairs(Path(margin.source))
     base = here(setup.base)
     if pairs is None or base is None:
-        why = "no pairs of its own are known" if pairs is None else f"{setup.base} is not here"
+        why = "no pairs of its own are known" if pairs is None else f"{setup.named} is not here"
         fix = f"--margin_pairs FILE, or {_command(margin, setup)}"
         return skipped(DIRECTION, f"margin {margin.name!r}: ranking not tried, {why}", fix)
     if not probe.load and (size := parameters(tensors_of(base))) > SMALL:

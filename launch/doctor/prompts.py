@@ -23,7 +23,7 @@ def check_prompts(setup: Setup, limit: int | None) -> list[Finding]:
         return skipped(NAME, "the arguments were refused: prompts are not read")
     base = here(setup.base)
     if base is None:
-        return skipped(NAME, f"the model {setup.base} is not here: its tokenizer decides about prompts")
+        return skipped(NAME, f"{setup.named} is not here: its tokenizer decides about prompts")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)

@@ -57,13 +57,14 @@ def _store(setup: Setup) -> list[Finding]:
 
 
 def _swift(setup: Setup) -> list[Finding]:
+    base = setup.base or "the model"
     if setup.run.method.grouped and setup.value("beta") == 0:
         return ok(NAME, "none: beta is 0, no KL term")
     beta = f"beta {setup.value('beta'):g}"
     if setup.margins or getattr(setup.settings, "w", None):
         beta += f" / w {setup.settings.w:g} = {setup.value('beta') / setup.settings.w:g}"
     if setup.full:
-        return ok(NAME, f"a frozen copy of {setup.value('ref_model') or setup.base}; {beta}")
+        return ok(NAME, f"a frozen copy of {setup.value('ref_model') or base}; {beta}")
     adapters = setup.value("ref_adapters") or []
     if adapters:
         missing = [one for one in adapters if here(one) is None]
@@ -73,20 +74,21 @@ def _swift(setup: Setup) -> list[Finding]:
                 f"{len(missing)} of {len(adapters)} ref_adapters are not there: {missing[0]}",
                 "correct the folder",
             )
-        return ok(NAME, f"{setup.base} with adapter {adapters[0]}; {beta}")
+        return ok(NAME, f"{base} with adapter {adapters[0]}; {beta}")
     start = setup.value("adapters") or []
     if start and not setup.value("resume_from_checkpoint"):
-        found = f"{setup.base} with all adapters off, while the policy starts from {start[0]}: they differ at step 0"
+        found = f"{base} with all adapters off, while the policy starts from {start[0]}: they differ at step 0"
         return warning(
             NAME, f"{found}; {beta}", f"ref_adapters: {start[0]}, when the policy shall be held to where it starts"
         )
-    return ok(NAME, f"{setup.base} with all adapters off; {beta}")
+    return ok(NAME, f"{base} with all adapters off; {beta}")
 
 
 def _trl(setup: Setup) -> list[Finding]:
+    base = setup.base or "the model"
     if setup.value("ref") == "previous":
-        return ok(NAME, f"a frozen copy of the adapter {setup.value('model_path')} on {setup.base}")
-    where = f"a frozen copy of {setup.base}" if setup.full else f"{setup.base} with all adapters off"
+        return ok(NAME, f"a frozen copy of the adapter {setup.value('model_path')} on {base}")
+    where = f"a frozen copy of {base}" if setup.full else f"{base} with all adapters off"
     once = ", computed once before training" if setup.value("precompute_ref_log_probs") else ""
     beta, w = setup.value("beta", 0.1), setup.value("w")
     text = f"beta {beta:g}" + (f" / w {w:g} = {beta / w:g}" if w else "")

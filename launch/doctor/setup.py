@@ -53,6 +53,11 @@ class Setup:
         return None
 
     @property
+    def named(self) -> str:
+        """The model for a text: its name, or that nothing names one, as in a run file that gets its model by a flag."""
+        return self.base or "the model, which nothing names,"
+
+    @property
     def full(self) -> bool:
         """Whether all weights are trained instead of an adapter."""
         if self.run.method.upstream == "trl":

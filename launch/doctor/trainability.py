@@ -22,6 +22,9 @@ def check_trainability(setup: Setup, load: bool) -> list[Finding]:
     """The table of all adapters and models; an error for what is named but cannot be there, or when nothing is trained."""
     parts = parts_of(setup)
     findings = [one for part in parts for one in hollow(part)]
+    if setup.base is None:
+        flag = "--model_name_or_path MODEL" if setup.run.method.upstream == "trl" else "--model MODEL"
+        findings += skipped(NAME, "nothing names the model to train: what depends on it is not checked", f"add {flag}")
     for part in parts:
         absent = part.guessed and part.source
         if part.name.startswith("adapter of margin"):

@@ -85,11 +85,11 @@ def has_reference_copy(setup: Setup) -> bool:
 def parts_of(setup: Setup) -> list[Part]:
     """Every model and adapter of the run, the policy's base first."""
     full = setup.full
-    parts = [_part("base", str(setup.base), full)]
+    parts = [_part("base", setup.base or "", full)]
     if not full:
         parts.append(_policy_adapter(setup))
     if has_reference_copy(setup):
-        parts.append(_part("copy of the reference", str(setup.value("ref_model") or setup.base), False))
+        parts.append(_part("copy of the reference", str(setup.value("ref_model") or setup.base or ""), False))
     if setup.value("ref") == "previous" and setup.value("model_path"):
         parts.append(_part("adapter of the reference", str(setup.value("model_path")), False))
     for margin in setup.margins:
