@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.common.look import DARK, FONTS, LIGHT, NARROW, variables
+from launch.common.table import significant
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -161,12 +162,13 @@ def _data(png: bytes) -> str:
 
 def number(value: float) -> str:
     """Four significant digits, with a real minus sign."""
-    return f"{value:.4g}".replace("-", "−")
+    return significant(value, 4).replace("-", "−")
 
 
 def signed(value: float) -> str:
     """As `number`, with a plus sign where due."""
-    return ("+" if value > 0 else "") + number(value)
+    text = number(value)
+    return ("+" if value > 0 and text != "0" else "") + text
 
 
 def estimate(cell: Mapping[str, Any] | None, with_sign: bool = False) -> Cell:

@@ -8,10 +8,17 @@ from typing import Any
 
 from datasets_builders.io import write_text
 
+LEFT_BY_ROUNDING = 1e-12  # of numbers of any unit in a table: scores, probabilities, nats
+
 
 def number(value: float | None, digits: int = 4) -> str:
     """A number for a table; `n/a` for None."""
     return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def significant(value: float, digits: int) -> str:
+    """A number with so many digits that count; 0 for what rounding leaves of a sum that cancels, such as 7.6e-17."""
+    return f"{0.0 if abs(value) < LEFT_BY_ROUNDING else value:.{digits}g}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from datasets_builders.command_line import Parser
 from datasets_builders.io import write_bytes, write_json, write_text
 from launch.cli.flags import parse_number
 from launch.cli.verbs import verb_parser
-from launch.common.table import markdown, write_csv
+from launch.common.table import markdown, significant, write_csv
 from launch.moodpo.pareto_page import policy_columns, render_page
 from launch.moodpo.pareto_picture import draw
 from launch.moodpo.points import UNTOUCHED, Point, read_points
@@ -132,19 +132,19 @@ def _point_row(point: Point, names: Sequence[str], table: "np.ndarray", shares: 
 def _number(cell: Mapping[str, Any]) -> str:
     if cell["value"] is None:
         return "not defined"
-    ends = "" if cell["low"] is None else f" ({cell['low']:.3g}, {cell['high']:.3g})"
-    return f"{cell['value']:.3g}{ends}"
+    ends = "" if cell["low"] is None else f" ({significant(cell['low'], 3)}, {significant(cell['high'], 3)})"
+    return f"{significant(cell['value'], 3)}{ends}"
 
 
 def write_markdown(summary: Mapping[str, Any]) -> str:
     """Two tables, policies and points, with 95% intervals in brackets."""
     names = summary["objectives"]
-    raw = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, summary["hv_reference"]["raw"], strict=True))
+    raw = ", ".join(f"{n} {significant(v, 4)}" for n, v in zip(names, summary["hv_reference"]["raw"], strict=True))
     head = policy_columns(names)
     rows = [
         [
             name, m["kind"], str(m["points"]), _number(m["hypervolume"]), _number(m["mean_inner_product"]),
-            "" if m["dispersion"] is None else f"{m['dispersion']:.3g}",
+            "" if m["dispersion"] is None else significant(m["dispersion"], 3),
             *([""] * len(names) if m["spearman"] is None else map(_number, m["spearman"])),
         ]
         for name, m in summary["policies"].items()

@@ -19,6 +19,7 @@ from launch.answers.draw import check_failed_share
 from launch.answers.options import add_failure_options
 from launch.cli.verbs import verb_parser
 from launch.common.statistics import bootstrap_mean_interval
+from launch.common.table import significant
 from launch.scores.gold_arguments import add_gold_arguments, read_arguments
 
 SCORES_FILE, SUMMARY_FILE, PAID_FOLDER = "gold_scores.jsonl", "gold_summary.json", "gold_answers"
@@ -156,7 +157,8 @@ def format_summary(summary: dict[str, dict[str, Any]]) -> str:
 
 
 def _text(value: float, low: float | None, high: float | None, n: int) -> str:
-    return f"{value:.4g}" if low is None else f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    text = significant(value, 4)
+    return text if low is None else f"{text} [{significant(low, 4)}, {significant(high, 4)}]"
 
 
 def make_parser() -> Parser:

@@ -54,7 +54,13 @@ def test_a_name_that_is_missing_is_an_error():
 
 @pytest.mark.parametrize(
     ("value", "plain", "with_sign"),
-    [(0, "0", "0"), (-0.12345, "−0.1235", "−0.1235"), (12345.6, "1.235e+04", "+1.235e+04"), (2.0, "2", "+2")],
+    [
+        (0, "0", "0"),
+        (-0.12345, "−0.1235", "−0.1235"),
+        (12345.6, "1.235e+04", "+1.235e+04"),
+        (2.0, "2", "+2"),
+        (7.6e-17, "0", "0"),
+    ],
 )
 def test_numbers(value, plain, with_sign):
     assert (page.number(value), page.signed(value)) == (plain, with_sign)

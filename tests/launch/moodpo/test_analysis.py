@@ -140,6 +140,7 @@ def test_the_table_names_the_reference_and_every_policy():
     names, points, tables = points_and_tables()
     text = write_markdown(build_summary(names, VECTORS, points, tables, reference=(-3.0, -2.0), resamples=60))
     assert "reference point (brevity -3, humor -2)" in text and "9 prompts, 2 answers each" in text
+    assert "e-1" not in text  # of the untouched model's standardised scores, whose mean is 0
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0].split("---")[0] for row in rows] == [
         "| policy",
