@@ -10,7 +10,7 @@ from launch.common.installed import PACK
 from launch.doctor.methods import detect
 
 FOLDERS = ("accelerate", "deepspeed", "slurm")
-SUFFIXES = (".yaml", ".json", ".sbatch")
+SUFFIXES = (".yaml", ".json", ".sbatch", ".sh")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RunFile:
 @cache
 def shipped() -> dict[str, RunFile]:
     """Name -> file, those of a method beside each other and run files first."""
-    runs = sorted((PACK / "launch" / "runs").glob("*/*.yaml"))
+    runs = sorted((PACK / "launch" / "runs").glob("*/*.*"))
     others = [path for folder in FOLDERS for path in sorted((PACK / "launch" / folder).iterdir())]
     return {one.name: one for one in (_read(path) for path in [*runs, *others] if path.suffix in SUFFIXES)}
 
@@ -52,7 +52,9 @@ def _read(path: Path) -> RunFile:
     # JSON has no comments: what a DeepSpeed file is for says the file of accelerate that names it.
     fields = header(_user_of(path) if path.suffix == ".json" else text)
     method, upstream = "any", "any"
-    if path.parent.name not in FOLDERS:
+    if path.suffix == ".sh":  # a command line of an upstream that reads no run file, which it is called after
+        method, upstream = path.parent.name, path.stem
+    elif path.parent.name not in FOLDERS:
         from datasets_builders.yaml_file import read_mapping
 
         values = read_mapping(path)

@@ -12,7 +12,7 @@ from launch.common.header import lines_of_header
 from launch.common.installed import PACK, page
 from launch.run_files.catalogue import RunFile, shipped
 
-PLACE = re.compile(r"(?<![\w./])(?:launch|swift_ext)/[\w./-]*\w\.(?:yaml|jsonl?|sbatch|py|txt)\b")
+PLACE = re.compile(r"(?<![\w./])(?:launch|swift_ext)/[\w./-]*\w\.(?:yaml|jsonl?|sbatch|sh|py|txt)\b")
 PAGE = re.compile(r"(?<![\w./-])docs/(\w+)\.md\b")
 PROGRAM = re.compile(r"(?<![\w./-])\.venv(?:-trl)?/bin/(?=\w)")
 

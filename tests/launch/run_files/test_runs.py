@@ -32,14 +32,13 @@ def outcome(capsys, *argv):
 
 def test_every_file_is_there_with_what_it_says_of_itself():
     folders = [*(REPOSITORY / "launch" / "runs").iterdir(), *(REPOSITORY / "launch" / name for name in ("accelerate", "deepspeed", "slurm"))]  # fmt: skip
-    assert {one.path for one in FILES} == {
-        path for folder in folders for path in folder.iterdir() if path.suffix != ".sh"
-    }
+    assert {one.path for one in FILES} == {path for folder in folders for path in folder.iterdir()}
     assert [one.name for one in FILES if not one.purpose or not one.hardware] == []
     assert [one.name for one in FILES if one.of_a_run and "any" in (one.method, one.upstream)] == []
     named = {one.name: (one.method, one.upstream) for one in FILES}
     assert named["modpo_swift/one_gpu"] == ("modpo", "ms-swift") and named["d2po/rm_trl"] == ("trl-reward", "trl")
     assert named["deepspeed/zero2"] == ("any", "any") and named["slurm/accelerate"] == ("any", "trl")
+    assert named["pairwise_judge/verl"] == ("pairwise_judge", "verl")
     assert find("deepspeed/zero3_offload").purpose == find("accelerate/zero3_offload").purpose
 
 
@@ -60,7 +59,7 @@ def test_a_copy_names_nothing_of_a_checkout_and_changes_nothing_else(file, tmp_p
     assert all(Path(to).parent == tmp_path and find(name).path.name == Path(to).name for name, to in copies)
     beside = {Path(place).name for place in re.findall(rf"{re.escape(str(tmp_path))}/[\w.-]*\w", text)}
     assert beside <= {target.name, *(Path(to).name for _, to in copies)}
-    if file.path.suffix != ".sbatch":
+    if file.path.suffix not in (".sbatch", ".sh"):
         old, new = values(file.path.read_text("utf-8"), file.path), values(text, target)
         absolute = json.loads(json.dumps(new).replace(f"{REPOSITORY}/", ""))
         assert absolute == old
