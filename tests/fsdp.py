@@ -13,9 +13,10 @@ SWIFT_FILE = str(REPOSITORY / "launch" / "fsdp" / "fsdp2.json")
 
 
 def swift_file_of_version_1(folder: Path) -> Path:
-    """The same for FSDP1, which has another word for what it shards."""
+    """The same for FSDP1, which has another word for what it shards; each rank loads for itself, as sending needs a GPU."""
     settings = json.loads(Path(SWIFT_FILE).read_text())
     settings["fsdp_config"] |= {"fsdp_version": 1, "reshard_after_forward": "FULL_SHARD"}
+    settings["fsdp_config"] |= {"cpu_ram_efficient_loading": False, "sync_module_states": False}
     file = folder / "fsdp1.json"
     file.write_text(json.dumps(settings))
     return file

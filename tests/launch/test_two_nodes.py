@@ -19,9 +19,19 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, free_port, swift_flags
+from tests.conftest import REPOSITORY, SwiftRun, free_port, swift_flags
 from tests.engines.record import apart, record
-from tests.tiny import SENTENCES, build_classifier, build_model, preference_rows, write_rows
+from tests.tiny import (
+    SENTENCES,
+    VERDICTS,
+    build_classifier,
+    build_model,
+    build_scoring_model,
+    judging_rows,
+    preference_rows,
+    scoring_rows,
+    write_rows,
+)
 from tests.trl_modpo.conftest import trl_rows
 from tests.warm_trl import SETTINGS
 
@@ -124,54 +134,115 @@ def run_file(path: Path, **settings) -> Path:
 
 CPU = {
     "use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False, "disable_tqdm": True,
-    "logging_steps": 1, "save_strategy": "steps", "use_peft": True, "lora_r": 4, "lora_alpha": 8,
-    "lora_target_modules": ["q_proj", "v_proj"],
+    "logging_steps": 1, "save_strategy": "steps",
+}  # fmt: skip
+LORA = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "lora_target_modules": ["q_proj", "v_proj"]}
+# The cell's method, the processes of the run on one node, and settings. Answers are drawn by each rank for itself, so that a
+# run which draws them is compared with one of as many ranks; of given pairs, one process is the same as four.
+ON_TRL = {
+    "modpo": ("MODPO (TRL)", 1, LORA | {
+        "model_name_or_path": "model", "dataset_name": "rows.jsonl", "learning_rate": 1e-3, "max_length": 96, "w": 0.5,
+        "lora_dropout": 0.0, "dtype": "float32", "train_sampling_strategy": "sequential",
+        "margins": [{"function": "negative_response_tokens", "weight": 0.01}],
+    }),
+    "moodpo": ("MOODPO", 4, {
+        "sft_model_path": "model", "csv_path": "rows.jsonl", "learning_rate": 1e-2, "max_length": 160, "max_new_tokens": 6,
+        "min_prompt_tokens": 1, "max_prompt_tokens": 60, "temperature": 1.0, "beta": 0.3, "disable_wandb": True, "lora_rank": 4,
+        "reward_models": [f"{name}=tests.moodpo.reward_functions:{name}" for name in ("first", "second")],
+    }),
 }  # fmt: skip
 
 
-def test_two_nodes_of_two_processes_train_as_one_process(sbatch, fp32, tiny, warm_trl, tmp_path):
-    """launch/slurm/accelerate.sbatch, four ranks of one pair each against one process with four pairs."""
-    data = write_rows(tmp_path / "pairs.jsonl", trl_rows(preference_rows(8, seed=11)))
-    common = CPU | {
-        "model_name_or_path": str(tiny), "dataset_name": str(data), "max_steps": 2, "save_steps": 2, "learning_rate": 1e-3,
-        "max_length": 96, "seed": 7, "w": 0.5, "lora_dropout": 0.0, "dtype": "float32",
-        "train_sampling_strategy": "sequential", "margins": [{"function": "negative_response_tokens", "weight": 0.01}],
-    }  # fmt: skip
-    one = run_file(tmp_path / "one.yaml", **common, output_dir="one", per_device_train_batch_size=4)
-    warm_trl.run("trl_ext.modpo.script", ["--config", one], tmp_path / "one.log", folder=tmp_path)
-    four = {"output_dir": "four", "per_device_train_batch_size": 1, "ddp_backend": "gloo"}
-    run = run_file(tmp_path / "four.yaml", **common, **four)
-    code, output = sbatch("accelerate", 2, METHOD="modpo", RUN=run, ACCELERATE=fp32).wait()
+@pytest.mark.parametrize("method", ["modpo", pytest.param("moodpo", marks=pytest.mark.long)])
+def test_two_nodes_of_two_processes_train_as_one_node(method, sbatch, fp32, warm_trl, tmp_path):
+    """launch/slurm/accelerate.sbatch, four ranks of one row each."""
+    named, processes, settings = ON_TRL[method]
+    build_model(tmp_path / "model", end_gain=1.5)
+    prompts = [{"prompt": f"{SENTENCES[i % 8]} ({i})"} for i in range(8)]
+    write_rows(tmp_path / "rows.jsonl", trl_rows(preference_rows(8, seed=11)) if method == "modpo" else prompts)
+    common = CPU | settings | {"max_steps": 2, "save_steps": 2, "seed": 7}
+
+    def run(name: str, processes: int) -> Path:
+        more = {"per_device_train_batch_size": 4 // processes, "ddp_backend": "gloo" if processes > 1 else None}
+        return run_file(tmp_path / f"{name}.yaml", **common, **more, output_dir=name)
+
+    flags = ["--config", run("one", processes)]
+    warm_trl.run(f"trl_ext.{method}.script", flags, tmp_path / "one.log", folder=tmp_path, processes=processes)
+    code, output = sbatch("accelerate", 2, METHOD=method, RUN=run("four", 4), ACCELERATE=fp32).wait()
     assert code == 0, output[-3000:]
-    assert logged(tmp_path / "four") == pytest.approx(logged(tmp_path / "one"), abs=1e-5)
+    found, expected = (logged(tmp_path / name) for name in ("four", "one"))
+    assert len(set(expected)) == 2 and found == pytest.approx(expected, abs=1e-5)
     assert len(list(tmp_path.glob("four/checkpoint-2/rng_state_*.pth"))) == 4
-    saved, expected = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("four", "one"))
-    assert all(saved[name].numpy() == pytest.approx(expected[name].numpy(), abs=1e-5) for name in expected)
-    losses = apart(logged(tmp_path / "four"), logged(tmp_path / "one"))
-    seen = f"launch/slurm/accelerate.sbatch on one machine with stand-ins for SLURM, two ranks a node: losses of one process, {losses} apart at most"
-    record("MODPO (TRL)", "two nodes", "ran", seen, ("trl", "transformers", "torch"))
+    saved, weights = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("four", "one"))
+    assert all(saved[name].numpy() == pytest.approx(weights[name].numpy(), abs=1e-5) for name in weights)
+    seen = f"launch/slurm/accelerate.sbatch on one machine with stand-ins for SLURM, two ranks a node: losses of {on_one_node(processes)}"
+    record(
+        named, "two nodes", "ran", f"{seen}, {apart(found, expected)} apart at most", ("trl", "transformers", "torch")
+    )
 
 
+def on_one_node(processes: int) -> str:
+    return "one process" if processes == 1 else f"{processes} ranks of one node"
+
+
+def settings_of(flags: list[str]) -> dict:
+    """What a run file has for these flags."""
+    found: dict[str, list[str]] = {}
+    for word in flags:
+        if word.startswith("--"):
+            found[name := word.removeprefix("--")] = []
+        else:
+            found[name].append(word)
+    return {name: words[0] if len(words) == 1 else words for name, words in found.items()}
+
+
+GRPO = {
+    "rlhf_type": "grpo", "num_generations": 2, "steps_per_generation": 2, "max_completion_length": 2, "temperature": 1.0,
+    "beta": 0.04, "max_steps": 4,
+}  # fmt: skip
+# As above; rows of a step, over all ranks.
+ON_SWIFT = {
+    "modpo": ("MODPO (ms-swift)", 1, 2, {"dataset_shuffle": False, "train_dataloader_shuffle": False, "max_steps": 2}, {
+        "MODPO_W": 0.5, "MODPO_MARGIN_FUNCTION": "negative_response_tokens", "MODPO_MARGIN_WEIGHT": 0.01,
+    }),
+    "bt_grpo": (
+        "Generative reward model", 2, 4, GRPO | {"reward_funcs": "bt_pointwise_baseline"}, {"BT_DELTA_TEMP": 20},
+    ),
+    "pairwise_judge": ("Pairwise judge", 2, 4, GRPO | {
+        "reward_funcs": ["pairwise_preference", "pairwise_consistency"], "reward_weights": [1, 0.5],
+    }, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "method", ["modpo", *(pytest.param(name, marks=pytest.mark.long) for name in list(ON_SWIFT)[1:])]
+)
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed in this environment")
-def test_two_nodes_train_as_one_process_on_ms_swift(sbatch, run_swift, tiny, tmp_path):
+def test_two_nodes_train_as_one_node_on_ms_swift(method, sbatch, run_swift, tiny, tmp_path):
     """launch/slurm/swift.sbatch, a rank on each node."""
-    data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8, seed=11))
-    order = {"dataset_shuffle": False, "train_dataloader_shuffle": False, "max_steps": 2}
-    settings = {"MODPO_W": 0.5, "MODPO_MARGIN_FUNCTION": "negative_response_tokens", "MODPO_MARGIN_WEIGHT": 0.01}
-    one = run_swift(tmp_path / "one", swift_flags(tiny, data, tmp_path / "one", **order), settings)
+    named, processes, rows, flags, environment = ON_SWIFT[method]
+    judging = {"answers": VERDICTS} if method == "pairwise_judge" else {}
+    model = tiny if method == "modpo" else build_scoring_model(tmp_path / "model", malformed=0.7, **judging)
+    made = {"modpo": preference_rows, "bt_grpo": scoring_rows, "pairwise_judge": judging_rows}[method](8, seed=11)
+    data = write_rows(tmp_path / "rows.jsonl", made)
+
+    def of(name: str, ranks: int) -> list[str]:
+        return swift_flags(model, data, tmp_path / name, **flags, per_device_train_batch_size=rows // ranks)
+
+    one = run_swift(tmp_path / "one", of("one", processes), environment, method, processes)
     assert one.returncode == 0, one.output[-3000:]
-    flags = swift_flags(tiny, data, tmp_path / "two", **order, per_device_train_batch_size=1, ddp_backend="gloo")
-    written = dict(zip((flag.removeprefix("--") for flag in flags[::2]), flags[1::2], strict=True))
-    plugin = str(REPOSITORY / "swift_ext" / "plugins" / "modpo.py")
-    run = run_file(tmp_path / "two.yaml", **written, external_plugins=plugin, ENV=settings)
+    written = settings_of([*of("two", 2), "--ddp_backend", "gloo"])
+    plugin = str(REPOSITORY / "swift_ext" / "plugins" / f"{method}.py")
+    run = run_file(tmp_path / "two.yaml", **written, external_plugins=plugin, ENV=environment or None)
     code, output = sbatch("swift", 1, RUN=run).wait()
     assert code == 0, output[-3000:]
-    rows = [json.loads(line) for line in (tmp_path / "two" / "logging.jsonl").read_text().splitlines()]
-    assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(one.series("loss"), abs=1e-5)
-    losses = apart([row["loss"] for row in rows if "loss" in row], one.series("loss"))
-    seen = f"launch/slurm/swift.sbatch on one machine with stand-ins for SLURM, a rank a node: losses of one process, {losses} apart at most"
-    record("MODPO (ms-swift)", "two nodes", "ran", seen, ("ms-swift", "trl", "transformers", "torch"))
-    assert "WORLD_SIZE" not in written and output.count("MODPO: w = 0.5") >= 1
+    two = SwiftRun(code, output, tmp_path / "two")
+    assert len(set(one.series("loss"))) > 1 and two.series("loss") == pytest.approx(one.series("loss"), abs=1e-5)
+    assert [row.get("reward") for row in two.steps] == pytest.approx([row.get("reward") for row in one.steps], abs=1e-6)
+    assert "WORLD_SIZE" not in written and (method != "modpo" or output.count("MODPO: w = 0.5") >= 1)
+    seen = f"launch/slurm/swift.sbatch on one machine with stand-ins for SLURM, a rank a node: losses of {on_one_node(processes)}"
+    losses = apart(two.series("loss"), one.series("loss"))
+    record(named, "two nodes", "ran", f"{seen}, {losses} apart at most", ("ms-swift", "trl", "transformers", "torch"))
 
 
 @pytest.fixture
@@ -203,7 +274,7 @@ def test_a_node_dies_and_the_job_is_queued_again(sbatch, fp32, server, tmp_path)
     the second start goes on from the checkpoint to the weights and labels of a run that nobody disturbed."""
     build_model(tmp_path / "model", end_gain=1.5)
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"{SENTENCES[i % 8]} ({i})", "kind": i} for i in range(20)])
-    common = CPU | {
+    common = CPU | LORA | {
         "model_name_or_path": "model", "dataset_name": "prompts.jsonl", "mode": "d2po", "gold": "tests.d2po.golds:letters",
         "window_pairs": 8, "labels_per_window": 3, "max_steps": 8, "save_steps": 1, "per_device_train_batch_size": 1,
         "learning_rate": 1e-2, "max_new_tokens": 6, "max_length": 160, "seed": 5, "temperature": 1.0, "beta": 0.3,
@@ -232,3 +303,6 @@ def test_a_node_dies_and_the_job_is_queued_again(sbatch, fp32, server, tmp_path)
     assert ledgers[0] == ledgers[1]
     saved, expected = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("killed", "whole"))
     assert all(bool((saved[name] == expected[name]).all()) for name in expected)
+    seen = "launch/slurm/accelerate.sbatch on one machine with stand-ins for SLURM, two ranks a node, the discriminator's server beside them: "
+    seen += "one node killed, the other ends with an error; queued again, labels and weights of an undisturbed run, bit for bit"
+    record("D2PO", "two nodes", "ran", seen, ("trl", "transformers", "torch"))

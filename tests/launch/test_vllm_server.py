@@ -18,6 +18,7 @@ from datasets_builders.teacher.requests import SYSTEM
 from launch.__main__ import main
 from tests import tiny
 from tests.conftest import free_port
+from tests.engines.record import record
 
 pytestmark = [
     pytest.mark.engine,
@@ -119,13 +120,21 @@ def test_a_server_gives_the_answers_of_transformers(verb, model, adapter, url, f
     found = {}
     for name, local in (("base", []), ("tuned", [flag, adapter])):
         # An answer that ends at once is empty, which counts as failed where a server gave it.
-        served = ["--backend", "openai", "--base_url", url, "--api_model", name, "--max_failed_share", "1"]
-        for place, who in (("here", ["--model", model, *local]), ("there", served)):
+        asked = ["--backend", "openai", "--base_url", url, "--api_model", name, "--max_failed_share", "1"]
+        for place, who in (("here", ["--model", model, *local]), ("there", asked)):
             out = tmp_path / name / place
             assert main([verb, *who, *argv, *TOKENS, "--out", str(out)]) == 0
             found[name, place] = told(out, pattern)
         assert found[name, "there"] == found[name, "here"] and found[name, "here"]
     assert found["base", "there"] != found["tuned", "there"]
+    served(
+        verb,
+        f"{sum(map(len, found.values())) // 2} greedy answers of a base and of a LoRA beside it are those of transformers here",
+    )
+
+
+def served(verb: str, seen: str) -> None:
+    record(verb, "vLLM server", "ran", f"vllm serve in fp32, {seen}", ("vllm", "transformers"))
 
 
 def test_steer_writes_the_weights_and_the_server_answers(model, adapter, url, capsys):
@@ -136,6 +145,7 @@ def test_steer_writes_the_weights_and_the_server_answers(model, adapter, url, ca
         assert main([*argv, *who, "Why is the sky blue?"]) == 0
         said.append(capsys.readouterr().out)
     assert said[1] == said[0] and len(said[0].split("\n")) == 5
+    served("steer", "greedy answers of a LoRA to two sets of weights are those of transformers here")
 
 
 def test_the_page_asks_the_server(model, adapter, url):
@@ -146,8 +156,12 @@ def test_the_page_asks_the_server(model, adapter, url):
 
     decoding, names = Decoding(max_new_tokens=8), ("brevity", "plain_words")
     local = Desk(load_policy(model, adapter), names, decoding)
-    served = Desk(ServedPolicy(load_form(model), url, "tuned"), names, decoding)
-    assert served.generate([], "Why?", (70, 30)) == local.generate([], "Why?", (70, 30))
+    there = Desk(ServedPolicy(load_form(model), url, "tuned"), names, decoding)
+    assert there.generate([], "Why?", (70, 30)) == local.generate([], "Why?", (70, 30))
+    served(
+        "steer-page",
+        "its desk without a browser, a greedy answer of a LoRA to a set of weights is that of transformers here",
+    )
 
 
 def test_win_rate_asks_the_server_what_judge_asks_a_model_here(model, url, tmp_path):
@@ -190,13 +204,17 @@ def test_win_rate_asks_the_server_what_judge_asks_a_model_here(model, url, tmp_p
     assert sorted((one["text"].rstrip("\ufffd"), one["tokens_in"], one["tokens_out"]) for one in paid) == sorted(
         (one["response"].rstrip("\ufffd"), one["prompt_tokens"], one["response_tokens"]) for one in drawn
     )
+    served(
+        "win-rate",
+        f"{len(paid)} greedy answers are those of `judge` by transformers here; the tiny model says no verdict",
+    )
 
 
 def test_draws_at_the_server_follow_their_seed(url, files, tmp_path):
-    served = ["--backend", "openai", "--base_url", url, "--api_model", "tuned", "--max_failed_share", "1"]
+    asked = ["--backend", "openai", "--base_url", url, "--api_model", "tuned", "--max_failed_share", "1"]
     how = ["--prompts", files["prompts"], "--label", "a", "--do_sample", "--num_samples", "3", *TOKENS]
     drawn = []
     for place, size in (("few", "2"), ("many", "18")):
-        assert main(["generate", *served, *how, "--batch_size", size, "--out", str(tmp_path / place)]) == 0
+        assert main(["generate", *asked, *how, "--batch_size", size, "--out", str(tmp_path / place)]) == 0
         drawn.append(told(tmp_path / place, "a/0*.jsonl"))
     assert drawn[0] == drawn[1] and len({tuple(facts) for facts in drawn[0].values()}) > 9

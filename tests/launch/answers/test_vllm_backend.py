@@ -13,9 +13,11 @@ import pytest
 from launch.__main__ import main
 from launch.answers.backends import Decoding, Item, TransformersBackend
 from launch.answers.engine import Engine, VLLMBackend
+from launch.answers.local import LOCAL
 from launch.answers.policy import Policy
 from launch.answers.prompts import asked
 from tests import tiny
+from tests.engines.record import VERBS, record
 
 pytestmark = [
     pytest.mark.engine,
@@ -230,12 +232,15 @@ def sources(model, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("verb", ["eval-bt", "variance", "judge", "eval-judge", "pareto", "generate-checkpoints"])
+@pytest.mark.parametrize(
+    "verb", ["generate", "eval-bt", "variance", "judge", "eval-judge", "pareto", "generate-checkpoints"]
+)
 def test_every_verb_draws_the_answers_of_transformers(verb, judge, prompts, sources, tmp_path):
     asks = ["--prompts", prompts, "--max_new_tokens", "6"]
     scored = ["--dataset", "anthropic_hh", "--source", sources["hh"], "--limit", "3", "--max_new_tokens", "4"]
     steered = ["--objectives", "brevity", "plain_words", "--policy", "m=moodpo", "--steps", "1"]
     argv, files = {
+        "generate": ([*asks, "--label", "a"], "a/0*.jsonl"),
         "eval-bt": (scored, "samples.jsonl"),
         "variance": ([*scored, "--num_samples", "2", "--top_k", "1"], "*/samples.jsonl"),
         "judge": (["--pairs", sources["pairs"], "--max_new_tokens", "4"], "answers.jsonl"),
@@ -250,6 +255,14 @@ def test_every_verb_draws_the_answers_of_transformers(verb, judge, prompts, sour
         found[backend] = {str(file.relative_to(out)): rows(file) for file in sorted(out.glob(files))}
     assert found["vllm"] == found["transformers"]
     assert any(row["response"] for records in found["vllm"].values() for row in records)
+    if verb in VERBS:
+        count = sum(map(len, found["vllm"].values()))
+        here(verb, f"{count} greedy answers of one model, their tokens and ends: the same by transformers and by vLLM")
+
+
+def here(verb: str, seen: str) -> None:
+    record(verb, "transformers", "ran", f"in fp32, {seen}", ("transformers", "torch"))
+    record(verb, "vLLM in process", "ran", f"in fp32, {seen}", ("vllm", "transformers"))
 
 
 def test_a_steered_policy_is_asked_with_each_wish_by_one_engine(judge, adapter_of_judge, capsys):
@@ -260,6 +273,21 @@ def test_a_steered_policy_is_asked_with_each_wish_by_one_engine(judge, adapter_o
         assert main([*argv, "--max_new_tokens", "6", "--backend", backend, "Why?"]) == 0
         said.append(capsys.readouterr().out)
     assert said[1] == said[0] and len(said[0].splitlines()) == 4
+    here("steer", "greedy answers of a LoRA to two sets of weights: the same by transformers and by vLLM")
+
+
+def test_the_page_asks_the_engine(judge, adapter_of_judge):
+    from launch.moodpo.page import Desk
+    from launch.moodpo.steered import load_policy
+
+    decoding, names = Decoding(max_new_tokens=6), ("brevity", "plain_words")
+    desks = [Desk(load_policy(judge, adapter_of_judge, backend=name), names, decoding) for name in LOCAL]
+    said = [desk.generate([], "Why?", (70, 30)) for desk in desks]
+    assert said[1] == said[0]
+    here(
+        "steer-page",
+        "its desk without a browser, a greedy answer of a LoRA to a set of weights: the same by transformers and by vLLM",
+    )
 
 
 @pytest.fixture(scope="module")
