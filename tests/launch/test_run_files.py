@@ -107,8 +107,9 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")
 def test_the_arguments_of_the_scripts_take_their_files(tmp_path):
-    """In a process that never sees ms-swift; there are no GPUs, so `use_cpu` is given on top. The margin is looked for there."""
-    (tmp_path / "runs/margin/checkpoint-1000").mkdir(parents=True)
+    """In a process that never sees ms-swift; there are no GPUs, so `use_cpu` is given on top. Margin and discriminator are looked for there."""
+    for made in ("runs/margin/checkpoint-1000", "runs/rm_merged"):  # by earlier commands
+        (tmp_path / made).mkdir(parents=True)
     argv = [sys.executable, "-c", PARSE, *map(str, OF_TRL)]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=env)
