@@ -14,8 +14,9 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # DeepSpeed compiles against each environment's own torch: one folder for both would be built anew by whoever comes next.
 python_of() { TORCH_EXTENSIONS_DIR="$root/$1/torch_extensions" "$1/bin/python" "${@:2}"; }
 # A broken upstream would skip its tests instead of failing them. DeepSpeed's operator is compiled here (once, minutes): in a
-# test all processes of a run would wait for it.
+# test all processes of a run would wait for it, and for ever where one that was killed has left its lock.
 prepare() {
+  find "$root/$1/torch_extensions" -name lock -mmin +30 -delete 2>/dev/null || true
   CUDA_VISIBLE_DEVICES="" python_of "$1" -c "import $2; from deepspeed.comm.torch import build_shm_op; build_shm_op()"
 }
 .venv/bin/python -m ruff check .

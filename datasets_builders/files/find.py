@@ -47,7 +47,7 @@ def list_files(source: str | os.PathLike[str]) -> list[Path]:
 
     Raises:
         ValueError: nothing matches, an ending that is not in ``SUFFIXES``, a link to nothing, a pipe or a device, or a
-            folder that holds several splits or a part of one.
+            folder that holds several splits, a part of one, or one name in two formats.
     """
     text = os.fspath(source)
     path = Path(text)
@@ -129,7 +129,26 @@ def _of_folder(folder: Path) -> list[Path]:
 def _data_files(folder: Path) -> list[Path]:
     files = [entry for entry in folder.iterdir() if entry.name.endswith(SUFFIXES) and not entry.is_dir()]
     # Earlier versions wrote a builder's report beside its output, and a report is no row.
-    return [file for file in files if not file.name.endswith(REPORT_SUFFIX) and file.name not in NO_ROWS]
+    rows = [file for file in files if not file.name.endswith(REPORT_SUFFIX) and file.name not in NO_ROWS]
+    check_formats(rows)
+    return rows
+
+
+def check_formats(files: Iterable[Path]) -> None:
+    """Refuses a folder with the same name in two formats: its rows would count twice.
+
+    Raises:
+        ValueError: naming both files.
+    """
+    seen: dict[str, Path] = {}
+    for file in sorted(files):
+        name = file.name.removesuffix(max((end for end in SUFFIXES if file.name.endswith(end)), key=len))
+        if name in seen:
+            raise ValueError(
+                f"{file.parent}: {seen[name].name} and {file.name} look like the same rows in two formats, which would count "
+                f"twice; name one of them, or those that you mean by a pattern: {file.parent}/*{file.name.removeprefix(name)}"
+            )
+        seen[name] = file
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -53,6 +53,11 @@ class Settings:
             raise ValueError("--output_dir is needed (in YAML: dataset.export.output_dir)")
         if Path(self.name).name != self.name or self.name in ("", ".."):
             raise ValueError(f"--name {self.name!r} becomes part of file names, so it must be one, without folders")
+        if set(self.formats) == {"json", "jsonl"}:
+            raise ValueError(
+                "--formats json jsonl: load_dataset reads both files of such a folder, each row twice; ask for one of them, or "
+                "for parquet too, which it then reads alone"
+            )
         if self.type == "local" and self.path is None:
             raise ValueError("--type local needs --path: a file, a folder or a glob")
         if self.type == "huggingface" and self.path is not None:

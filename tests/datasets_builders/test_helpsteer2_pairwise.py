@@ -533,9 +533,10 @@ def test_files_of_one_name_in_two_folders_keep_their_folders(tmp_path, capsys):
     assert len(load(tmp_path / "out" / "x" / "preference_train.jsonl")) == 2
     # A file and its unpacked copy would have one name, and the second would overwrite the first.
     dump(tmp_path / "in" / "x" / "preference.json", [judged("q")])
-    code, _, error = pairwise(capsys, tmp_path / "in" / "x", tmp_path / "out2")
+    code, _, error = pairwise(capsys, tmp_path / "in" / "x" / "*", tmp_path / "out2")
     assert code == 2 and "x/preference.json and " in error and "would both be written as preference" in error
-    assert pairwise(capsys, tmp_path / "in" / "x", tmp_path / "out2", "--preserve_structure", "false")[0] == 0
+    assert pairwise(capsys, tmp_path / "in" / "x" / "*", tmp_path / "out2", "--preserve_structure", "false")[0] == 0
+    assert pairwise(capsys, tmp_path / "in" / "x", tmp_path / "out3", "--preserve_structure", "false")[0] == 2
 
 
 def test_neither_an_input_nor_a_file_of_another_run_is_mistaken_for_an_output(tmp_path, capsys):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from datasets_builders.__main__ import BUILDERS
-from datasets_builders.files.find import list_files, paid_folder, report_file
+from datasets_builders.files.find import list_files, paid_folder, report_file, split_files
 from tests.datasets_builders.helpers import build, dialogue, dump, load, rated
 from tests.datasets_builders.teacher.test_teacher_sft import result
 from tests.datasets_builders.test_helpsteer2_pairwise import judged
@@ -57,6 +57,33 @@ def test_rows_and_no_report(builder, names, tmp_path, capsys):
     splits = names if len(names) > 1 else ("train",)
     assert loaded(tmp_path / "data", tmp_path / "cache") == dict.fromkeys(splits, report["written"])
     assert [file.name for file in list_files(tmp_path / "data")] == sorted(f"{name}.jsonl" for name in names)
+
+
+def test_the_same_rows_in_json_and_jsonl_alone_are_refused(tmp_path, capsys):
+    """`load_dataset` took them for ten rows of five."""
+    flags = (
+        "--path",
+        dump(tmp_path / "in.jsonl", JUDGED),
+        "--output_dir",
+        tmp_path / "out",
+        "--formats",
+        "jsonl",
+        "json",
+    )
+    code, _, error = build(capsys, "helpsteer2-pairwise", *flags)
+    assert code == 2 and "each row twice" in error and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("second", ["train.json", "train.parquet", "train.jsonl.gz"])
+def test_our_readers_refuse_a_name_in_two_formats(second, tmp_path):
+    """They took every file: each row twice, where `load_dataset` reads one format."""
+    dump(tmp_path / "train.jsonl", RATED)
+    (tmp_path / "test.json").write_text("[]")
+    (tmp_path / second).write_bytes(b"")
+    for read in (list_files, split_files):
+        with pytest.raises(ValueError, match=rf"train.jsonl and {second}|{second} and train.jsonl"):
+            read(tmp_path)
+    assert list_files(tmp_path / "train.jsonl") == [tmp_path / "train.jsonl"]
 
 
 @pytest.mark.parametrize("formats", ["jsonl", "parquet", "json", "parquet jsonl json"])
