@@ -152,7 +152,7 @@ def test_batches_of_grpo_hold_whole_pairs_and_make_one_update_a_generation(name,
         assert sizes["generation_batch_size"] == micro * sizes["gradient_accumulation_steps"]
 
 
-def test_the_doctor_finds_nothing_in_the_run_files_but_that_vllm_is_not_here(tmp_path, monkeypatch, capsys):
+def test_the_doctor_finds_nothing_in_the_run_files_but_what_is_not_here_yet(tmp_path, monkeypatch, capsys):
     pytest.importorskip("swift")
     monkeypatch.chdir(RUNS.parents[1])
     files = sorted({file for name in NAMES for file, _ in run_files(name, Place(tmp_path, (0,)))})
@@ -161,7 +161,8 @@ def test_the_doctor_finds_nothing_in_the_run_files_but_that_vllm_is_not_here(tmp
         main(["doctor", file, "--json", str(out)])
         findings = json.loads(out.read_text())["findings"]
         errors = [one["found"] for one in findings if one["level"] == "error"]
-        assert all(NO_VLLM in found for found in errors), f"{file}: {errors}"
+        # An earlier stage of the queue makes the discriminator.
+        assert all(NO_VLLM in found or "runs/rm_merged" in found for found in errors), f"{file}: {errors}"
     assert files
 
 
