@@ -1,6 +1,7 @@
 """Installed versions against the tested set and against what the upstreams themselves ask for."""
 
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -31,6 +32,11 @@ CORE = (
 def installed(name: str) -> str | None:
     """The version of a distribution; None where it is not installed."""
     return _installed(name, tuple(sys.path))
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """Name -> version, of those that are installed."""
+    return {name: found for name in names if (found := installed(name)) is not None}
 
 
 @cache

@@ -4,10 +4,10 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launch.doctor.seams_seen import write_seen
+from launch.doctor.versions import versions_of
 from tests.compatibility.rows import OLDEST, REPOSITORY, SWIFT, record
 
 PACKAGES = (
@@ -57,17 +57,6 @@ ON_SWIFT = [
 ]  # fmt: skip
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def read_report(path: Path) -> dict:
     """Counts, and of each test that failed its name and the last line of its message."""
     counts, failed = {"passed": 0, "failed": 0, "skipped": 0}, []
@@ -105,7 +94,7 @@ def main(row: str) -> None:
         except subprocess.TimeoutExpired:
             seen = {"failed": [f"not ready after {SECONDS} seconds"]}
     outcome = "failed" if seen["failed"] or not seen["counts"]["passed"] else "passed"
-    record(row, outcome=outcome, versions=versions(), **seen)
+    record(row, outcome=outcome, versions=versions_of(PACKAGES), **seen)
     # TRL's trainers inherit from transformers: of each TRL one row counts, that with the newest transformers.
     write_seen({SWIFT: ("ms-swift",), OLDEST: ("peft",)}.get(row, ("trl", "peft")))
 

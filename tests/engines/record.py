@@ -9,11 +9,11 @@ import fcntl
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from datasets_builders.choices import check_choice
 from datasets_builders.io import read_object, write_json
+from launch.doctor.versions import versions_of
 
 METHODS = ("MODPO (ms-swift)", "MODPO (TRL)", "MOODPO", "D2PO", "Generative reward model", "Pairwise judge")
 ENGINES = (
@@ -34,12 +34,7 @@ def apart(found: Iterable[float], expected: Iterable[float]) -> str:
 def cell(outcome: str, seen: str, packages: tuple[str, ...]) -> dict:
     """One cell: `seen` is what was seen, or the reason of another outcome; packages are those whose versions matter."""
     check_choice("outcome", outcome, OUTCOMES)
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    found = versions_of(packages)
     return {"outcome": outcome, "seen": seen, "versions": found, "date": datetime.now(UTC).date().isoformat()}
 
 

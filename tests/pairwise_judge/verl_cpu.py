@@ -1,7 +1,8 @@
 """A CPU as verl's accelerator, for tests: verl imports this where `VERL_USE_EXTERNAL_MODULES` names it, and the pack never does.
 
 verl 0.9.1 has platforms of NVIDIA, AMD and Huawei and takes others through its registry. Ray is told of one GPU that is not
-there (`ray_kwargs.ray_init.num_gpus`); the engine that verl registers for CUDA then runs on CPU tensors, by gloo.
+there (`ray_kwargs.ray_init.num_gpus`); the engine that verl registers for CUDA then runs on CPU tensors, by gloo. What the registry
+cannot carry is replaced in the last two statements, in the processes of the test alone; docs/scaling.md says so.
 """
 
 import types
