@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_ext.objectives import bradley_terry_log_loss, modpo_loss, modpo_rewards, shift_reference
+from trl_ext.objectives import modpo_loss, modpo_rewards, shift_reference
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "modpo.json").read_text())["modpo_loss"]
 SIDES = ("chosen", "rejected")
@@ -130,7 +130,6 @@ def test_unknown_loss_type_names_itself():
 
 
 def test_equal_rewards_give_log_two():
-    assert bradley_terry_log_loss(torch.ones(1), torch.ones(1)).item() == pytest.approx(math.log(2), abs=1e-7)
     assert modpo_loss(torch.ones(1), torch.ones(1)).item() == pytest.approx(math.log(2), abs=1e-7)
 
 

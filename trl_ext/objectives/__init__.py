@@ -7,7 +7,6 @@ Signs: higher is better for every reward; chosen precedes rejected.
 from datasets_builders.python_names import loaded_when_used
 
 _HOME = {
-    "bradley_terry_log_loss": ".modpo",
     "bt_log_loss": ".bradley_terry",
     "directional_margins": ".bradley_terry",
     "log_sigmoid": ".bradley_terry",

@@ -91,8 +91,3 @@ def modpo_loss(
     if loss_type == "hinge":
         return torch.relu(1 - z)
     raise ValueError(f"loss_type must be 'sigmoid' or 'hinge', got {loss_type!r}")
-
-
-def bradley_terry_log_loss(chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> torch.Tensor:
-    """Per-pair -log sigma(r_chosen - r_rejected), (B,). log 2 when the two are equal."""
-    return -F.logsigmoid(chosen_rewards - rejected_rewards)
